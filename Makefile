@@ -1,0 +1,54 @@
+# Everything a newcomer needs; the details are in README.md and CONTRIBUTING.md.
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test lint types dev lock screenshots clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME := $(CURDIR)
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+install: $(VENV)/.installed ## install what running needs into .venv
+
+install-dev: $(VENV)/.installed-dev ## install what testing needs as well
+
+run: install ## demo data if the landing folder is empty, then the whole pipeline once
+	@$(BIN)/pls demo-data --if-empty
+	@$(BIN)/pls run
+	@echo
+	@echo "Open the Dagster UI with 'make dev', then http://localhost:3000"
+
+dev: install ## open the Dagster UI
+	$(BIN)/dagster dev -w workspace.yaml
+
+test: install-dev lint types ## lint, types and all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install-dev
+	$(BIN)/mypy
+
+lock: ## renew the locked dependencies (needs uv)
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
+	uv pip compile pyproject.toml --extra build --extra dev --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-strip-extras --no-annotate --custom-compile-command "make lock" -c requirements.lock -q -o requirements-dev.lock
+
+clean: ## remove what runs have made; landing files stay
+	rm -rf data/*.duckdb data/*.duckdb.wal data/*.sqlite data/*.sqlite-* data/outbox data/.dbt dbt_models/target dbt_models/logs

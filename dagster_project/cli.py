@@ -1,0 +1,68 @@
+"""`pls`: the commands for people at a terminal. Each one parses, calls one function and prints."""
+
+import os
+import sys
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+
+from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
+
+CONSOLE = Console()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="product-led-sales")
+def pls() -> None:
+    """Product-led sales on your own warehouse."""
+
+
+@pls.command()
+def run() -> None:
+    """Score everything once: ingest, transform, score, decide, write back, publish."""
+    from dagster_project.run import run_pipeline
+    from dagster_project.summary import print_summary
+
+    outcome = run_pipeline(CONSOLE)
+    if not outcome.success:
+        raise click.ClickException(outcome.cause)
+    print_summary(CONSOLE, outcome.settings)
+
+
+@pls.command("demo-data")
+@click.option("--seed", type=int, default=7, show_default=True, help="The same seed gives the same company.")
+@click.option("--users", type=click.IntRange(min=50), default=3000, show_default=True)
+@click.option("--accounts", type=click.IntRange(min=10), default=400, show_default=True)
+@click.option("--days", type=click.IntRange(min=45), default=180, show_default=True, help="Days of history.")
+@click.option("--end", default=None, help="Last moment of the simulation, ISO 8601 UTC.  [default: now]")
+@click.option("--if-empty", is_flag=True, help="Do nothing when the landing folder already holds files.")
+def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, if_empty: bool) -> None:
+    """Write a simulated product-led company into the landing folder."""
+    from dagster_project.defs.resources import environment_settings
+    from dagster_project.demo.company import write_demo_company
+
+    landing = environment_settings().landing
+    if if_empty and landing.exists() and any(path.is_file() for path in landing.rglob("*")):
+        CONSOLE.print(f"{landing} holds files already: no demo data written.")
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    report = write_demo_company(
+        landing, seed, users=users, accounts=accounts, days=days, end=parse_moment(end, name="--end") if end else now
+    )
+    CONSOLE.print(f"Demo company written to {landing}: {report}")
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on are one line on stderr, exit code 1."""
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT))
+    try:
+        pls(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SettingsError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,390 @@
+"""Candidates for a handoff: what fired for one account or one person, with the facts a decision needs.
+
+Here triggers become candidates and open ones of earlier runs join them. What is decided about a candidate is
+in ``decisions``; a candidate names people, it does not contact them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+import polars as pl
+
+from dagster_project.core.escaping import plain
+from dagster_project.core.handoff_rules import HandoffRules, Priority, Triggers
+from dagster_project.core.triggers import conform
+
+CANDIDATE_SCHEMA = pl.Schema(
+    {
+        **dict.fromkeys(
+            ("candidate_key", "subject_type", "subject_id", "user_id", "account_id"), pl.String()
+        ),
+        "triggers": pl.List(pl.String),
+        "priority": pl.String(),
+        "explicit_request": pl.Boolean(),
+        "first_seen_at": pl.Datetime("us"),
+        "last_decision": pl.String(),
+    }
+)
+Slot = tuple[str, str]
+"""What is decided as one: ``("account", id)`` or ``("user", id)``."""
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One trigger that fired. ``stood_before``: on a first run, its condition is older than the baseline."""
+
+    trigger: str
+    subject_type: str
+    subject_id: str
+    occurrence: str
+    stood_before: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a decision needs to know of a person or an account; ``score`` is the PQL or the PQA score.
+
+    ``blocked`` is why nobody may contact them, ``expansion`` counts expansion signals in the window by name.
+    """
+
+    id: str
+    name: str
+    score: float
+    classification: str | None
+    motion: str | None
+    segment: str | None
+    segment_source: str | None
+    is_customer: bool
+    owner_id: str | None
+    blocked: str | None
+    has_open_opportunity: bool
+    has_won_opportunity: bool
+    open_opportunity_id: str | None
+    expansion: Mapping[str, int]
+    account_id: str | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is decided as one: all firings of an account, of a person without one, or of one blocked.
+
+    ``people`` holds the persons behind the firings; ``champion`` is the account's best contactable user.
+    """
+
+    key: str
+    subject_type: str
+    subject_id: str
+    account_id: str | None
+    account: Standing | None
+    people: Mapping[str, Standing]
+    champion: Standing | None
+    firings: tuple[Firing, ...]
+    blocked: str | None
+    first_seen_at: datetime
+
+    @property
+    def is_about_the_account(self) -> bool:
+        """Whether only the account's own triggers fired, so that its score is the one that counts."""
+        return all(firing.subject_type == "account" for firing in self.firings)
+
+    @property
+    def subject(self) -> Standing | None:
+        """Whose segment, motion and opportunities apply: the account's, else the person's."""
+        return self.account or next(iter(self.people.values()), None)
+
+    def triggers(self, rules: Triggers) -> list[str]:
+        """The triggers that fired, the most urgent first."""
+        return sorted({firing.trigger for firing in self.firings}, key=rules.urgency)
+
+    def priority(self, rules: Triggers) -> Priority:
+        """The highest priority among the triggers."""
+        return rules.by_key()[self.triggers(rules)[0]].priority
+
+    def person(self, rules: Triggers) -> Standing | None:
+        """Whom the handoff names: of those behind it the most urgent, then the best; else the champion."""
+        behind = [
+            (rules.urgency(firing.trigger), -self.people[firing.subject_id].score, firing.subject_id)
+            for firing in self.firings
+            if firing.subject_id in self.people and firing.subject_type == "user"
+        ]
+        return self.people[min(behind)[2]] if behind else self.champion
+
+    def scored(self, rules: Triggers) -> Standing | None:
+        """Whose score and class stand on the handoff."""
+        return self.account if self.is_about_the_account and self.account else self.person(rules)
+
+
+@dataclass(frozen=True)
+class OpenCandidate:
+    """A candidate that an earlier run left open."""
+
+    key: str
+    firings: frozenset[Firing]
+    first_seen_at: datetime
+    last_decision: str
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Everybody the firings are about, and the best contactable user of each account that fired itself."""
+
+    people: Mapping[str, Standing]
+    accounts: Mapping[str, Standing]
+    champions: Mapping[str, Standing]
+
+    def slot(self, firing: Firing) -> Slot:
+        """An account's firings are decided together, but whoever is blocked is decided alone."""
+        person = self.people.get(firing.subject_id) if firing.subject_type == "user" else None
+        if person and person.account_id and not person.blocked:
+            return "account", person.account_id
+        return firing.subject_type, firing.subject_id
+
+
+def open_candidates(frame: pl.DataFrame, rules: HandoffRules) -> list[OpenCandidate]:
+    """Open candidates as they were kept; a trigger that the playbook no longer has is dropped."""
+    known = rules.triggers.by_key()
+    found = []
+    for row in conform(frame, CANDIDATE_SCHEMA).sort("candidate_key").iter_rows(named=True):
+        firings = frozenset(
+            firing for text in row["triggers"] if (firing := _read_firing(text)).trigger in known
+        )
+        if firings:
+            found.append(
+                OpenCandidate(row["candidate_key"], firings, row["first_seen_at"], row["last_decision"])
+            )
+    return found
+
+
+def _write_firing(firing: Firing) -> str:
+    """A firing as an open candidate keeps it: ``hot_pql 2026-05-02T10:00:00.000000 new user:u_1``."""
+    age = "old" if firing.stood_before else "new"
+    return f"{firing.trigger} {firing.occurrence} {age} {firing.subject_type}:{firing.subject_id}"
+
+
+def _read_firing(text: str) -> Firing:
+    trigger, occurrence, age, subject = text.split(" ", 3)
+    subject_type, subject_id = subject.split(":", 1)
+    return Firing(trigger, subject_type, subject_id, occurrence, age == "old")
+
+
+def standings_of(users: pl.DataFrame, accounts: pl.DataFrame, firings: Iterable[Firing]) -> Standings:
+    """The standings of everybody in ``firings``, and of the accounts they belong to.
+
+    ``users`` is user features with PQL columns, ``accounts`` account features with PQA columns.
+    """
+    ids: dict[str, set[str]] = {"user": set(), "account": set()}
+    for firing in firings:
+        ids[firing.subject_type].add(firing.subject_id)
+    behind = pl.col("user_id").is_in(list(ids["user"]))
+    # the account's own triggers need everybody in it, to name the best of them
+    users = users.filter(behind | pl.col("account_id").is_in(list(ids["account"])).fill_null(False))
+    wanted = ids["account"] | set(users.filter(pl.col("account_id").is_not_null())["account_id"])
+    accounts = accounts.filter(pl.col("account_id").is_in(list(wanted)))
+    accounts = accounts.with_columns(blocked=account_block_reason())
+    users = users.join(accounts.select("account_id", block="blocked"), on="account_id", how="left")
+    users = users.with_columns(blocked=pl.coalesce(user_block_reason(), "block"))
+    best = (
+        users.filter(pl.col("blocked").is_null() & pl.col("account_id").is_in(list(ids["account"])))
+        .sort(pl.col("pql_score").fill_null(0.0), "user_id", descending=[True, False])
+        .unique("account_id", keep="first", maintain_order=True)
+    )
+    people = people_standing(users.filter(behind))
+    champions = {standing.account_id: standing for standing in people_standing(best).values()}
+    return Standings(
+        people=people,
+        accounts=accounts_standing(accounts),
+        champions={account_id: person for account_id, person in champions.items() if account_id},
+    )
+
+
+def gather(
+    fired: Sequence[Firing], held: Sequence[OpenCandidate], standings: Standings, as_of: datetime
+) -> tuple[dict[str, Candidate], list[tuple[OpenCandidate, str]]]:
+    """Candidates by key, and the open ones that have been joined to an older one of the same subject.
+
+    What fires for a subject that has an open candidate joins it and keeps its key: it will be one handoff.
+    """
+    slots: dict[Slot, set[Firing]] = defaultdict(set)
+    claims: dict[Slot, list[OpenCandidate]] = defaultdict(list)
+    for firing in fired:
+        slots[standings.slot(firing)].add(firing)
+    for was in held:
+        places = sorted(
+            {standings.slot(firing) for firing in was.firings}
+        )  # an account sorts before its people
+        claims[places[0]].append(was)
+        for firing in was.firings:
+            slots[standings.slot(firing)].add(firing)
+    candidates: dict[str, Candidate] = {}
+    joined: list[tuple[OpenCandidate, str]] = []
+    for slot in sorted(slots):
+        firings = tuple(sorted(slots[slot], key=_write_firing))
+        claimed = sorted(claims[slot], key=lambda was: (was.first_seen_at, was.key))
+        key = claimed[0].key if claimed else identity("ca", *slot, *map(_write_firing, firings))
+        first_seen_at = claimed[0].first_seen_at if claimed else as_of
+        candidates[key] = _candidate(key, slot, firings, standings=standings, first_seen_at=first_seen_at)
+        joined += [(was, key) for was in claimed[1:]]
+    return candidates, joined
+
+
+def _candidate(
+    key: str, slot: Slot, firings: tuple[Firing, ...], *, standings: Standings, first_seen_at: datetime
+) -> Candidate:
+    kind, subject_id = slot
+    account_id: str | None = subject_id
+    champion: Standing | None = None
+    who = sorted({firing.subject_id for firing in firings if firing.subject_type == "user"})
+    people = {user_id: standings.people[user_id] for user_id in who if user_id in standings.people}
+    if kind == "account":
+        account = standings.accounts.get(subject_id)
+        champion = standings.champions.get(subject_id)
+        blocked = None if people or champion else _why_nobody(account, subject_id)
+    else:
+        person = people.get(subject_id)
+        account_id = person.account_id if person else None
+        account = standings.accounts.get(account_id) if account_id else None
+        blocked = f"{person.name}: {person.blocked}" if person and person.blocked else None
+        blocked = blocked if person else f"user {subject_id} is no longer scored"
+    return Candidate(
+        key=key,
+        subject_type=kind,
+        subject_id=subject_id,
+        account_id=account_id,
+        account=account,
+        people=people,
+        champion=champion,
+        firings=firings,
+        blocked=blocked,
+        first_seen_at=first_seen_at,
+    )
+
+
+def _why_nobody(account: Standing | None, account_id: str) -> str:
+    if account is None:
+        return f"account {account_id} is no longer scored"
+    if account.blocked:
+        return f"account {account.name}: {account.blocked}"
+    return f"account {account.name} has no user who may be contacted"
+
+
+def identity(kind: str, *parts: str) -> str:
+    """An id that is the same whenever it is made of the same parts."""
+    return f"{kind}_{sha256('|'.join(parts).encode()).hexdigest()[:16]}"
+
+
+_COMMON = (
+    "classification",
+    "motion",
+    "segment",
+    "segment_source",
+    "is_customer",
+    "blocked",
+    "has_open_opportunity",
+    "has_won_opportunity",
+)
+_FLAGS = ("is_customer", "has_open_opportunity", "has_won_opportunity")
+_USER_EXPANSION = {
+    "team_invites": "team_invites",
+    "limit_hits": "limit_hit",
+    "seats_added": "seat_added",
+    "upgrade_clicks": "upgrade_click",
+}
+
+
+def first_filled(*columns: str) -> pl.Expr:
+    """The first of the text columns that is neither null nor blank."""
+    return pl.coalesce(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)) for name in columns)
+
+
+def people_standing(users: pl.DataFrame) -> dict[str, Standing]:
+    """Standing of each row of user features and scores with ``blocked``, by user id."""
+    slim = users.select(
+        *_COMMON,
+        name=first_filled("contact_name", "user_name", "email", "user_id"),
+        id="user_id",
+        score="pql_score",
+        owner_id="contact_owner_id",
+        open_opportunity_id=pl.lit(None, pl.String),
+        account_id="account_id",
+        expansion=pl.struct(pl.col(column).alias(signal) for signal, column in _USER_EXPANSION.items()),
+    )
+    return {row["id"]: _standing(row) for row in slim.iter_rows(named=True)}
+
+
+def accounts_standing(accounts: pl.DataFrame) -> dict[str, Standing]:
+    """Standing of each row of account features and scores with ``blocked``, by account id."""
+    slim = accounts.select(
+        *_COMMON,
+        name=first_filled("name", "domain", "account_id").str.strip_prefix("domain:"),
+        id="account_id",
+        score="pqa_score",
+        owner_id="owner_id",
+        open_opportunity_id="open_opportunity_id",
+        account_id="account_id",
+        expansion=pl.struct(*_USER_EXPANSION),
+    )
+    return {row["id"]: _standing(row) for row in slim.iter_rows(named=True)}
+
+
+def _standing(row: Mapping[str, object]) -> Standing:
+    """Null flags are no; a null score is 0, so that an unscored subject is served last."""
+    known = dict(row)
+    known.update({flag: bool(row[flag]) for flag in _FLAGS})
+    known.update(name=plain(row["name"]) or str(row["id"]), score=row["score"] or 0.0)
+    return Standing(**known)  # type: ignore[arg-type]
+
+
+_USER_FLAGS = {
+    "contact_deleted": "the contact was deleted in the CRM",
+    "account_deleted": "the account was deleted in the CRM",
+    "email_opt_out": "the contact opted out of e-mail",
+    "contact_do_not_contact": "the contact is marked do-not-contact",
+    "account_do_not_contact": "the account is marked do-not-contact",
+    "is_unsubscribed": "the user unsubscribed in the product",
+}
+_ACCOUNT_FLAGS = {
+    "is_deleted": "the account was deleted in the CRM",
+    "do_not_contact": "the account is marked do-not-contact",
+}
+
+
+def user_block_reason() -> pl.Expr:
+    """Why a row of user features may not be contacted, null if it may; a sender asks it again."""
+    return _block_reason(_USER_FLAGS)
+
+
+def account_block_reason() -> pl.Expr:
+    """Why a row of account features may not be contacted, null if it may."""
+    return _block_reason(_ACCOUNT_FLAGS)
+
+
+def _block_reason(flags: Mapping[str, str]) -> pl.Expr:
+    raised = [pl.when(pl.col(column)).then(pl.lit(reason)) for column, reason in flags.items()]
+    return pl.coalesce(*raised, pl.lit("on the suppression list: ") + pl.col("suppression_reason"))
+
+
+def is_explicit_request(candidate: Candidate, rules: HandoffRules) -> bool:
+    """Whether somebody asked for a person."""
+    return any(firing.trigger in rules.explicit_requests for firing in candidate.firings)
+
+
+def candidate_row(candidate: Candidate, decision: str | None, rules: HandoffRules) -> dict[str, object]:
+    """A row of ``CANDIDATE_SCHEMA`` for a candidate that stays open."""
+    person = candidate.person(rules.triggers)
+    return {
+        "candidate_key": candidate.key,
+        "subject_type": candidate.subject_type,
+        "subject_id": candidate.subject_id,
+        "user_id": person.id if person else None,
+        "account_id": candidate.account_id,
+        "triggers": [_write_firing(firing) for firing in candidate.firings],
+        "priority": candidate.priority(rules.triggers),
+        "explicit_request": is_explicit_request(candidate, rules),
+        "first_seen_at": candidate.first_seen_at,
+        "last_decision": decision,
+    }

@@ -1,0 +1,62 @@
+"""Text that users typed, made harmless: a name never becomes markup, a link, a mention or a new line.
+
+Two steps, because two renderers share one model: ``plain`` cleans a value once, when the model is built;
+``markdown`` escapes it for Markdown, at the moment of rendering. Which words are written is not decided here.
+"""
+
+import re
+import unicodedata
+
+LONGEST = 200
+"""Characters of one value that are shown. A name is shorter; a longer text is somebody's experiment."""
+
+EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'+/=?^_{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
+_BIDI_CONTROLS = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SPECIAL = re.compile(r"([\\`*\[\]<>|~#&])")
+_UNDERSCORE_AT_AN_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_SCHEME = re.compile(r":(?=//)|(?<=mailto):|(?<=xmpp):|(?<=javascript):", re.IGNORECASE)
+_WWW = re.compile(r"\b(www)\.", re.IGNORECASE)
+_BLOCK_START = re.compile(r"^([-+=](?=[\s=-]|$)|\d{1,9}(?=[.)](?:\s|$)))")
+_MENTION_BREAK = "\u2060"
+
+
+def plain(value: object) -> str:
+    """One line of printable text, or an empty string for what is no text.
+
+    Line breaks, tabs and other control characters become a space; characters that turn the reading direction
+    or take no room are dropped; more than ``LONGEST`` characters are cut with an ellipsis.
+    """
+    if value is None:
+        return ""
+    spaced = "".join(_printable(character) for character in str(value))
+    text = " ".join(_BIDI_CONTROLS.sub("", spaced).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+
+
+def _printable(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind == "Cs":
+        return "\ufffd"
+    return " " if kind in ("Cc", "Zl", "Zp", "Zs") else character
+
+
+def markdown(value: object) -> str:
+    """``value`` as Markdown that reads the same and does nothing.
+
+    An e-mail address on its own stays as it is, so that it can be copied; anywhere else an ``@`` is followed
+    by a word joiner, because no escape keeps chat and issue trackers from reading a mention.
+    """
+    text = plain(value)
+    address = EMAIL.fullmatch(text) is not None
+    text = _SPECIAL.sub(r"\\\1", text)
+    text = _UNDERSCORE_AT_AN_EDGE.sub(r"\\_", text)
+    text = _SCHEME.sub(r"\\:", text)
+    text = _WWW.sub(r"\1\\.", text)
+    if not address:
+        text = text.replace("@", "@" + _MENTION_BREAK)
+    return _BLOCK_START.sub(_escape_block_start, text)
+
+
+def _escape_block_start(found: re.Match[str]) -> str:
+    start = found.group(1)
+    return start + "\\" if start.isdigit() else "\\" + start

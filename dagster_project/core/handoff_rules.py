@@ -1,0 +1,256 @@
+"""The models of ``handoffs.yml`` and ``routing.yml``: when sales is called, who, and what they are told.
+
+Here are the settings and the checks that name what was expected. How a trigger is measured is in
+``triggers``, what is decided about it in ``decisions``, and who receives it in ``routing``.
+"""
+
+from collections.abc import Collection
+from string import Formatter
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from dagster_project.core.strict import StrictModel
+
+Priority = Literal["P0", "P1", "P2"]
+HandoffType = Literal[
+    "immediate outreach",
+    "sales call",
+    "account executive",
+    "SDR research",
+    "CSM or sales",
+    "automated and human",
+]
+TriggerKey = Literal[
+    "hot_pql",
+    "upgrade_intent",
+    "team_growth",
+    "enterprise_signup",
+    "limit_ticket",
+    "pricing_visits",
+    "hand_raise",
+]
+ExpansionSignal = Literal["team_invites", "limit_hits", "seats_added", "upgrade_clicks"]
+Stage = Literal["signed_up", "activated", "pql", "opportunity", "customer", "churned", "reactivated"]
+Motion = Literal["self-serve", "sales-assist", "sales-led"]
+UsageTier = Literal["low", "medium", "high"]
+
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""The most urgent first; a smaller index is a higher priority."""
+ACCOUNT_TRIGGERS = frozenset({"team_growth"})
+"""Triggers whose condition belongs to the account; all others belong to a person."""
+TEMPLATE_FIELDS = frozenset(
+    {
+        "person",
+        "company",
+        "score",
+        "features",
+        "use_case",
+        "active_users",
+        "pricing_visits",
+        "date",
+        "blockers",
+    }
+)
+"""What a text may mention in braces. Every one of them has a value for every handoff."""
+
+
+def _known_fields_only(text: str) -> str:
+    if not text.strip():
+        raise ValueError("expected a text, found an empty one")
+    try:
+        named = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+    except ValueError as problem:
+        raise ValueError(f"expected balanced braces around a field name: {problem}") from None
+    if unknown := sorted(named - TEMPLATE_FIELDS):
+        raise ValueError(
+            f"unknown field {{{unknown[0]}}}, expected one of {', '.join(sorted(TEMPLATE_FIELDS))}"
+        )
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or "\n" in text.strip():
+        raise ValueError("expected a heading of one line that is not empty")
+    return text.strip()
+
+
+def _every_key(texts: Collection[str], expected: tuple[str, ...]) -> None:
+    if missing := [key for key in expected if key not in texts]:
+        raise ValueError(f"expected a text for each of {', '.join(expected)}; missing: {', '.join(missing)}")
+
+
+Template = Annotated[str, AfterValidator(_known_fields_only)]
+Heading = Annotated[str, AfterValidator(_one_line)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TriggerRule(StrictModel):
+    """What every trigger has, whatever it measures."""
+
+    title: Heading
+    priority: Priority
+    handoff_type: HandoffType
+    enabled: bool = True
+    why_now: Template
+    angle: Template
+    journey: Template | None = None
+
+
+class ScoreTrigger(TriggerRule):
+    """A score above a line; it can fire again only after it has been below a lower line."""
+
+    score_above: float = Field(ge=0, le=100)
+    rearm_below: float = Field(ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _rearms_below_the_line(self) -> Self:
+        if self.rearm_below > self.score_above:
+            raise ValueError(
+                f"rearm_below is {self.rearm_below:g}, expected at most score_above ({self.score_above:g})"
+            )
+        return self
+
+
+class UsageTierTrigger(TriggerRule):
+    """An upgrade click by somebody whose usage stands in this tier."""
+
+    usage_tier: UsageTier
+
+
+class ActiveUsersTrigger(TriggerRule):
+    """A number of active users in the account."""
+
+    active_users: Count
+
+
+class VisitsTrigger(TriggerRule):
+    """A number of distinct sessions with a pricing view in the window."""
+
+    visits: Count
+
+
+class SignupTrigger(TriggerRule):
+    """A first event in an enterprise or target account within this many UTC days, the run's day included."""
+
+    within_days: Count
+
+
+class Triggers(StrictModel):
+    """All triggers; of two with the same priority, the one that stands first here gives the title."""
+
+    hot_pql: ScoreTrigger
+    upgrade_intent: UsageTierTrigger
+    team_growth: ActiveUsersTrigger
+    enterprise_signup: SignupTrigger
+    limit_ticket: TriggerRule
+    pricing_visits: VisitsTrigger
+    hand_raise: TriggerRule
+
+    def by_key(self) -> dict[str, TriggerRule]:
+        """Every trigger under its key, in the order that breaks ties."""
+        return {key: getattr(self, key) for key in type(self).model_fields}
+
+    def urgency(self, trigger: str) -> tuple[int, int]:
+        """What triggers are sorted by: the most urgent first, then the order of this model."""
+        rules = self.by_key()
+        return PRIORITIES.index(rules[trigger].priority), list(rules).index(trigger)
+
+
+class UseCase(StrictModel):
+    """What somebody who uses these features is probably doing."""
+
+    name: str = Field(min_length=1)
+    features: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("features")
+    @classmethod
+    def _as_compared(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(feature.strip().lower() for feature in features)
+
+
+class SignalText(StrictModel):
+    """How a scored signal is shown to a seller: name, meaning of each tier, and whether 0.5 is 50 %."""
+
+    label: str = Field(min_length=1)
+    is_share: bool = False
+    means: str | dict[str, str]
+
+
+class Approach(StrictModel):
+    """The sentences of the suggested approach that the triggers do not bring themselves."""
+
+    motion: dict[Motion, Template]
+    next_step: dict[Stage, Template]
+    research: Template
+    unblock: Template
+
+    @field_validator("motion")
+    @classmethod
+    def _every_motion(cls, texts: dict[Motion, str]) -> dict[Motion, str]:
+        _every_key(texts, get_args(Motion))
+        return texts
+
+    @field_validator("next_step")
+    @classmethod
+    def _every_stage(cls, texts: dict[Stage, str]) -> dict[Stage, str]:
+        _every_key(texts, get_args(Stage))
+        return texts
+
+
+class PackageRules(StrictModel):
+    """How much a package says, and in which words."""
+
+    key_signals: Count
+    use_case_min_features: Count
+    use_cases: tuple[UseCase, ...]
+    signals: dict[str, SignalText]
+    milestones: dict[str, str]
+    approach: Approach
+
+
+class HandoffRules(StrictModel):
+    """``handoffs.yml``: the triggers, the limits between two handoffs, and the texts of the package."""
+
+    triggers: Triggers
+    due_hours: dict[Priority, Annotated[float, Field(gt=0)]]
+    cooldown_days: int = Field(ge=0)
+    baseline_days: Count
+    explicit_requests: frozenset[TriggerKey]
+    expansion_signals: frozenset[ExpansionSignal]
+    package: PackageRules
+
+    @field_validator("due_hours")
+    @classmethod
+    def _every_priority(cls, hours: dict[Priority, float]) -> dict[Priority, float]:
+        if missing := [priority for priority in PRIORITIES if priority not in hours]:
+            raise ValueError(
+                f"expected hours for each of {', '.join(PRIORITIES)}; missing: {', '.join(missing)}"
+            )
+        return hours
+
+
+class TeamRule(StrictModel):
+    """The team for one handoff type, and for enterprise accounts or customers if theirs differs."""
+
+    team: str = Field(min_length=1)
+    enterprise: str | None = None
+    customer: str | None = None
+
+
+class RoutingRules(StrictModel):
+    """``routing.yml``: the team of each handoff type and how much a person is given per UTC day."""
+
+    daily_capacity: Count
+    overflow_to_teammate: frozenset[Priority]
+    teams: dict[HandoffType, TeamRule]
+
+    @field_validator("teams")
+    @classmethod
+    def _every_type(cls, teams: dict[HandoffType, TeamRule]) -> dict[HandoffType, TeamRule]:
+        expected = get_args(HandoffType)
+        if missing := [kind for kind in expected if kind not in teams]:
+            raise ValueError(
+                f"expected a team for each of {', '.join(expected)}; missing: {', '.join(missing)}"
+            )
+        return teams

@@ -1,0 +1,35 @@
+"""A handoff package as Markdown. The model says everything once, in plain text; a renderer only lays it out.
+
+What a package says is built in ``packages``; another destination (Slack Block Kit) is another renderer of the
+same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dagster_project.core.escaping import markdown
+from dagster_project.core.packages import HandoffPackage, Line, score_text
+
+
+def handoff_markdown(package: HandoffPackage) -> str:
+    """The package of section 6: seven headings in the specified order, the last five with lines below."""
+    journey = [f"- **{moment.at:%Y-%m-%d}**: {markdown(moment.what)}" for moment in package.journey]
+    signals = [
+        f"- **{markdown(signal.label)}**: {markdown(signal.value)} ({markdown(signal.meaning)})"
+        for signal in package.signals
+    ]
+    sections: dict[str, list[str]] = {
+        f"## {markdown(package.title)}: {markdown(package.company)}": [],
+        f"### Score: {score_text(package.score)}/100": [],
+        "### Key Signals": signals,
+        "### User Journey": journey,
+        "### Product Context": _lines(package.product),
+        "### Suggested Approach": _lines(package.approach),
+        "### Contact": _lines(package.contact),
+    }
+    return "\n\n".join("\n".join([heading, *body]) for heading, body in sections.items()) + "\n"
+
+
+def _lines(lines: Iterable[Line]) -> list[str]:
+    return [f"- **{markdown(line.label)}**: {markdown(line.text)}" for line in lines]

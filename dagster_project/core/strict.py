@@ -1,0 +1,9 @@
+"""The base of every playbook model: frozen, and an unknown key is an error rather than a setting that silently does nothing."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StrictModel(BaseModel):
+    """A frozen pydantic model that forbids unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

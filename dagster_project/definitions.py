@@ -1,0 +1,50 @@
+"""The only assembly point: every asset, check, job, schedule, sensor and resource of the code location."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from dagster_project.defs import activation, handoffs, ingest, schedules, scoring, serving, transform
+from dagster_project.defs.resources import Workplace
+
+SCORE_EVERYTHING = "score_everything"
+
+
+def build_definitions(
+    *, workplace: Workplace | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+) -> dg.Definitions:
+    """Assemble the code location.
+
+    Args:
+        workplace: Another installation than the environment's, for tests.
+        loggers: Other loggers than Dagster's own.
+    """
+    daily, sensors = schedules.automations()
+    return dg.Definitions(
+        assets=[
+            ingest.moments,
+            ingest.playbook_rules,
+            ingest.product_events,
+            ingest.crm_records,
+            ingest.email_domains,
+            transform.feature_models,
+            scoring.scores,
+            handoffs.handoff_decisions,
+            handoffs.delivered_handoffs,
+            activation.crm_fields,
+            serving.ledger_copy,
+            transform.mart_models,
+            serving.serving_database,
+        ],
+        asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *serving.CHECKS],
+        jobs=[schedules.score_everything],
+        schedules=daily,
+        sensors=sensors,
+        resources={"workplace": workplace or Workplace()},
+        loggers=dict(loggers or {}),
+        # One process may write a DuckDB file, so the steps of a run share one.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

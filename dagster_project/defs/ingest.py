@@ -1,0 +1,128 @@
+"""Landing files into raw tables, and what dbt needs beside them: the rules and the moments of this run."""
+
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.core.moments import resolve_as_of, scoring_moments
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.tables import markdown_table, replace_table
+from dagster_project.defs.transform import OWNERS, sql_settings
+from dagster_project.landing.crm import load_crm
+from dagster_project.landing.domains import update_email_domains
+from dagster_project.landing.events import begin_batch, load_events
+from dagster_project.landing.reports import LoadReport
+from dagster_project.landing.rules import write_rules
+
+COMMON = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
+BASELINE_DONE = "baseline_done_at"
+
+
+@dg.asset(key=["raw", "moments"], kinds={"duckdb", "python"}, **COMMON)
+def moments(workplace: Workplace) -> dg.MaterializeResult:
+    """The moments that this run computes features for: the live one, and on the first run one a week earlier.
+
+    One row per moment.
+    """
+    baseline_days = workplace.playbook.handoffs.baseline_days
+    with workplace.ledger() as ledger:
+        first_run = ledger.get_meta(BASELINE_DONE) is None
+    as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
+    planned = scoring_moments(as_of, baseline_days=baseline_days if first_run else None)
+    frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live} for m in planned])
+    with workplace.connect() as connection:
+        replace_table(connection, "raw.moments", frame)
+        begin_batch(connection, workplace.now())
+    return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run})
+
+
+@dg.asset(key=["raw", "playbook_rules"], kinds={"duckdb", "yaml"}, **COMMON)
+def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
+    """The playbook's rules and numbers that SQL reads: free-mail domains, exclusions, windows. One row per rule."""
+    with workplace.connect() as connection:
+        write_rules(connection, workplace.playbook.identity, sql_settings(workplace.playbook))
+    return dg.MaterializeResult(metadata={"playbook": str(workplace.settings.playbook_dir or "packaged")})
+
+
+@dg.asset(
+    key=["raw", "product_events"],
+    deps=[moments],
+    kinds={"duckdb", "segment"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "every_row_is_accounted_for",
+            asset=["raw", "product_events"],
+            description="Rows in = loaded + duplicate + quarantined, over all files ever read.",
+        ),
+        dg.AssetCheckSpec(
+            "table_holds_what_was_loaded",
+            asset=["raw", "product_events"],
+            description="The events table has as many rows as the files report as loaded.",
+        ),
+    ],
+    **COMMON,
+)
+def product_events(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """Product events from the landing folder. One row per message id.
+
+    Files whose content is known are skipped; what can't be read is in `raw.quarantine` with its reason.
+    """
+    rules = workplace.playbook.sources
+    with workplace.connect() as connection:
+        report = load_events(
+            connection, workplace.settings.landing, rules, batch_id=_batch(connection), now=workplace.now()
+        )
+        checks = _event_checks(connection)
+    return dg.MaterializeResult(metadata=_report_metadata(report), check_results=checks)
+
+
+@dg.asset(key=["raw", "crm_records"], deps=[moments], kinds={"duckdb", "crm"}, **COMMON)
+def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """CRM extracts and the suppression list, with their history. One row per distinct content of a record."""
+    with workplace.connect() as connection:
+        report = load_crm(
+            connection,
+            workplace.settings.landing,
+            workplace.playbook.sources,
+            batch_id=_batch(connection),
+            now=workplace.now(),
+        )
+    return dg.MaterializeResult(metadata=_report_metadata(report))
+
+
+@dg.asset(key=["raw", "email_domains"], deps=[product_events, crm_records], kinds={"duckdb"}, **COMMON)
+def email_domains(workplace: Workplace) -> dg.MaterializeResult:
+    """The registrable domain of every e-mail host and account domain. One row per host."""
+    with workplace.connect() as connection:
+        added = update_email_domains(connection)
+    return dg.MaterializeResult(metadata={"new domains": added})
+
+
+def _batch(connection) -> int:
+    return connection.execute("select max(batch_id) from raw.batches").fetchall()[0][0]
+
+
+def _event_checks(connection) -> list[dg.AssetCheckResult]:
+    [(rows_in, loaded, duplicate, quarantined)] = connection.sql(
+        "select coalesce(sum(rows_in), 0), coalesce(sum(loaded), 0), coalesce(sum(duplicate), 0), "
+        "coalesce(sum(quarantined), 0) from raw.files where source = 'events'"
+    ).fetchall()
+    [(held,)] = connection.sql("select count(*) from raw.events").fetchall()
+    numbers = {"rows in": rows_in, "loaded": loaded, "duplicate": duplicate, "quarantined": quarantined}
+    return [
+        dg.AssetCheckResult(
+            check_name="every_row_is_accounted_for",
+            passed=rows_in == loaded + duplicate + quarantined,
+            metadata={name: int(value) for name, value in numbers.items()},
+        ),
+        dg.AssetCheckResult(
+            check_name="table_holds_what_was_loaded",
+            passed=held == loaded,
+            metadata={"rows in the table": held, "loaded": int(loaded)},
+        ),
+    ]
+
+
+def _report_metadata(report: LoadReport) -> dict[str, object]:
+    return {}

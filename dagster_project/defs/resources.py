@@ -1,0 +1,87 @@
+"""The resources of the code location. The environment is read here and nowhere else."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+from dotenv import load_dotenv
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+from dagster_project.core.playbook import Playbook
+from dagster_project.ledger import Ledger
+from dagster_project.playbook_files import read_playbook
+from dagster_project.settings import PROJECT_ROOT, Settings, settings_from
+from dagster_project.warehouse import Warehouse
+
+WAREHOUSE_POOL = "warehouse"
+"""The pool that every asset which writes the warehouse is in; `dagster.yaml` limits it to one run."""
+
+
+def environment_settings(overrides: Mapping[str, str] | None = None) -> Settings:
+    """What the user set, from the environment and the checkout's `.env`; `overrides` win over both."""
+    load_dotenv(PROJECT_ROOT / ".env")
+    return settings_from({**os.environ, **(overrides or {})})
+
+
+class Workplace(dg.ConfigurableResource):
+    """The stores and rules of one installation, held by one run at a time.
+
+    For the whole of a run it holds a lock on the data folder, so that a run from the command line and one from
+    the UI take turns instead of mixing their moments.
+    """
+
+    overrides: dict[str, str] = Field(
+        default_factory=dict, description="PLS_* variables that win over the environment's, for one run"
+    )
+    lock_timeout_seconds: float = 600.0
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Workplace"]:
+        """Hold the data folder's lock while the run lasts."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.settings.run_lock)
+        try:
+            lock.acquire(timeout=self.lock_timeout_seconds)
+        except Timeout:
+            raise dg.Failure(
+                f"another run has held {self.settings.run_lock} for {self.lock_timeout_seconds:.0f} s; "
+                "wait for it to end, or stop it"
+            ) from None
+        try:
+            yield self
+        finally:
+            lock.release()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Paths and choices."""
+        return environment_settings(self.overrides)
+
+    @cached_property
+    def playbook(self) -> Playbook:
+        """The rules of this run, read once."""
+        return read_playbook(self.settings.playbook_dir)
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A writing connection to the warehouse; close it before dbt runs."""
+        with Warehouse(self.settings.warehouse).connect() as connection:
+            yield connection
+
+    def ledger(self) -> Ledger:
+        """The ledger, migrated to this version's schema."""
+        return Ledger(self.settings.ledger_url)
+
+    def now(self) -> datetime:
+        """The clock, as naive UTC: the only one in the pipeline."""
+        return datetime.now(UTC).replace(tzinfo=None)
+
+    def path(self, *parts: str) -> Path:
+        """A path below the data folder."""
+        return self.settings.data_dir.joinpath(*parts)

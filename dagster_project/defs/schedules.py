@@ -1,0 +1,89 @@
+"""When runs start: once a day because windows slide even without events, and soon after files have landed."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_project.defs.resources import environment_settings
+from dagster_project.playbook_files import read_playbook
+
+score_everything = dg.define_asset_job(
+    "score_everything",
+    selection=dg.AssetSelection.all(),
+    description="Load what has landed, score every user and account, decide, write back and publish.",
+)
+
+
+def landing_version(landing: Path) -> str:
+    """A key that changes whenever a file below `landing` is added, replaced or removed."""
+    digest = hashlib.sha256()
+    for path in _landed(landing):
+        stat = path.stat()
+        digest.update(f"{path.relative_to(landing).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def landing_request(
+    landing: Path, *, now: datetime, settle_seconds: float, cursor: str | None
+) -> dg.RunRequest | dg.SkipReason:
+    """What the landing sensor does at a tick.
+
+    Args:
+        landing: The landing folder.
+        now: Naive UTC.
+        settle_seconds: How long a file must have been left alone to count as complete.
+        cursor: The version that the last run was requested for.
+    """
+    files = _landed(landing)
+    if not files:
+        return dg.SkipReason(f"{landing} holds no files")
+    youngest = max(path.stat().st_mtime for path in files)
+    age = (now - datetime(1970, 1, 1)).total_seconds() - youngest
+    if 0 <= age < settle_seconds:
+        return dg.SkipReason("a file is still being written")
+    version = landing_version(landing)
+    if version == cursor:
+        return dg.SkipReason("nothing has landed since the last run")
+    return dg.RunRequest(run_key=version, tags={"pls/landing_version": version})
+
+
+def _landed(landing: Path) -> list[Path]:
+    if not landing.exists():
+        return []
+    return sorted(p for p in landing.rglob("*") if p.is_file() and not p.name.startswith((".", "_")))
+
+
+def automations() -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+    """The schedule and the sensor; both reach sellers and the CRM, so they start stopped unless PLS_AUTOMATE=1."""
+    automate = environment_settings().automate
+
+    @dg.sensor(
+        name="landing_files",
+        job=score_everything,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING if automate else dg.DefaultSensorStatus.STOPPED,
+        description="Starts score_everything when files have landed and are complete.",
+    )
+    def landing_files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        settings = environment_settings()
+        request = landing_request(
+            settings.landing,
+            now=datetime.now(UTC).replace(tzinfo=None),
+            settle_seconds=read_playbook(settings.playbook_dir).sources.settle_seconds,
+            cursor=context.cursor,
+        )
+        if isinstance(request, dg.RunRequest):
+            context.update_cursor(request.run_key)
+        return request
+
+    daily = dg.ScheduleDefinition(
+        name="daily_refresh",
+        job=score_everything,
+        cron_schedule="5 0 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if automate else dg.DefaultScheduleStatus.STOPPED,
+        description="Five minutes into each UTC day: the windows have slid, with or without new events.",
+    )
+    return [daily], [landing_files]

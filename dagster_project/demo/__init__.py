@@ -1,0 +1,1 @@
+"""The simulated company that `pls demo-data` writes. Nothing else in the product depends on it."""

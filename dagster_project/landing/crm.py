@@ -1,0 +1,214 @@
+"""CRM extracts and the suppression list from landing into `raw.crm_*`: which files, with which outcome.
+
+One transaction per file. How files become rows is in `crm_reading`, what is kept of them in `crm_store`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, time
+from pathlib import Path
+
+import duckdb
+
+from dagster_project.core.source_rules import SourceRules
+from dagster_project.landing.crm_reading import KEYS, SUPPRESSION, read_crm_file
+from dagster_project.landing.crm_store import (
+    Extract,
+    extracts_of,
+    quarantine_crm_rows,
+    reconsider_shrunk,
+    refresh_delivery,
+    store_extract,
+)
+from dagster_project.landing.discovery import LandedFile, hashed, landed_file, readable_files, settle
+from dagster_project.landing.opening import UnreadableFile, plain_file
+from dagster_project.landing.register import (
+    Register,
+    Writing,
+    next_file_id,
+    record_file,
+    record_redelivered,
+    record_unreadable,
+    record_waiting,
+    transaction,
+)
+from dagster_project.landing.reports import FileOutcome, LoadReport, Progress, RowCounts
+
+_DATED = re.compile(r"crm/dt=([^/]+)/[^/]+")
+_FLAT = re.compile(r"crm/[^/]+")
+
+
+def load_crm(
+    connection: duckdb.DuckDBPyConnection,
+    landing: Path,
+    rules: SourceRules,
+    batch_id: int,
+    now: datetime,
+    progress: Progress | None = None,
+) -> LoadReport:
+    """Load the CRM files that are new or changed, oldest extract first.
+
+    Files: `crm/<entity>.<suffix>`, `crm/dt=YYYY-MM-DD/<entity>.<suffix>` and `suppression.<suffix>`. An
+    extract that lost too many keys against the complete one before it is recorded as `shrunk` and does not
+    count; a file that says what the newest extract says already refreshes its delivery (`redelivered`).
+
+    Args:
+        connection: The warehouse, with no transaction begun.
+        landing: The landing folder.
+        rules: `sources.yml`.
+        batch_id: From `begin_batch`.
+        now: Naive UTC; only written down.
+        progress: Told of every file as soon as it is committed.
+
+    Returns:
+        What became of every file that was looked at.
+    """
+    with transaction(connection):
+        for entity in (*KEYS, SUPPRESSION):
+            reconsider_shrunk(connection, entity, rules.shrink_limit)
+    register = Register(connection, "crm.", SUPPRESSION)
+    ready, waiting = settle([f for f in crm_files(landing) if not register.is_done(f)], rules.settle_seconds)
+    new, troubled = hashed(ready)
+    loading = _Loading(connection, rules, batch_id, now)
+    outcomes: list[FileOutcome] = []
+
+    def tell(outcome: FileOutcome) -> None:
+        outcomes.append(outcome)
+        if progress:
+            progress(outcome)
+
+    for file in waiting:
+        tell(loading.waiting(file))
+    for file, reason in troubled:
+        tell(loading.unreadable(file, reason))
+    for file in new:
+        tell(loading.load(file))
+    return LoadReport(tuple(outcomes))
+
+
+def crm_files(landing: Path) -> list[LandedFile]:
+    """The CRM files below `landing`, oldest extract first; files of other names are left alone."""
+    found = []
+    for path in readable_files(landing):
+        name = path.relative_to(landing).as_posix()
+        stem = path.name.split(".")[0].lower()
+        dated = _DATED.fullmatch(name)
+        if stem in KEYS and (dated or _FLAT.fullmatch(name)):
+            source = f"crm.{stem}"
+        elif stem == SUPPRESSION and "/" not in name:
+            source = SUPPRESSION
+        else:
+            continue
+        file = landed_file(path, landing, source)
+        if file is not None:
+            found.append(replace(file, extract_at=_day(dated[1]) if dated else file.modified_at))
+    return sorted(found, key=lambda file: (file.extract_at or file.modified_at, file.modified_at, file.name))
+
+
+class _Loading:
+    """Loads file by file, each in its own transaction."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, rules: SourceRules, batch_id: int, now: datetime
+    ) -> None:
+        self._connection = connection
+        self._rules = rules
+        self._batch_id = batch_id
+        self._now = now
+
+    def waiting(self, file: LandedFile) -> FileOutcome:
+        with transaction(self._connection):
+            return record_waiting(self._connection, file, self._writing())
+
+    def unreadable(self, file: LandedFile, reason: str) -> FileOutcome:
+        with transaction(self._connection):
+            return record_unreadable(self._connection, file, self._writing(), reason)
+
+    def load(self, file: LandedFile) -> FileOutcome:
+        if file.extract_at is None:
+            return self.unreadable(file, "the folder's name is no date: expected crm/dt=YYYY-MM-DD")
+        known = same_extract(extracts_of(self._connection, _entity(file)), file)
+        if known is not None:
+            return self._redelivered(file, known)
+        columns, reason = None, None
+        try:
+            with plain_file(file) as path:
+                columns = read_crm_file(self._connection, file, path, _entity(file))
+        except UnreadableFile as error:
+            reason = str(error)
+        if not file.is_unchanged():
+            return self.waiting(file)
+        if reason is not None:
+            return self.unreadable(file, reason)
+        return self._store(file, file.extract_at, columns)
+
+    def _redelivered(self, file: LandedFile, known: Extract) -> FileOutcome:
+        with transaction(self._connection):
+            refresh_delivery(self._connection, known.extract_id, file.modified_at)
+            return record_redelivered(self._connection, file, self._writing())
+
+    def _store(self, file: LandedFile, extract_at: datetime, columns: tuple[str, ...] | None) -> FileOutcome:
+        """Store the rows that were read; a file without even a header is no extract."""
+        with transaction(self._connection):
+            writing, counts, detail = self._writing(), RowCounts(), None
+            if columns is not None:
+                counts, detail = store_extract(
+                    self._connection,
+                    _entity(file),
+                    file_id=writing.file_id,
+                    extract_at=extract_at,
+                    delivered_at=file.modified_at,
+                    limit=self._rules.shrink_limit,
+                )
+                quarantine_crm_rows(
+                    self._connection,
+                    file_id=writing.file_id,
+                    source=file.source,
+                    name=file.name,
+                    now=self._now,
+                )
+            outcome = FileOutcome(
+                source=file.source,
+                path=file.name,
+                status="shrunk" if detail else "loaded" if counts.rows_in else "empty",
+                rows_in=counts.rows_in,
+                loaded=counts.loaded,
+                duplicate=counts.duplicate,
+                quarantined=counts.quarantined,
+                detail=detail,
+            )
+            record_file(self._connection, file, outcome, writing, columns=columns)
+            return outcome
+
+    def _writing(self) -> Writing:
+        return Writing(next_file_id(self._connection), self._batch_id, self._now)
+
+
+def same_extract(extracts: Sequence[Extract], file: LandedFile) -> Extract | None:
+    """The recorded extract that a file repeats, if it does.
+
+    A dated file repeats what the same day said. An undated one repeats the newest extract (or the newest that
+    counts), or is an old copy; the content of an older extract that comes back later is news: the CRM went
+    back.
+    """
+    same = [extract for extract in extracts if extract.content_hash == file.content_hash]
+    if not same or file.extract_at is None:
+        return None
+    if file.extract_at != file.modified_at:
+        return next((extract for extract in same if extract.extract_at == file.extract_at), None)
+    newest = {extracts[-1].extract_id, *[e.extract_id for e in extracts if e.is_complete][-1:]}
+    if same[-1].extract_id in newest or file.extract_at <= same[-1].extract_at:
+        return same[-1]
+    return None
+
+
+def _entity(file: LandedFile) -> str:
+    return file.source.removeprefix("crm.")
+
+
+def _day(text: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), time())
+    except ValueError:
+        return None

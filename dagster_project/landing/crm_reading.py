@@ -1,0 +1,203 @@
+"""One CRM file as rows of text: key, JSON payload, dates. Written to the temp table CRM_ROWS.
+
+Values stay text under lower-case names; what they mean is decided in the dbt models. Whether an extract
+counts is decided in `crm_store`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.event_reading import first_words, is_machines_trouble
+from dagster_project.landing.opening import UnreadableFile
+from dagster_project.landing.row_sources import (
+    BLANK,
+    SLOW_ROWS,
+    Rows,
+    csv_rows,
+    line_rows,
+    lines_sql,
+    parquet_rows,
+    parquet_text,
+)
+from dagster_project.landing.sql_text import in_range, json_path, literal, moment_of, text_of
+
+KEYS = {
+    "accounts": "account_id",
+    "contacts": "contact_id",
+    "opportunities": "opportunity_id",
+    "owners": "owner_id",
+    "tickets": "ticket_id",
+}
+SUPPRESSION, SUPPRESSION_KEYS = "suppression", ("email", "domain")
+CRM_ROWS = "crm_rows"
+LIST_SEPARATOR = ";"
+
+
+@dataclass(frozen=True)
+class _Fields:
+    rows: Rows
+    values: Mapping[str, str]  # lower-case column -> SQL of its text
+
+
+def read_crm_file(
+    connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path, entity: str
+) -> tuple[str, ...] | None:
+    """Fill CRM_ROWS(row_number, reason, raw, key, payload, updated_at, created_at) from a file.
+
+    A row of the suppression list that names an address and a domain becomes two rows with one number.
+
+    Args:
+        connection: The warehouse, with no transaction begun.
+        file: The file.
+        path: Its uncompressed content.
+        entity: Which records it holds.
+
+    Returns:
+        The columns found, in lower case; None if the file is empty.
+
+    Raises:
+        UnreadableFile: It is damaged or has no key column.
+    """
+    if path.stat().st_size == 0:
+        return None
+    try:
+        fields = _fields(connection, file, path)
+    except duckdb.Error as error:
+        raise UnreadableFile(f"the file can't be read: {first_words(error)}") from error
+    if fields is None:
+        return None
+    _require_key(entity, fields)
+    _fill(connection, fields, entity)
+    return tuple(sorted(fields.values))
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, fields: _Fields, entity: str) -> None:
+    rows = fields.rows
+    try:
+        connection.execute(_rows_sql(entity, fields, rows.read_with("in order")))
+    except duckdb.Error as error:
+        if is_machines_trouble(error):
+            raise
+        if rows.slow_relation is None:
+            raise UnreadableFile(f"the file can't be read: {first_words(error)}") from error
+        connection.register(SLOW_ROWS, rows.slow_rows())
+        try:
+            connection.execute(_rows_sql(entity, fields, rows.read_with("by hand")))
+        finally:
+            connection.unregister(SLOW_ROWS)
+
+
+def _fields(connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path) -> _Fields | None:
+    if file.kind == ".csv":
+        rows = csv_rows(path)
+        return None if rows is None else _Fields(rows, _by_name(rows.places))
+    if file.kind == ".parquet":
+        rows = parquet_rows(connection, path)
+        return _Fields(rows, _by_name({n: _cell_text(p, rows.types[n]) for n, p in rows.places.items()}))
+    return _line_fields(connection, path)
+
+
+def _line_fields(connection: duckdb.DuckDBPyConnection, path: Path) -> _Fields:
+    """The columns of NDJSON are the keys that any of its objects has."""
+    keys = _json_keys(connection, path) or [""]
+    rows = line_rows(path, [json_path(key) for key in keys], certain=json_path(keys[0]))
+    values = {}
+    for position, key in enumerate(keys, start=1):
+        every = json_path(key)[:-1] + "[*]'"
+        values[key] = (
+            f"case when starts_with(src.said[{position}], '[') and json_type(src.line, {json_path(key)}) = "
+            "'ARRAY' "
+            f"then array_to_string(json_extract_string(src.line, {every}), '{LIST_SEPARATOR}') "
+            f"else src.said[{position}] end"
+        )
+    return _Fields(rows, _by_name(values))
+
+
+def _json_keys(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    keys = (
+        "select distinct unnest(try(json_keys(line))) from ({}) "
+        "where try(json_type(line)) = 'OBJECT' order by 1"
+    )
+    try:
+        found = connection.sql(keys.format(lines_sql(path, "null::bigint"))).fetchall()
+    except duckdb.Error:
+        connection.register(SLOW_ROWS, line_rows(path, [json_path("")], certain=json_path("")).slow_rows())
+        try:
+            found = connection.sql(keys.format(f"select line from {SLOW_ROWS}")).fetchall()
+        finally:
+            connection.unregister(SLOW_ROWS)
+    return [key for (key,) in found]
+
+
+def _rows_sql(entity: str, fields: _Fields, relation: str) -> str:
+    pairs = ", ".join(f"{literal(name)}, {name_sql}" for name, name_sql in _named(fields))
+    texts = ", ".join(f"{text_of(value)} as v{i}" for i, value in enumerate(fields.values.values()))
+    at = {name: moment_of(column) for name, column in _named(fields)}
+    nothing = "null::timestamp"
+    if entity == SUPPRESSION:
+        keys, missing = _suppression_keys(fields), "neither email nor domain is given"
+    else:
+        keys, missing = f"[{dict(_named(fields))[KEYS[entity]]}]", f"{KEYS[entity]} is missing"
+    return f"""
+create or replace temp table {CRM_ROWS} as
+with source as ({relation}),
+said as (select row_number, problem, src, {texts} from source where problem is distinct from '{BLANK}'),
+judged as (
+  select *, list_filter({keys}, lambda key: key is not null) as keys,
+    {at.get("updated_at", nothing)} as updated, {at.get("created_at", nothing)} as created
+  from said
+),
+reasoned as (
+  select *,
+    case when problem is not null then problem when len(keys) = 0 then '{missing}' end as reason
+  from judged
+)
+select row_number, reason, case when reason is not null then {fields.rows.raw} end as raw,
+  unnest(case when reason is null then keys else [null] end) as key,
+  case when reason is null then json_merge_patch('{{}}', json_object({pairs}))::varchar end as payload,
+  {in_range("updated")} as updated_at, {in_range("created")} as created_at
+from reasoned
+"""
+
+
+def _named(fields: _Fields) -> list[tuple[str, str]]:
+    """Column -> the SQL name of its text, sorted, so that the order of columns makes no other payload."""
+    return sorted((name, f"v{i}") for i, name in enumerate(fields.values))
+
+
+def _suppression_keys(fields: _Fields) -> str:
+    names = dict(_named(fields))
+    keys = []
+    if "email" in names:
+        keys.append(f"'email:' || lower({names['email']})")
+    if "domain" in names:
+        keys.append(f"'domain:' || nullif(regexp_replace(lower({names['domain']}), '^(@|\\*\\.)+', ''), '')")
+    return f"[{', '.join(keys)}]"
+
+
+def _require_key(entity: str, fields: _Fields) -> None:
+    wanted = SUPPRESSION_KEYS if entity == SUPPRESSION else (KEYS[entity],)
+    if not set(wanted) & set(fields.values):
+        found = ", ".join(sorted(fields.values)) or "none"
+        raise UnreadableFile(f"no column {' or '.join(wanted)}; found {found}")
+
+
+def _by_name(places: Mapping[str, str]) -> dict[str, str]:
+    """Names trimmed and in lower case; of two that become one, the first that says something counts."""
+    merged: dict[str, list[str]] = {}
+    for name, place in places.items():
+        if name.strip():
+            merged.setdefault(name.strip().lower(), []).append(place)
+    return {n: p[0] if len(p) == 1 else f"coalesce({', '.join(p)})" for n, p in merged.items()}
+
+
+def _cell_text(place: str, sql_type: str) -> str:
+    if sql_type.endswith("]") and not sql_type.startswith(("STRUCT", "MAP")):
+        return f"array_to_string(list_transform({place}, lambda part: part::varchar), '{LIST_SEPARATOR}')"
+    if sql_type == "TIMESTAMP WITH TIME ZONE":
+        return f"({place} at time zone 'UTC')::varchar"
+    return parquet_text(place, sql_type)

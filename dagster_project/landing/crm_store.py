@@ -1,0 +1,145 @@
+"""Extracts of the CRM in `raw.crm_*`: versions, which extract holds which, and whether an extract counts.
+
+Every function works inside the caller's transaction. How files become rows is in `crm_reading`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from dagster_project.landing.crm_reading import CRM_ROWS
+from dagster_project.landing.reports import RowCounts
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A full extract as it was recorded."""
+
+    extract_id: int
+    file_id: int
+    extract_at: datetime
+    keys: int
+    is_complete: bool
+    content_hash: str
+
+
+def extracts_of(connection: duckdb.DuckDBPyConnection, entity: str) -> list[Extract]:
+    """The extracts of an entity, oldest first."""
+    rows = connection.execute(
+        "select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash "
+        "from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? "
+        "order by extracts.extract_at, extracts.extract_id",
+        [entity],
+    ).fetchall()
+    return [Extract(*row) for row in rows]
+
+
+def refresh_delivery(connection: duckdb.DuckDBPyConnection, extract_id: int, delivered_at: datetime) -> None:
+    """An identical file came again: what the extract says held at least until then."""
+    connection.execute(
+        "update raw.crm_extracts set delivered_at = greatest(delivered_at, ?) where extract_id = ?",
+        [delivered_at, extract_id],
+    )
+
+
+def shrink_detail(keys: int, previous: int | None, limit: float) -> str | None:
+    """Why an extract does not count, for people; None if it does.
+
+    Args:
+        keys: Distinct keys in the extract.
+        previous: The same of the complete extract before it; None if there is none.
+        limit: The share of keys that may be lost, 0..1.
+    """
+    if previous is None or previous - keys <= limit * previous + 1e-9:
+        return None
+    return (
+        f"{keys} keys where the extract before had {previous}: more than {limit:.0%} are gone, so it "
+        "counts as a failed "
+        "export and nothing is deleted. If they really were deleted, raise shrink_limit in sources.yml for "
+        "one run"
+    )
+
+
+def store_extract(
+    connection: duckdb.DuckDBPyConnection,
+    entity: str,
+    *,
+    file_id: int,
+    extract_at: datetime,
+    delivered_at: datetime,
+    limit: float,
+) -> tuple[RowCounts, str | None]:
+    """Store CRM_ROWS as an extract.
+
+    Of several rows with one key the newest `updated_at` wins, then the later row.
+
+    Returns:
+        The rows' counts, and why the extract does not count (None if it does).
+    """
+    connection.execute(
+        f"create or replace temp table crm_winners as select *, md5(payload) as row_hash from {CRM_ROWS} "
+        "where reason is null "
+        "qualify row_number() over (partition by key order by updated_at desc nulls last, row_number desc) "
+        "= 1"
+    )
+    connection.execute(
+        "insert into raw.crm_versions "
+        "select (select coalesce(max(version_id), 0) from raw.crm_versions) + row_number() over (order by "
+        "row_number, key), "
+        "?, key, row_hash, payload, updated_at, created_at from crm_winners as winners "
+        "anti join (select key, row_hash from raw.crm_versions where entity = ?) as known "
+        "on winners.key = known.key and winners.row_hash = known.row_hash",
+        [entity, entity],
+    )
+    [(extract_id, keys)] = connection.sql(
+        "select (select coalesce(max(extract_id), 0) + 1 from raw.crm_extracts), count(*) from crm_winners"
+    ).fetchall()
+    connection.execute(
+        "insert into raw.crm_extract_rows select ?::integer, version_id from crm_winners as winners "
+        "join raw.crm_versions as versions "
+        "on versions.entity = ? and winners.key = versions.key and winners.row_hash = versions.row_hash",
+        [extract_id, entity],
+    )
+    before = [e.keys for e in extracts_of(connection, entity) if e.is_complete and e.extract_at <= extract_at]
+    detail = shrink_detail(keys, before[-1] if before else None, limit)
+    connection.execute(
+        "insert into raw.crm_extracts values (?, ?, ?, ?, ?, ?, ?)",
+        [extract_id, file_id, entity, extract_at, delivered_at, keys, detail is None],
+    )
+    return _counts(connection), detail
+
+
+def reconsider_shrunk(connection: duckdb.DuckDBPyConnection, entity: str, limit: float) -> None:
+    """Let extracts count that were kept out under a stricter limit."""
+    previous: int | None = None
+    for extract in extracts_of(connection, entity):
+        if not extract.is_complete:
+            if shrink_detail(extract.keys, previous, limit) is not None:
+                continue
+            connection.execute(
+                "update raw.crm_extracts set is_complete = true where extract_id = ?", [extract.extract_id]
+            )
+            connection.execute(
+                "update raw.files set status = 'loaded', detail = null where file_id = ?", [extract.file_id]
+            )
+        previous = extract.keys
+
+
+def quarantine_crm_rows(
+    connection: duckdb.DuckDBPyConnection, *, file_id: int, source: str, name: str, now: datetime
+) -> None:
+    """Put the rows of CRM_ROWS that can't be read into quarantine."""
+    connection.execute(
+        f"insert into raw.quarantine select ?, ?, ?, row_number, raw, reason, ? from {CRM_ROWS} "
+        "where reason is not null",
+        [file_id, source, name, now],
+    )
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> RowCounts:
+    [(rows_in, quarantined, loaded)] = connection.sql(
+        "select count(distinct row_number), count(distinct row_number) filter (reason is not null), "
+        f"(select count(distinct row_number) from crm_winners) from {CRM_ROWS}"
+    ).fetchall()
+    return RowCounts(rows_in, loaded, rows_in - loaded - quarantined, quarantined)

@@ -1,0 +1,135 @@
+"""Which files have landed and whether they are complete. What is in them is the readers' business."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+EVENT_SUFFIXES = (".parquet", ".ndjson", ".jsonl", ".csv")
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_UNFINISHED = (".tmp", ".part", ".crdownload")
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A file as it was when it was last looked at.
+
+    Attributes:
+        path: Where it is.
+        name: Relative to the landing folder, with `/`.
+        source: `events`, `crm.<entity>` or `suppression`.
+        size: Bytes.
+        modified_at: Naive UTC.
+        extract_at: For CRM files the moment that they describe, naive UTC.
+        content_hash: SHA-256 of the bytes as they lie there; empty until it was computed.
+    """
+
+    path: Path
+    name: str
+    source: str
+    size: int
+    modified_at: datetime
+    extract_at: datetime | None = None
+    content_hash: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The suffix that says how to read it: `.parquet`, `.ndjson`, `.jsonl` or `.csv`."""
+        return _kind(self.path.name)[0]
+
+    @property
+    def compression(self) -> str | None:
+        """`gzip`, `zstd` or None."""
+        return _kind(self.path.name)[1]
+
+    def hashed(self) -> "LandedFile":
+        """The same with its content hash."""
+        with self.path.open("rb") as file:
+            return replace(self, content_hash=hashlib.file_digest(file, "sha256").hexdigest())
+
+    def is_unchanged(self) -> bool:
+        """Whether it still has the size and the time that were seen."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return False
+        return (stat.st_size, _naive_utc(stat.st_mtime_ns)) == (self.size, self.modified_at)
+
+
+def landed_file(path: Path, landing: Path, source: str) -> LandedFile | None:
+    """Look at a file; None if it has gone meanwhile."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    name = path.relative_to(landing).as_posix()
+    return LandedFile(path, name, source, size=stat.st_size, modified_at=_naive_utc(stat.st_mtime_ns))
+
+
+def event_files(landing: Path) -> list[LandedFile]:
+    """The event files below `landing/events`, sorted by name."""
+    found = (landed_file(path, landing, "events") for path in readable_files(landing / "events"))
+    return [file for file in found if file is not None]
+
+
+def readable_files(folder: Path) -> Iterator[Path]:
+    """Files below `folder` with a suffix that can be read; hidden and unfinished ones are left alone."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder).parts
+        if any(part.startswith((".", "_")) for part in inner) or path.name.lower().endswith(_UNFINISHED):
+            continue
+        if _kind(path.name)[0] in EVENT_SUFFIXES and path.is_file():
+            yield path
+
+
+def settle(files: Iterable[LandedFile], seconds: float) -> tuple[list[LandedFile], list[LandedFile]]:
+    """Wait until every file is old enough, and look at the young ones again.
+
+    Args:
+        files: What was found.
+        seconds: How long a file must have been left alone.
+
+    Returns:
+        The files that are complete, and those that changed while we waited.
+    """
+    files = list(files)
+    ages = {file.path: time.time() - file.modified_at.replace(tzinfo=UTC).timestamp() for file in files}
+    young = {path for path, age in ages.items() if age < seconds}
+    if not young:
+        return files, []
+    # A time in the future says nothing about the age: then the file is watched for the whole while.
+    time.sleep(max(seconds - max(ages[path], 0.0) for path in young))
+    still = {file.path for file in files if file.path not in young or file.is_unchanged()}
+    return [f for f in files if f.path in still], [f for f in files if f.path not in still]
+
+
+def hashed(files: Iterable[LandedFile]) -> tuple[list[LandedFile], list[tuple[LandedFile, str]]]:
+    """The files with their content hashes; beside them those that can't be opened, with the cause.
+
+    A file that has gone meanwhile is in neither.
+    """
+    good, bad = [], []
+    for file in files:
+        try:
+            good.append(file.hashed())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            bad.append((file, f"the file can't be opened: {error.strerror or error}"))
+    return good, bad
+
+
+def _kind(name: str) -> tuple[str, str | None]:
+    path = Path(name.lower())
+    if path.suffix in COMPRESSIONS:
+        return Path(path.stem).suffix, COMPRESSIONS[path.suffix]
+    return path.suffix, None
+
+
+def _naive_utc(nanoseconds: int) -> datetime:
+    seconds, rest = divmod(nanoseconds // 1000, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest, tzinfo=None)

@@ -1,0 +1,93 @@
+"""`raw.email_domains`: the registrable domain of every host that an e-mail address or a CRM account names.
+
+Which domains make an account, and which are free-mail, is decided in the dbt models.
+"""
+
+import ipaddress
+
+import duckdb
+import pyarrow as pa
+from publicsuffixlist import PublicSuffixList
+
+HOST_OF_EMAIL = "split_part(lower(trim({})), '@', 2)"
+HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', '')"
+
+_NEW_HOSTS = f"""
+with emails as (
+  select {HOST_OF_EMAIL.format("traits ->> '$.email'")} as host
+  from raw.events where type = 'identify' and contains(traits, '"email"')
+  union all
+  select {HOST_OF_EMAIL.format("payload ->> '$.email'")} from raw.crm_versions where entity = 'contacts'
+),
+sites as (
+  select {HOST_OF_SITE.format("payload ->> '$.domain'")} as host
+  from raw.crm_versions where entity = 'accounts'
+)
+select distinct host from (from emails union all from sites) as named
+where host <> '' and host not in (select domain from raw.email_domains)
+"""
+
+
+def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
+    """Add the hosts that are new.
+
+    `domain` is the host as SQL finds it, so that these join: `split_part(lower(trim(email)), '@', 2)` for
+    addresses, and for `accounts.domain` `lower(trim(domain))` without scheme and without everything from the
+    first of `/:?#` on (dbt's macro `host_of`). `registrable_domain` is in ASCII (`xn--...`), NULL where the
+    public suffix list knows none.
+
+    Args:
+        connection: The warehouse.
+
+    Returns:
+        How many hosts were added.
+    """
+    hosts = [host for (host,) in connection.sql(_NEW_HOSTS).fetchall()]
+    if not hosts:
+        return 0
+    suffixes = PublicSuffixList()
+    found = pa.table(
+        {
+            "domain": pa.array(hosts, pa.string()),
+            "registrable_domain": pa.array(
+                [registrable_domain(host, suffixes) for host in hosts], pa.string()
+            ),
+        }
+    )
+    connection.register("new_email_domains", found)
+    try:
+        connection.execute("insert into raw.email_domains select * from new_email_domains")
+    finally:
+        connection.unregister("new_email_domains")
+    return len(hosts)
+
+
+def registrable_domain(host: str, suffixes: PublicSuffixList) -> str | None:
+    """What somebody registered of a host: `acme.co.uk` for `mail.acme.co.uk`; None for junk, never an error.
+
+    Args:
+        host: As people type it; Unicode is fine.
+        suffixes: The public suffix list.
+    """
+    name = host.strip().strip(".").lower()
+    if not name or len(name) > 253 or _is_address(name):
+        return None
+    if not name.isascii():
+        try:
+            name = name.encode("idna").decode("ascii")
+        except UnicodeError:
+            return None
+    if not all(
+        label and len(label) <= 63 and label.replace("-", "a").replace("_", "a").isalnum()
+        for label in name.split(".")
+    ):
+        return None
+    return suffixes.privatesuffix(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

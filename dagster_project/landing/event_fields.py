@@ -1,0 +1,173 @@
+"""Where each event column comes from in a file: our names and Segment's, or the mapping of `sources.yml`.
+
+Out come SQL expressions over a source relation of `row_sources`. What makes a row readable is judged in
+`event_sql`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from dagster_project.core.source_rules import EVENT_COLUMNS, EventMapping
+from dagster_project.landing.opening import UnreadableFile
+from dagster_project.landing.register import SETTINGS_FILE
+from dagster_project.landing.row_sources import Rows, csv_rows, line_rows, parquet_rows, parquet_text
+from dagster_project.landing.sql_text import (
+    in_range,
+    is_moment_type,
+    json_path,
+    literal,
+    moment_of,
+    typed_moment,
+)
+
+IDS = ("user_id", "anonymous_id", "group_id")
+MOMENTS = ("timestamp", "received_at")
+OBJECTS = ("properties", "traits", "context")
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """How the events of one file are read.
+
+    Attributes:
+        rows: How its rows are split.
+        text: Our column -> SQL of type VARCHAR.
+        moment: `timestamp` and `received_at` -> SQL of type TIMESTAMP, over `src` or the trimmed text
+            (`timestamp_text`, `received_at_text`).
+        gathered: SQL of a JSON object that is merged into the properties, or None.
+    """
+
+    rows: Rows
+    text: Mapping[str, str]
+    moment: Mapping[str, str]
+    gathered: str | None
+
+
+def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
+    """One JSON object per line."""
+    paths: list[str] = []
+
+    def value(key: str) -> str:
+        spellings = [json_path(key)]
+        if "." in key:
+            spellings.append(literal("$." + ".".join(f'"{part}"' for part in key.split("."))))
+        for spelling in spellings:
+            if spelling not in paths:
+                paths.append(spelling)
+        return _first_of([f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings])
+
+    value("type")
+    text = _texts(mapping, lambda ours: _first_of([value(key) for key in (ours, _camel_case(ours))]), value)
+    pairs = ", ".join(
+        f"{literal(key)}, json_extract(src.line, {json_path(key)})" for key in mapping.properties
+    )
+    return EventSource(
+        rows=line_rows(path, paths, certain=json_path("type")),
+        text=text,
+        moment=_moments(mapping),
+        gathered=f"case when problem is null then json_object({pairs}) end" if pairs else None,
+    )
+
+
+def csv_source(path: Path, mapping: EventMapping) -> EventSource | None:
+    """Rows with a header; None for a file without even that."""
+    rows = csv_rows(path)
+    if rows is None:
+        return None
+    text = _column_texts(mapping, rows.places)
+    return EventSource(rows, text, _moments(mapping), _gathered(mapping, rows.places))
+
+
+def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: EventMapping) -> EventSource:
+    """A Parquet file; only the columns that an event needs are read."""
+    rows = parquet_rows(connection, path, lambda name: _is_used(name, mapping))
+    text = _column_texts(
+        mapping, {name: parquet_text(place, rows.types[name]) for name, place in rows.places.items()}
+    )
+    moment = _moments(mapping)
+    for ours in MOMENTS:
+        theirs = _theirs(ours, mapping, list(rows.types))
+        typed = [typed_moment(rows.places[n], rows.types[n]) for n in theirs if is_moment_type(rows.types[n])]
+        if typed and ours not in mapping.constants:
+            moment[ours] = typed[0]
+            text[ours] = f"case when {in_range(typed[0])} is null then {text[ours]} end"
+    return EventSource(rows, text, moment, _gathered(mapping, rows.places))
+
+
+def _texts(mapping: EventMapping, ours: Callable[[str], str], theirs: Callable[[str], str]) -> dict[str, str]:
+    """Our column -> SQL: the constant, else their column, else our own names."""
+    found = {}
+    for column in EVENT_COLUMNS:
+        if column in mapping.constants:
+            found[column] = literal(mapping.constants[column])
+        elif column in mapping.columns:
+            found[column] = theirs(mapping.columns[column])
+        else:
+            found[column] = ours(column)
+    return found
+
+
+def _column_texts(mapping: EventMapping, places: Mapping[str, str]) -> dict[str, str]:
+    """`_texts` for a file with named columns, which must have those without which no row can be read."""
+    names = tuple(places)
+    found = {column: _theirs(column, mapping, names) for column in EVENT_COLUMNS}
+    given = {column for column, theirs in found.items() if theirs} | set(mapping.constants)
+    missing = [column for column in ("type", "timestamp") if column not in given]
+    if not given & {*IDS, "context"}:
+        missing.append("user_id (or anonymous_id or group_id)")
+    if missing:
+        raise UnreadableFile(
+            f"no column for {', '.join(missing)}; found {', '.join(names)}. If they have other names here, "
+            "say so "
+            f"under event_files in the playbook's {SETTINGS_FILE}"
+        )
+    return {
+        column: literal(mapping.constants[column])
+        if column in mapping.constants
+        else _first_of([places[name] for name in found[column]])
+        for column in EVENT_COLUMNS
+    }
+
+
+def _theirs(ours: str, mapping: EventMapping, names: Sequence[str]) -> list[str]:
+    """The file's columns that hold our column, the first one best."""
+    if ours in mapping.columns:
+        wanted = mapping.columns[ours]
+        return [n for n in names if n == wanted] or [n for n in names if n.lower() == wanted.lower()]
+    return [name for name in names if _plain(name) == _plain(ours)]
+
+
+def _is_used(name: str, mapping: EventMapping) -> bool:
+    return name in mapping.properties or any(_theirs(ours, mapping, [name]) for ours in EVENT_COLUMNS)
+
+
+def _moments(mapping: EventMapping) -> dict[str, str]:
+    """The moments of texts: `event_sql` trims them into these columns first."""
+    return {
+        ours: moment_of(f"{ours}_text", None if ours in mapping.constants else mapping.timestamp_format)
+        for ours in MOMENTS
+    }
+
+
+def _gathered(mapping: EventMapping, places: Mapping[str, str]) -> str | None:
+    pairs = ", ".join(f"{literal(key)}, {places[key]}" for key in mapping.properties if key in places)
+    return f"json_object({pairs})" if pairs else None
+
+
+def _first_of(expressions: Sequence[str]) -> str:
+    expressions = list(dict.fromkeys(expressions))
+    if not expressions:
+        return "null::varchar"
+    return expressions[0] if len(expressions) == 1 else f"coalesce({', '.join(expressions)})"
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", "")
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(part.capitalize() for part in others)

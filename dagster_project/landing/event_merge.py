@@ -1,0 +1,160 @@
+"""Canonical rows into `raw.events`: one row per message id, whatever comes when and how often.
+
+Of several rows with one id the earliest received wins (never received comes last), then the earliest
+timestamp, then the smallest content hash, so that the table does not depend on the order of arrival. A better
+row that comes later replaces the stored one; its file counts it as a duplicate all the same, so that
+`count(raw.events)` is always the sum of `loaded`. No index helps here: DuckDB scans one column of ids faster
+than it maintains one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+
+from dagster_project.landing.event_sql import EVENT_VALUES
+from dagster_project.landing.reports import RowCounts
+
+RANK = "coalesce({0}.received_at, timestamp 'infinity'), {0}.timestamp, {0}.content_hash"
+STAGED = "staged_events"
+
+
+class EventMerge:
+    """Merges slices of rows inside the caller's transaction.
+
+    Args:
+        connection: The warehouse, with a transaction begun.
+        batch_id: The ingest run.
+        now: When it happens, naive UTC.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, batch_id: int, now: datetime) -> None:
+        self._connection = connection
+        self._batch_id = batch_id
+        self._now = now
+        self._rows = pa.table({})
+        self.counts: dict[int, RowCounts] = {}
+        connection.execute(
+            "create or replace temp table touched_now (user_id varchar, anonymous_id varchar, day date);"
+            "create or replace temp table left_out (file_id integer, row_number bigint);"
+            "create or replace temp table stored (message_id varchar, file_id integer, row_number bigint, "
+            "better boolean);"
+        )
+
+    def add(self, rows: pa.Table, names: dict[int, str]) -> None:
+        """Merge rows.
+
+        Args:
+            rows: The columns of `event_sql.canonical_rows`; (file_id, row_number) is unique.
+            names: file_id -> the file's name, for quarantine.
+        """
+        self._rows = rows
+        self._quarantine(names)
+        self._run("delete from left_out; delete from stored")
+        self._leave_out_repeated()
+        if self._brings_stored_ids():
+            self._find_stored()
+            self._replace_worse()
+        self._insert()
+        self._count()
+
+    def finish(self) -> None:
+        """Write which users' days changed; call once, at the end of the transaction."""
+        self._run(
+            "insert into raw.touched select distinct ?::integer, * from touched_now "
+            "except select * from raw.touched where batch_id = ?",
+            [self._batch_id, self._batch_id],
+        )
+
+    def _run(self, sql: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
+        """Run SQL in which STAGED stands for the rows.
+
+        DuckDB finds them as a local variable; a registered name would be held in memory until the commit.
+        """
+        staged_events = self._rows  # noqa: F841
+        return self._connection.execute(sql, parameters)
+
+    def _quarantine(self, names: dict[int, str]) -> None:
+        self._run(
+            "insert into raw.quarantine select file_id, 'events', element_at(?::map(integer, varchar), "
+            "file_id), "
+            f"row_number, raw, reason, ? from {STAGED} where reason is not null",
+            [names, self._now],
+        )
+
+    def _leave_out_repeated(self) -> None:
+        [(rows, ids)] = self._run(
+            f"select count(*), count(distinct message_id) from {STAGED} where reason is null"
+        ).fetchall()
+        if rows == ids:
+            return
+        self._run(
+            f"insert into left_out select file_id, row_number from {STAGED} as staged where reason is null "
+            f"and message_id in (select message_id from {STAGED} where reason is null group by all having "
+            "count(*) > 1) "
+            f"qualify row_number() over (partition by message_id order by {RANK.format('staged')}, "
+            "file_id, row_number) > 1"
+        )
+
+    def _brings_stored_ids(self) -> bool:
+        """Most slices bring no id that is stored; one scan of the stored ids tells."""
+        found = self._run(
+            f"select 1 from raw.events where message_id in (select message_id from {STAGED} where reason "
+            "is null) limit 1"
+        )
+        return bool(found.fetchall())
+
+    def _find_stored(self) -> None:
+        self._run(
+            "insert into stored select staged.message_id, staged.file_id, staged.row_number, "
+            f"({RANK.format('staged')}) < ({RANK.format('events')}) "
+            f"from {STAGED} as staged join raw.events as events on events.message_id = staged.message_id "
+            "anti join left_out on staged.file_id = left_out.file_id and staged.row_number = "
+            "left_out.row_number "
+            "where staged.reason is null"
+        )
+
+    def _replace_worse(self) -> None:
+        if not self._run("select 1 from stored where better limit 1").fetchall():
+            return
+        worse = "message_id in (select message_id from stored where better)"
+        self._run(
+            f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from "
+            f"raw.events where {worse}"
+        )
+        self._run(f"delete from raw.events where {worse}")
+
+    def _insert(self) -> None:
+        """In the order of days, which is how the rollups read them."""
+        rows = f"select * from {STAGED} where reason is null"
+        for unwanted in ("left_out", "(select * from stored where not better)"):
+            if self._run(f"select 1 from {unwanted} as unwanted limit 1").fetchall():
+                rows = (
+                    f"select rows.* from ({rows}) as rows anti join {unwanted} as unwanted "
+                    "on rows.file_id = unwanted.file_id and rows.row_number = unwanted.row_number"
+                )
+        self._run(
+            f"insert into raw.events by name select {', '.join(EVENT_VALUES)}, ?::integer as batch_id, "
+            "file_id "
+            f"from ({rows}) order by timestamp::date",
+            [self._batch_id],
+        )
+        self._run(
+            f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from ({rows})"
+        )
+
+    def _count(self) -> None:
+        counted = self._run(
+            "with staged as (select file_id, count(*) as rows_in, count(*) filter (reason is not null) as "
+            "quarantined "
+            f"from {STAGED} group by file_id), "
+            "repeated as (select file_id, count(*) as rows from left_out group by file_id), "
+            "known as (select file_id, count(*) as rows from stored group by file_id) "
+            "select file_id, rows_in, coalesce(repeated.rows, 0) + coalesce(known.rows, 0) as duplicate, "
+            "quarantined "
+            "from staged left join repeated using (file_id) left join known using (file_id)"
+        ).fetchall()
+        for file_id, rows_in, duplicate, quarantined in counted:
+            counts = RowCounts(rows_in, rows_in - duplicate - quarantined, duplicate, quarantined)
+            self.counts[file_id] = self.counts.get(file_id, RowCounts()).plus(counts)

@@ -1,0 +1,141 @@
+"""The SQL that judges and canonizes event rows: one query from a file's rows to rows of `raw.events`.
+
+It decides what can be read and with which reason a row can't. What becomes of the rows is in `event_merge`.
+"""
+
+from dagster_project.landing.event_fields import IDS, OBJECTS, EventSource
+from dagster_project.landing.sql_text import in_range, json_object_of, json_path, text_of
+
+TYPES = ("track", "page", "screen", "identify", "group", "alias")
+LIFTED = ("feature", "integration", "status", "path")
+CONTENT = (
+    "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id", "timestamp", "properties",
+    "traits", "context",
+)  # fmt: skip
+"""What an event says: all but its id and when it was received.
+
+Two events with the same content are the same event.
+"""
+
+EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED, "content_hash")
+"""The columns of a canonical row that go into `raw.events` as they are."""
+
+
+def canonical_rows(source: EventSource, file_id: int, relation: str) -> str:
+    """SQL for (file_id, row_number, reason, raw, *EVENT_VALUES); `reason` and `raw` are NULL in readable
+    rows.
+
+    Args:
+        source: Where the columns come from.
+        file_id: The file.
+        relation: The source relation to read, one of the source's two.
+    """
+    plain = [
+        column
+        for column in source.text
+        if column not in OBJECTS and column not in ("timestamp", "received_at")
+    ]
+    texts = ",\n    ".join(f"{text_of(source.text[column])} as {column}" for column in plain)
+    objects = ",\n    ".join(f"{source.text[column]} as {column}_text" for column in OBJECTS)
+    object_values = ",\n    ".join(
+        f"{json_object_of(f'{column}_text')} as {column}_object" for column in OBJECTS
+    )
+    content = ", ".join(
+        "epoch_us(timestamp)::varchar" if column == "timestamp" else f"coalesce({column}, '')"
+        for column in CONTENT
+    )
+    lifted = ",\n    ".join(f"{text_of(f'lifted[{i}]')} as {name}" for i, name in enumerate(LIFTED, start=1))
+    mentioned = " or ".join(f"contains(properties, '\"{name}\"')" for name in LIFTED)
+    paths = ", ".join(json_path(name) for name in LIFTED)
+    properties = "properties_object"
+    if source.gathered:
+        properties = f"json_merge_patch(coalesce(properties_object, '{{}}'), {source.gathered})::varchar"
+    return f"""
+with source as ({relation}),
+
+said as (
+  select
+    row_number, problem, src,
+    {texts},
+    {objects},
+    {text_of(source.text["timestamp"])} as timestamp_text,
+    {text_of(source.text["received_at"])} as received_at_text
+  from source
+),
+
+dated as (
+  select *,
+    {source.moment["timestamp"]} as timestamp_value,
+    {source.moment["received_at"]} as received_at_value
+  from said
+),
+
+typed as (
+  select * replace (lower(type) as type),
+    {in_range("timestamp_value")} as timestamp,
+    {in_range("received_at_value")} as received_at,
+    {object_values}
+  from dated
+),
+
+named as (
+  select * replace (
+      case when type = 'alias' then 'identify' else type end as type,
+      case when type = 'alias' then coalesce(anonymous_id, previous_id) else anonymous_id end as anonymous_id,
+      coalesce(group_id, case when contains(context_object, 'group')
+        then nullif(trim(coalesce(context_object ->> 'groupId', context_object ->> 'group_id')), '') end)
+        as group_id),
+    type as given_type,
+    {properties} as properties,
+    traits_object as traits,
+    context_object as context
+  from typed
+),
+
+judged as (
+  select *, {_reason()} as reason from named
+),
+
+fingerprinted as (
+  select *,
+    case when {mentioned} then json_extract_string(properties, [{paths}]) end as lifted,
+    case when reason is null then md5(concat_ws(chr(31), {content})) end as content_hash
+  from judged
+)
+
+select {file_id}::integer as file_id, row_number, reason,
+  case when reason is not null then {source.rows.raw} end as raw,
+  coalesce(message_id, content_hash) as message_id,
+  {", ".join(CONTENT[:8])}, received_at, {", ".join(CONTENT[8:])},
+  {lifted},
+  content_hash
+from fingerprinted
+"""
+
+
+def _reason() -> str:
+    """Why a row can't be read; the first cause that applies, NULL if none does."""
+    bad_objects = "\n".join(
+        f"when case when {column}_object is null then {_said(f'{column}_text')} end is not null "
+        f"then '{column} is no JSON object'"
+        for column in OBJECTS
+    )
+    kinds = ", ".join(f"'{kind}'" for kind in TYPES)
+    return f"""case
+      when problem is not null then problem
+      when given_type is null then 'type is missing'
+      when given_type not in ({kinds}) then 'type is none of {", ".join(TYPES)}: ' || left(given_type, 80)
+      when timestamp is null
+        then coalesce(
+          'timestamp is no date and time: ' || left(nullif(timestamp_text, 'null'), 80),
+          'timestamp is missing')
+      when coalesce({", ".join(IDS)}) is null then 'none of {", ".join(IDS)} is given'
+      when case when received_at is null then nullif(received_at_text, 'null') end is not null
+        then 'received_at is no date and time: ' || left(received_at_text, 80)
+      {bad_objects}
+    end"""
+
+
+def _said(expression: str) -> str:
+    """A text, or NULL when it is empty or JSON's null."""
+    return f"nullif({text_of(expression)}, 'null')"

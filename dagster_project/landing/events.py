@@ -1,0 +1,132 @@
+"""Event files from landing into `raw.events`: which files, in which transactions, with which outcome.
+
+A transaction holds a group of small files or one large one: rows, quarantine, touched days and the files'
+records commit together, so that a run that is killed loses nothing and doubles nothing. How rows are read is
+in `event_reading`, how they are merged in `event_merge`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import duckdb
+
+from dagster_project.core.source_rules import SourceRules
+from dagster_project.landing.discovery import LandedFile, event_files, hashed, settle
+from dagster_project.landing.event_group import EventGroup
+from dagster_project.landing.register import (
+    Register,
+    Writing,
+    loaded_content,
+    next_file_id,
+    record_redelivered,
+    record_unreadable,
+    record_waiting,
+    transaction,
+)
+from dagster_project.landing.reports import FileOutcome, LoadReport, Progress
+
+GROUP_BYTES = 32 << 20
+GROUP_FILES = 500
+
+
+def begin_batch(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
+    """Begin an ingest run.
+
+    Args:
+        connection: The warehouse.
+        now: Naive UTC.
+
+    Returns:
+        The run's number: 1, 2, 3, ...
+    """
+    return connection.execute(
+        "insert into raw.batches select coalesce(max(batch_id), 0) + 1, ? from raw.batches returning "
+        "batch_id",
+        [now],
+    ).fetchall()[0][0]
+
+
+def load_events(
+    connection: duckdb.DuckDBPyConnection,
+    landing: Path,
+    rules: SourceRules,
+    batch_id: int,
+    now: datetime,
+    progress: Progress | None = None,
+) -> LoadReport:
+    """Load the event files that are new or changed.
+
+    Files whose path, size and time are known are skipped at once, those whose content is known without being
+    read (`redelivered`). A file that can't be read keeps no other from being loaded.
+
+    Args:
+        connection: The warehouse, with no transaction begun.
+        landing: The landing folder.
+        rules: `sources.yml`.
+        batch_id: From `begin_batch`.
+        now: Naive UTC; only written down, ages are measured with the clock that the files were written by.
+        progress: Told of every file as soon as it is committed.
+
+    Returns:
+        What became of every file that was looked at.
+    """
+    register = Register(connection, "events")
+    ready, waiting = settle(
+        [f for f in event_files(landing) if not register.is_done(f)], rules.settle_seconds
+    )
+    outcomes: list[FileOutcome] = []
+
+    def tell(finished: Iterable[FileOutcome]) -> None:
+        for outcome in finished:
+            outcomes.append(outcome)
+            if progress:
+                progress(outcome)
+
+    new, troubled = hashed(ready)
+    tell(_recorded(connection, waiting, record_waiting, batch_id, now))
+    for file, reason in troubled:
+        tell(_recorded(connection, [file], partial(record_unreadable, reason=reason), batch_id, now))
+    # A twin waits for the first of its kind: if that is loaded, nothing is left to read.
+    firsts = {file.content_hash: file for file in reversed(new)}
+    twins = [file for file in new if firsts[file.content_hash] is not file]
+    for files in ([file for file in new if firsts[file.content_hash] is file], twins):
+        seen = loaded_content(connection, "events")
+        again = [file for file in files if file.content_hash in seen]
+        tell(_recorded(connection, again, record_redelivered, batch_id, now))
+        for group in _groups([file for file in files if file.content_hash not in seen]):
+            loading = EventGroup(connection, landing, rules, register, batch_id=batch_id, now=now)
+            tell(loading.load(group))
+    return LoadReport(tuple(outcomes))
+
+
+def _groups(files: Sequence[LandedFile]) -> Iterator[list[LandedFile]]:
+    """Files in their order, cut so that a group is one large file or many small ones."""
+    group: list[LandedFile] = []
+    size = 0
+    for file in files:
+        if group and (size + file.size > GROUP_BYTES or len(group) == GROUP_FILES):
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size
+    if group:
+        yield group
+
+
+def _recorded(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[LandedFile],
+    record: Callable[[duckdb.DuckDBPyConnection, LandedFile, Writing], FileOutcome],
+    batch_id: int,
+    now: datetime,
+) -> list[FileOutcome]:
+    """Record files of which nothing is read, in one transaction."""
+    if not files:
+        return []
+    with transaction(connection):
+        return [
+            record(connection, file, Writing(file_id, batch_id, now))
+            for file_id, file in enumerate(files, next_file_id(connection))
+        ]

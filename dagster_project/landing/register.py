@@ -1,0 +1,154 @@
+"""`raw.files` and `raw.quarantine`: what was read already, and the record of what became of each file.
+
+Every function writes inside the caller's transaction, so that a file's rows and its record stand or fall
+together.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.reports import FileOutcome
+
+SETTINGS_FILE = "sources.yml"
+"""Named by the reasons for which changing the playbook is the way out; such a file is tried each time."""
+
+
+WAITING = "the file is still being written; it is read once it has been left alone"
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """The last record of a path, other than `waiting`."""
+
+    size: int
+    modified_at: datetime
+    status: str
+    detail: str | None
+
+
+class Register:
+    """The files of one kind of source that were read before this load.
+
+    Args:
+        connection: The warehouse.
+        sources: Prefixes of the sources: `events`, `crm.`, `suppression`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *sources: str) -> None:
+        rows = connection.execute(
+            "select path, max_by(struct_pack(s := size_bytes, m := modified_at, t := status, d := detail), "
+            "file_id) "
+            "from raw.files where status <> 'waiting' "
+            "and len(list_filter(?::varchar[], lambda prefix: starts_with(source, prefix))) > 0 group by "
+            "path",
+            [list(sources)],
+        ).fetchall()
+        self._known = {path: KnownFile(r["s"], r["m"], r["t"], r["d"]) for path, r in rows}
+
+    def is_done(self, file: LandedFile) -> bool:
+        """Whether this path was dealt with and has not changed since."""
+        known = self._known.get(file.name)
+        if known is None or (known.size, known.modified_at) != (file.size, file.modified_at):
+            return False
+        return not (known.status == "unreadable" and SETTINGS_FILE in (known.detail or ""))
+
+    def last_detail(self, file: LandedFile) -> str | None:
+        """What was said about this very state of the file, if it was seen before."""
+        known = self._known.get(file.name)
+        if known is None or (known.size, known.modified_at) != (file.size, file.modified_at):
+            return None
+        return known.detail
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit at the end of the block, or leave nothing of it behind."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def loaded_content(connection: duckdb.DuckDBPyConnection, source: str) -> set[str]:
+    """The content hashes of a source's files that were loaded."""
+    rows = connection.execute(
+        "select distinct content_hash from raw.files where source = ? and status = 'loaded'", [source]
+    ).fetchall()
+    return {content_hash for (content_hash,) in rows}
+
+
+def next_file_id(connection: duckdb.DuckDBPyConnection) -> int:
+    """The id that the next file gets."""
+    return connection.sql("select coalesce(max(file_id), 0) + 1 from raw.files").fetchall()[0][0]
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Who writes a record: the file's id, the ingest run, and when (naive UTC)."""
+
+    file_id: int
+    batch_id: int
+    now: datetime
+
+
+def record_file(
+    connection: duckdb.DuckDBPyConnection,
+    file: LandedFile,
+    outcome: FileOutcome,
+    writing: Writing,
+    *,
+    columns: Sequence[str] | None = None,
+) -> None:
+    """Write what became of a file; the checkpoint that keeps it from being read again."""
+    if outcome.rows_in != outcome.loaded + outcome.duplicate + outcome.quarantined:
+        raise AssertionError(f"rows of {file.name} are unaccounted for: {outcome}")
+    connection.execute(
+        "insert into raw.files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            writing.file_id, writing.batch_id, file.source, file.name,
+            file.content_hash, file.size, file.modified_at,
+            outcome.status, outcome.rows_in, outcome.loaded, outcome.duplicate, outcome.quarantined,
+            outcome.detail, None if columns is None else list(columns), file.extract_at, writing.now,
+        ],
+    )  # fmt: skip
+
+
+def record_unreadable(
+    connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing, reason: str
+) -> FileOutcome:
+    """Record a file of which no row could be read: one row in quarantine, with the cause."""
+    outcome = FileOutcome(
+        file.source, file.name, status="unreadable", rows_in=1, quarantined=1, detail=reason
+    )
+    connection.execute(
+        "insert into raw.quarantine values (?, ?, ?, null, null, ?, ?)",
+        [writing.file_id, file.source, file.name, reason, writing.now],
+    )
+    record_file(connection, file, outcome, writing)
+    return outcome
+
+
+def record_waiting(connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing) -> FileOutcome:
+    """Record a file that was being written when it was looked at; it is looked at again next time."""
+    outcome = FileOutcome(file.source, file.name, status="waiting", detail=WAITING)
+    record_file(connection, file, outcome, writing)
+    return outcome
+
+
+def record_redelivered(
+    connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing
+) -> FileOutcome:
+    """Record a file whose content was loaded before, from here or from elsewhere."""
+    outcome = FileOutcome(
+        file.source, file.name, status="redelivered", detail="the same content was loaded before"
+    )
+    record_file(connection, file, outcome, writing)
+    return outcome

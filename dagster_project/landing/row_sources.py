@@ -1,0 +1,199 @@
+"""Source relations over the three kinds of files: `(row_number, problem, src)`, in which `src` is a struct.
+
+Here is how rows are split and how their cells are named; what the cells mean is the business of events and
+CRM.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from dagster_project.landing.opening import first_line, unfinished_last_line
+from dagster_project.landing.sql_text import WHITE_SPACE, identifier, literal
+from dagster_project.landing.text_rows import (
+    CUT_OFF,
+    LONGEST_ROW,
+    csv_reader,
+    delimiter_of,
+    line_reader,
+    split_header,
+)
+
+Way = Literal["at once", "in order", "by hand"]
+"""How rows are split: by all threads of DuckDB without row numbers, by one with them, or by Python."""
+
+SLOW_ROWS = "slow_rows"
+"""The name under which rows that Python split are read."""
+
+BLANK = "blank line"
+"""The problem of a line that is no row."""
+
+_NUMBER, _ROWS = "<number>", "<rows>"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the rows of one file are split.
+
+    Attributes:
+        path: The uncompressed file.
+        relation: SQL of the source relation, read by DuckDB alone.
+        slow_relation: The same over SLOW_ROWS; None where there is no slow way.
+        raw: SQL of a row's raw text.
+        places: Column -> SQL of its value, in the file's order; empty for NDJSON.
+        types: Column -> DuckDB type.
+        delimiter: Of a CSV file.
+        width: Fields of a CSV row; more than there are columns when names repeat.
+    """
+
+    path: Path
+    relation: str
+    slow_relation: str | None
+    raw: str
+    places: Mapping[str, str]
+    types: Mapping[str, str]
+    delimiter: str = ","
+    width: int = 0
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The columns found; None for NDJSON, where every line has its own."""
+        return tuple(self.places) or None
+
+    def read_with(self, way: Way) -> str:
+        """The source relation for one way of reading."""
+        if way == "by hand":
+            if self.slow_relation is None:
+                raise ValueError(f"{self.path} has no lines to split")
+            return self.slow_relation
+        return self.relation.replace(_NUMBER, "row_number() over ()" if way == "in order" else "null::bigint")
+
+    def slow_rows(self) -> pa.RecordBatchReader:
+        """The rows as Python splits them; read once."""
+        if self.columns is None:
+            return line_reader(self.path)
+        return csv_reader(self.path, self.width, self.delimiter)
+
+
+def csv_rows(path: Path) -> Rows | None:
+    """Rows with a header; None for a file without even that.
+
+    Of two columns with one name the first counts.
+    """
+    header = first_line(path).decode("utf-8-sig", "replace")
+    if not header:
+        return None
+    delimiter = delimiter_of(header)
+    names = split_header(header, delimiter)
+    cells = [f"c{i}" for i in range(len(names))]
+    pack = ", ".join(f"{cell} := {cell}" for cell in cells)
+    columns = ", ".join(f"'{cell}': 'VARCHAR'" for cell in cells)
+    places: dict[str, str] = {}
+    for name, cell in zip(names, cells, strict=True):
+        places.setdefault(name, f"src.{cell}")
+    return Rows(
+        path=path,
+        relation=f"select {_NUMBER} as row_number, null::varchar as problem, struct_pack({pack}, "
+        f"raw_line := null::varchar) as src from read_csv({literal(str(path))}, auto_detect = false, "
+        "header = true, "
+        f"columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
+        f"max_line_size = {LONGEST_ROW})",
+        slow_relation=f"select row_number, problem, struct_pack({pack}, raw_line := raw_line) as src "
+        f"from {SLOW_ROWS}",
+        raw=f"coalesce(src.raw_line, {_joined(cells, delimiter)})",
+        places=places,
+        types=dict.fromkeys(places, "VARCHAR"),
+        delimiter=delimiter,
+        width=len(cells),
+    )
+
+
+def line_rows(path: Path, keys: Sequence[str], *, certain: str) -> Rows:
+    """One JSON object per line; `src.said` is the list of the texts at `keys` (JSON paths as SQL literals).
+
+    Args:
+        path: The uncompressed file.
+        keys: What to read from each object.
+        certain: A path among `keys` that every good row has; without it a line is looked at twice.
+    """
+    said = f"json_extract_string(line, [{', '.join(keys)}])"
+    invalid = "'the line is not valid JSON'"
+    last_line = unfinished_last_line(path)
+    if last_line and b"\0" not in last_line:
+        same = f"line = {literal(last_line.decode('utf-8', 'replace'))}"
+        invalid = f"case when {same} then {literal(CUT_OFF)} else {invalid} end"
+    position = list(keys).index(certain) + 1
+    no_object = f"case when said[{position}] is null then json_type(line) <> 'OBJECT' else false end"
+    shape = (
+        f"select row_number, case when problem is not null then problem when said is null then {invalid} "
+        f"when {no_object} then 'the line is no JSON object' end as problem, "
+        f"struct_pack(line := line, said := said) as src from (select *, try({said}) as said from ({_ROWS}))"
+    )
+    return Rows(
+        path=path,
+        relation=shape.replace(_ROWS, lines_sql(path)),
+        slow_relation=shape.replace(_ROWS, f"select * from {SLOW_ROWS}"),
+        raw="src.line",
+        places={},
+        types={},
+    )
+
+
+def lines_sql(path: Path, number: str = _NUMBER) -> str:
+    """SQL for (row_number, problem, line) of a text file; `number` is the SQL of the row number."""
+    blank = (
+        "case when starts_with(line, '{') then null "
+        f"when trim(line, {WHITE_SPACE}) <> '' then null else '{BLANK}' end"
+    )
+    return (
+        f"select {number} as row_number, {blank} as problem, line from read_csv({literal(str(path))}, "
+        "auto_detect = false, header = false, columns = {'line': 'VARCHAR'}, delim = chr(1), quote = '', "
+        "escape = '', "
+        f"max_line_size = {LONGEST_ROW})"
+    )
+
+
+def parquet_rows(
+    connection: duckdb.DuckDBPyConnection, path: Path, is_used: Callable[[str], bool] = lambda name: True
+) -> Rows:
+    """A Parquet file; `is_used` says of a column whether it is read at all."""
+    reader = f"read_parquet({literal(str(path))}, hive_partitioning = false, binary_as_string = true{{}})"
+    described = connection.sql(f"describe select * from {reader.format('')}").fetchall()
+    types = {name: kind for name, kind, *_ in described}
+    pack = ", ".join(f"{identifier(name)} := {identifier(name)}" for name in types if is_used(name))
+    return Rows(
+        path=path,
+        relation="select file_row_number + 1 as row_number, null::varchar as problem, "
+        f"struct_pack({pack}) as src from {reader.format(', file_row_number = true')}",
+        slow_relation=None,
+        raw="to_json(src)::varchar",
+        places={name: f"src.{identifier(name)}" for name in types},
+        types=types,
+    )
+
+
+def parquet_text(place: str, sql_type: str) -> str:
+    """A cell as text: structs and maps become JSON objects without empty fields, lists JSON arrays."""
+    if sql_type.endswith("]"):
+        return f"to_json({place})::varchar"
+    if sql_type.startswith(("STRUCT", "MAP")):
+        made = f"to_json({place})::varchar"
+        return (
+            f"case when {place} is not null then case when contains({made}, ':null') "
+            f"then json_merge_patch('{{}}', {made})::varchar else {made} end end"
+        )
+    return f"{place}::varchar"
+
+
+def _joined(cells: Sequence[str], delimiter: str) -> str:
+    """SQL of a CSV line that says what the cells say; the bytes of the original are not kept."""
+    values = ", ".join(f"coalesce(src.{cell}, '')" for cell in cells)
+    quoted = (
+        f"case when regexp_matches(cell, '[\"\\n\\r]') or contains(cell, {literal(delimiter)}) "
+        "then '\"' || replace(cell, '\"', '\"\"') || '\"' else cell end"
+    )
+    return f"array_to_string(list_transform([{values}], lambda cell: {quoted}), {literal(delimiter)})"

@@ -1,0 +1,42 @@
+"""The playbook's rules and numbers as tables, for the SQL that needs them."""
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from dagster_project.core.identity_rules import IdentityRules
+from dagster_project.landing.register import transaction
+
+
+def write_rules(
+    connection: duckdb.DuckDBPyConnection, identity: IdentityRules, settings: Mapping[str, str]
+) -> None:
+    """Replace `raw.rule_domains`, `raw.rule_exclusions` and `raw.settings`.
+
+    Args:
+        connection: The warehouse, with no transaction begun.
+        identity: `identity.yml`.
+        settings: Name -> number, as text.
+    """
+    excluded = identity.excluded
+    domains = [
+        *((domain, "free_mail", "free-mail") for domain in identity.free_mail),
+        *((domain, "disposable", "disposable") for domain in identity.disposable),
+        *((rule.domain, "excluded", rule.reason) for rule in excluded.domains),
+    ]
+    exclusions = [
+        *(("email_pattern", rule.pattern, rule.reason) for rule in excluded.email_patterns),
+        *(("user_id_pattern", rule.pattern, rule.reason) for rule in excluded.user_id_patterns),
+        *(("trait", f"{rule.name}={rule.value}", rule.reason) for rule in excluded.traits),
+    ]
+    with transaction(connection):
+        _replace(connection, "raw.rule_domains", domains)
+        _replace(connection, "raw.rule_exclusions", exclusions)
+        _replace(connection, "raw.settings", list(settings.items()))
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[str, ...]]) -> None:
+    connection.execute(f"delete from {table}")
+    if rows:
+        places = ", ".join("?" for _ in rows[0])
+        connection.executemany(f"insert into {table} values ({places})", rows)

@@ -1,0 +1,96 @@
+"""SQL expressions that turn texts of foreign origin into values: quoting, moments, JSON objects."""
+
+from dagster_project.core.source_rules import EPOCH_FORMATS
+
+FIRST_MOMENT, LAST_MOMENT = "0001-01-01", "9999-12-31 23:59:59.999999"
+WHITE_SPACE = "' \t\r\n'"
+_DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
+_NAIVE_OR_Z = f"{_DAY}({_CLOCK}[zZ]?)?"
+_WITH_OFFSET = _DAY + _CLOCK + r" ?[+-]\d\d(:?\d\d)?"
+_BASIC = r"(\d{4})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)([.,]\d+)?([Zz]|[+-]\d\d(?::?\d\d)?)"
+_EXTENDED = r"\1-\2-\3T\4:\5:\6\7\8"
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_of(expression: str) -> str:
+    """Without surrounding white space; NULL when nothing is left.
+
+    Trimming is dear, so only what needs it is trimmed.
+    """
+    return (
+        f"case when ({expression})[1] > ' ' and right({expression}, 1) > ' ' then {expression} "
+        f"else nullif(trim({expression}, {WHITE_SPACE}), '') end"
+    )
+
+
+def json_path(key: str) -> str:
+    """A key of a JSON object as a path, as an SQL literal."""
+    return literal('$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"')
+
+
+def json_object_of(expression: str) -> str:
+    """A text as minified JSON when it holds an object, else NULL."""
+    trimmed = f"trim({expression}, {WHITE_SPACE})"
+    return (
+        f"case when starts_with({expression}, '{{') then try(json({expression})::varchar) "
+        f"else case when starts_with({trimmed}, '{{') then try(json({trimmed})::varchar) end end"
+    )
+
+
+def moment_of(expression: str, timestamp_format: str | None = None) -> str:
+    """A text as naive UTC TIMESTAMP; NULL when it is none.
+
+    Args:
+        expression: SQL of type VARCHAR, trimmed.
+        timestamp_format: As in `sources.yml`; None means ISO 8601, in which no offset means UTC.
+    """
+    if timestamp_format is None:
+        return _iso_8601(expression)
+    if timestamp_format in EPOCH_FORMATS:
+        exact = f"try_cast({expression} as decimal(38, 6)) * {EPOCH_FORMATS[timestamp_format]}"
+        return f"try(make_timestamp(cast(round({exact}) as bigint)))"
+    parsed = f"try_strptime({expression}, {literal(timestamp_format)})"
+    return f"{parsed} at time zone 'UTC'" if "%z" in timestamp_format.lower() else parsed
+
+
+def typed_moment(expression: str, sql_type: str) -> str:
+    """A column of a date or timestamp type as naive UTC TIMESTAMP."""
+    if sql_type == "TIMESTAMP WITH TIME ZONE":
+        return f"{expression} at time zone 'UTC'"
+    return f"try_cast({expression} as timestamp)"
+
+
+def is_moment_type(sql_type: str) -> bool:
+    """Whether a column type holds moments."""
+    return sql_type == "DATE" or sql_type.startswith("TIMESTAMP")
+
+
+def in_range(moment: str) -> str:
+    """NULL for moments that readers in other languages can't hold, such as infinity.
+
+    `moment` is a column's name.
+    """
+    bounds = f"timestamp '{FIRST_MOMENT}' and timestamp '{LAST_MOMENT}'"
+    return f"case when {moment} between {bounds} then {moment} end"
+
+
+def _iso_8601(text: str) -> str:
+    """The cast to TIMESTAMP ignores offsets, so that only texts without one, or with Z, may take it."""
+    point = f"replace(upper({text}), ',', '.')"
+    spelled = f"regexp_replace({point}, {literal(_BASIC)}, {literal(_EXTENDED)})"
+    return (
+        f"case when regexp_full_match({text}, {literal(_NAIVE_OR_Z)}) then try_cast({point} as timestamp) "
+        f"when regexp_full_match({text}, {literal(_WITH_OFFSET)}) "
+        f"then try_cast(replace(replace({point}, ' +', '+'), ' -', '-') as timestamptz) at time zone 'UTC' "
+        f"when regexp_full_match({text}, {literal(_BASIC)}) "
+        f"then try_cast({spelled} as timestamptz) at time zone 'UTC' end"
+    )

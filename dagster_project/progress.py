@@ -1,0 +1,60 @@
+"""What `pls run` shows while it works: a line per finished step, with its seconds.
+
+Dagster hands every event of a run to the run's loggers; this one draws them for a person at a terminal and lets
+the full log go to the instance, where the UI shows it.
+"""
+
+import logging
+from collections.abc import Callable
+
+import dagster as dg
+from rich.console import Console
+
+STEP_TITLES = {
+    "playbook_rules": "Playbook read",
+    "product_events": "Product events loaded",
+    "crm_records": "CRM extracts loaded",
+    "email_domains": "E-mail domains resolved",
+    "moments": "Moment set",
+    "feature_models": "Usage, engagement and intent features computed",
+    "scores": "Users and accounts scored",
+    "handoff_decisions": "Handoffs decided",
+    "delivered_handoffs": "Handoffs delivered",
+    "crm_fields": "CRM fields brought up to date",
+    "ledger_copy": "Ledger copied for SQL",
+    "mart_models": "Marts built",
+    "serving_database": "Serving copy replaced",
+}
+
+
+class _StepHandler(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._say = say
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None:
+            if record.levelno >= logging.WARNING:
+                self._say(f"  [yellow]![/] {meta.get('orig_message', record.getMessage())}")
+            return
+        step = event.step_key
+        if event.event_type_value == "STEP_START":
+            self._started[step] = record.created
+        elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
+            mark = "[green]✓[/]" if event.event_type_value == "STEP_SUCCESS" else "[red]✗[/]"
+            seconds = record.created - self._started.get(step, record.created)
+            self._say(f"  {mark} {STEP_TITLES.get(step, step)} [dim]{seconds:.1f} s[/]")
+
+
+def step_logger(console: Console) -> dg.LoggerDefinition:
+    """A Dagster logger that prints a line per finished step to `console`."""
+
+    def build(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("pls.progress", level=logging.DEBUG)
+        logger.addHandler(_StepHandler(lambda line: console.print(line, highlight=False)))
+        return logger
+
+    return dg.LoggerDefinition(build, description="One line per finished step, for a person at a terminal")

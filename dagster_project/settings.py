@@ -1,0 +1,115 @@
+"""Where things are and what the user set: the one module that knows the checkout's layout and the environment's names.
+
+The environment itself is read in `environment_settings` alone; everything else takes a `Settings`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_models"
+
+
+class SettingsError(ValueError):
+    """A PLS_* variable holds something that can't be used; the message names it and what it should be."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose, checked.
+
+    Attributes:
+        data_dir: The data folder, absolute.
+        playbook_dir: The user's playbook, or None for the packaged one.
+        as_of: The moment to score as naive UTC, or None for now.
+        ledger_url: SQLAlchemy URL of the ledger.
+        crm: `local`; the names of other CRMs are refused until their connector exists.
+        automate: Whether the schedule and the sensor start running by themselves.
+    """
+
+    data_dir: Path
+    playbook_dir: Path | None
+    as_of: datetime | None
+    ledger_url: str
+    crm: str
+    automate: bool
+
+    @property
+    def landing(self) -> Path:
+        """Where extracts arrive."""
+        return self.data_dir / "landing"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that one process at a time writes."""
+        return self.data_dir / "warehouse.duckdb"
+
+    @property
+    def serving(self) -> Path:
+        """The DuckDB file that analysts open read-only; replaced atomically."""
+        return self.data_dir / "serving.duckdb"
+
+    @property
+    def local_crm(self) -> Path:
+        """The embedded CRM's SQLite file."""
+        return self.data_dir / "crm.sqlite"
+
+    @property
+    def outbox(self) -> Path:
+        """Where handoffs are written as Markdown while no chat is connected."""
+        return self.data_dir / "outbox"
+
+    @property
+    def dbt_target(self) -> Path:
+        """dbt's artefacts, per data folder, so that two runs on two folders don't share them."""
+        return self.data_dir / ".dbt"
+
+    @property
+    def run_lock(self) -> Path:
+        """The file whose lock a pipeline run holds from its first step to its last."""
+        return self.data_dir / ".run.lock"
+
+
+KNOWN_CRMS = ("local",)
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Read the PLS_* variables of section 13 of the specification.
+
+    Args:
+        environment: Names and values, usually the process's environment. An empty value counts as unset.
+
+    Raises:
+        SettingsError: A value can't be used.
+    """
+    set_values = {name: value.strip() for name, value in environment.items() if value.strip()}
+    data_dir = Path(set_values.get("PLS_DATA_DIR", str(PROJECT_ROOT / "data"))).expanduser().absolute()
+    playbook = set_values.get("PLS_PLAYBOOK_DIR")
+    crm = set_values.get("PLS_CRM", "local").lower()
+    if crm not in KNOWN_CRMS:
+        raise SettingsError(f"PLS_CRM is {crm!r}; this version knows {', '.join(KNOWN_CRMS)}")
+    return Settings(
+        data_dir=data_dir,
+        playbook_dir=Path(playbook).expanduser().absolute() if playbook else None,
+        as_of=parse_moment(set_values["PLS_AS_OF"]) if "PLS_AS_OF" in set_values else None,
+        ledger_url=set_values.get("PLS_LEDGER_URL", f"sqlite:///{data_dir / 'ledger.sqlite'}"),
+        crm=crm,
+        automate=set_values.get("PLS_AUTOMATE", "0").lower() in ("1", "true", "yes"),
+    )
+
+
+def parse_moment(text: str, *, name: str = "PLS_AS_OF") -> datetime:
+    """Read an ISO 8601 moment; without an offset it is UTC. Returns it as naive UTC.
+
+    Raises:
+        SettingsError: It is not ISO 8601.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"{name} is {text!r}; expected ISO 8601 in UTC such as 2026-06-30T12:00:00Z or 2026-06-30"
+        ) from None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

@@ -1,0 +1,107 @@
+"""What `pls run` says at its end: what came in, who is worth a look, what was decided, where to look next."""
+
+from dataclasses import dataclass
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from dagster_project.settings import PROJECT_ROOT, Settings
+from dagster_project.warehouse import Warehouse
+
+CLASSES = ("hot", "warm", "developing", "not_ready")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The numbers of the run that ended last.
+
+    Attributes:
+        rows: Per source kind (`events`, `crm`): rows in, loaded, duplicate, quarantined of this run's files.
+        troubles: Files that could not be read or are waiting: path, status and cause.
+        classes: Per classification: users, accounts.
+        decisions: Per decision, priority: candidates decided at this run's moment.
+        as_of: The moment scored.
+    """
+
+    rows: list[tuple[str, int, int, int, int]]
+    troubles: list[tuple[str, str, str]]
+    classes: list[tuple[str, int, int]]
+    decisions: list[tuple[str, str, int]]
+    as_of: str
+
+
+def read_summary(warehouse: duckdb.DuckDBPyConnection) -> RunSummary:
+    """Read the last run's numbers from the warehouse."""
+    rows = warehouse.sql(
+        "select case when source = 'events' then 'events' else 'crm' end as kind, sum(rows_in)::bigint, "
+        "sum(loaded)::bigint, sum(duplicate)::bigint, sum(quarantined)::bigint from raw.files "
+        "where batch_id = (select max(batch_id) from raw.batches) group by kind order by kind desc"
+    ).fetchall()
+    troubles = warehouse.sql(
+        "select path, status, coalesce(detail, '') from raw.files "
+        "where batch_id = (select max(batch_id) from raw.batches) and status in ('unreadable', 'shrunk', 'waiting') "
+        "order by path"
+    ).fetchall()
+    counts = {
+        name: (users, accounts)
+        for name, users, accounts in warehouse.sql(
+            "select classification, count(*) filter (where kind = 'u'), count(*) filter (where kind = 'a') from ("
+            "select 'u' as kind, classification from marts.pql_scores "
+            "union all select 'a', classification from marts.pqa_scores) group by classification"
+        ).fetchall()
+    }
+    [(as_of,)] = warehouse.sql("select as_of from raw.moments where is_live").fetchall()
+    decisions = warehouse.execute(
+        "select decision, priority, count(*) from marts.handoff_decisions where decided_at = ? "
+        "group by all order by 3 desc, 1, 2",
+        [as_of],
+    ).fetchall()
+    return RunSummary(
+        rows=rows,
+        troubles=troubles,
+        classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
+        decisions=decisions,
+        as_of=f"{as_of:%Y-%m-%d %H:%M:%S} UTC",
+    )
+
+
+def print_summary(console: Console, settings: Settings) -> None:
+    """Print the last run's numbers as small tables."""
+    with Warehouse(settings.warehouse).connect() as connection:
+        summary = read_summary(connection)
+    console.print(f"\nScored as of {summary.as_of}", style="bold")
+    console.print(_table("Rows", ["in", "loaded", "duplicate", "quarantined"], _with_events(summary.rows)))
+    for path, status, cause in summary.troubles:
+        console.print(f"  [yellow]{status}[/] {path}: {cause}", highlight=False)
+    console.print(_table("Class", ["users", "accounts"], summary.classes))
+    if summary.decisions:
+        by_decision = [(f"{decision} {priority}", count) for decision, priority, count in summary.decisions]
+        console.print(_table("Decision", ["candidates"], by_decision))
+    else:
+        console.print("No new handoff candidates.")
+    console.print("\nWhere to look next")
+    for what, where in (
+        ("handoffs as sellers get them", f"{settings.outbox}/"),
+        ("the scored tables, in SQL", f"{settings.serving} (ten queries: docs/sql.md)"),
+        ("what could not be read", "marts.quarantine"),
+        ("the assets, checks and runs", "make dev, then http://localhost:3000"),
+        ("the rules", str(settings.playbook_dir or (PROJECT_ROOT / "dagster_project/playbook"))),
+    ):
+        console.print(f"  {what}: [cyan]{where}[/]", highlight=False)
+
+
+def _with_events(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[str, int, int, int, int]]:
+    """Nothing new is a number too."""
+    known = {row[0]: row for row in rows}
+    return [known.get(kind, (kind, 0, 0, 0, 0)) for kind in ("events", "crm")]
+
+
+def _table(first: str, columns: list[str], rows: list[tuple]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for label, *numbers in rows:
+        table.add_row(label, *(f"{number:,}" for number in numbers))
+    return table

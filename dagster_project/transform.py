@@ -1,0 +1,151 @@
+"""Runs dbt inside this process, which saves the seconds that starting its command costs.
+
+What belongs here: how dbt is invoked and its outcome turned into plain records. Which models exist and what
+they compute is the dbt project's business; how outcomes show in the UI is `defs/transform.py`'s.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbt.cli.main import dbtRunner
+
+from dagster_project.settings import DBT_PROJECT_DIR
+
+
+class TransformError(RuntimeError):
+    """dbt could not do what was asked; the message holds the failing nodes and their own words."""
+
+
+@dataclass(frozen=True)
+class NodeOutcome:
+    """What became of one dbt node.
+
+    Attributes:
+        unique_id: dbt's id, such as `model.pls.int_user_days`.
+        status: dbt's status: success, pass, warn, fail, error, skipped.
+        message: dbt's own words, or an empty string.
+        seconds: How long it took.
+        failures: Rows that a test found, else None.
+    """
+
+    unique_id: str
+    status: str
+    message: str
+    seconds: float
+    failures: int | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing downstream has to stop for it."""
+        return self.status in ("success", "pass", "warn", "no-op")
+
+
+def parse_project(target: Path) -> Path:
+    """Write the manifest into `target` and return its path."""
+    with _environment(target / "unused.duckdb"):
+        result = dbtRunner().invoke(["parse", *_project_arguments(target), "--quiet"])
+    if not result.success:
+        raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
+    return target / "manifest.json"
+
+
+def manifest_is_current(manifest: Path) -> bool:
+    """Whether the manifest is younger than every file of the dbt project."""
+    if not manifest.exists():
+        return False
+    written = manifest.stat().st_mtime
+    return all(path.stat().st_mtime <= written for path in _project_files())
+
+
+def rollup_definition(settings: Mapping[str, str]) -> str:
+    """A hash of everything that decides what the incremental rollups hold.
+
+    Args:
+        settings: The numbers that the models read from `raw.settings`.
+    """
+    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+    for path in _project_files():
+        if path.suffix not in (".sql", ".csv") or path.is_relative_to(DBT_PROJECT_DIR / "models" / "marts"):
+            continue
+        digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh: bool) -> list[NodeOutcome]:
+    """Build and test the selected nodes.
+
+    Args:
+        select: dbt selectors.
+        warehouse: The DuckDB file; this process must have no open connection to it.
+        target: Where dbt keeps its artefacts.
+        full_refresh: Whether incremental models start anew.
+
+    Returns:
+        One outcome per node, in the order in which they finished.
+
+    Raises:
+        TransformError: dbt itself failed before any node ran.
+    """
+    arguments = ["build", "--select", *select, *_project_arguments(target), "--quiet"]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    with _environment(warehouse):
+        result = dbtRunner().invoke(arguments)
+    if result.result is None:
+        raise TransformError(f"dbt could not start: {result.exception}")
+    return [
+        NodeOutcome(
+            unique_id=node.node.unique_id,
+            status=str(node.status),
+            message=node.message or "",
+            seconds=node.execution_time,
+            failures=node.failures,
+        )
+        for node in result.result.results
+    ]
+
+
+def failure_report(outcomes: Sequence[NodeOutcome]) -> str | None:
+    """The nodes that failed, one line each with dbt's own words; None when all is well."""
+    failed = [outcome for outcome in outcomes if not outcome.ok and outcome.status != "skipped"]
+    if not failed:
+        return None
+    skipped = sum(outcome.status == "skipped" for outcome in outcomes)
+    lines = [f"{o.unique_id}: {o.message.strip() or o.status}" for o in failed]
+    return "\n".join([f"{len(failed)} dbt nodes failed, {skipped} were skipped after them:", *lines])
+
+
+def _project_arguments(target: Path) -> list[str]:
+    return [
+        "--project-dir", str(DBT_PROJECT_DIR),
+        "--profiles-dir", str(DBT_PROJECT_DIR),
+        "--target-path", str(target),
+        "--log-path", str(target / "logs"),
+        "--no-send-anonymous-usage-stats",
+        "--no-version-check",
+    ]  # fmt: skip
+
+
+def _project_files() -> Iterator[Path]:
+    for folder in ("models", "macros", "seeds", "tests"):
+        yield from sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file())
+    yield DBT_PROJECT_DIR / "dbt_project.yml"
+
+
+@contextmanager
+def _environment(warehouse: Path) -> Iterator[None]:
+    """dbt's profile takes the path from the environment, the only channel that does not make dbt parse anew."""
+    before = os.environ.get("PLS_WAREHOUSE_PATH")
+    os.environ["PLS_WAREHOUSE_PATH"] = str(warehouse)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PLS_WAREHOUSE_PATH"]
+        else:
+            os.environ["PLS_WAREHOUSE_PATH"] = before

@@ -1,0 +1,187 @@
+"""The warehouse: how its DuckDB file is opened, the tables that loading fills, and the copy that SQL users
+read.
+
+What belongs here: connections, the DDL of schema `raw`, the serving copy. What goes into the tables is
+decided in `landing/`; every other schema is made by whoever fills it (dbt, scoring, the ledger's copy).
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import duckdb
+
+SERVING_STORAGE_VERSION = "v1.5.0"
+"""The oldest DuckDB that analysts may open the serving copy with."""
+
+RAW_TABLES = """
+create schema if not exists raw;
+create table if not exists raw.batches (batch_id integer, started_at timestamp);
+create table if not exists raw.files (
+  file_id integer, batch_id integer, source varchar, path varchar, content_hash varchar, size_bytes bigint,
+  modified_at timestamp, status varchar, rows_in bigint, loaded bigint, duplicate bigint, quarantined bigint,
+  detail varchar, columns varchar[], extract_at timestamp, loaded_at timestamp
+);
+create table if not exists raw.quarantine (
+  file_id integer, source varchar, file varchar, row_number bigint, raw varchar, reason varchar,
+  quarantined_at timestamp
+);
+create table if not exists raw.events (
+  message_id varchar, type varchar, event varchar, name varchar, user_id varchar, anonymous_id varchar,
+  group_id varchar, session_id varchar, timestamp timestamp, received_at timestamp,
+  properties varchar, traits varchar, context varchar,
+  feature varchar, integration varchar, status varchar, path varchar,
+  content_hash varchar, batch_id integer, file_id integer
+);
+create table if not exists raw.touched (batch_id integer, user_id varchar, anonymous_id varchar, day date);
+create table if not exists raw.email_domains (domain varchar, registrable_domain varchar);
+create table if not exists raw.crm_versions (
+  version_id bigint, entity varchar, key varchar, row_hash varchar, payload varchar,
+  updated_at timestamp, created_at timestamp
+);
+create table if not exists raw.crm_extracts (
+  extract_id integer, file_id integer, entity varchar, extract_at timestamp, delivered_at timestamp,
+  keys bigint, is_complete boolean
+);
+create table if not exists raw.crm_extract_rows (extract_id integer, version_id bigint);
+create table if not exists raw.moments (as_of timestamp, day date, is_live boolean);
+create table if not exists raw.rule_domains (domain varchar, kind varchar, reason varchar);
+create table if not exists raw.rule_exclusions (match varchar, pattern varchar, reason varchar);
+create table if not exists raw.settings (key varchar, value varchar);
+"""
+"""No keys and no indexes: DuckDB loads several times slower with one. Loading finds duplicates by a join."""
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse can't be used.
+
+    WarehouseError
+     └─ WarehouseLocked: another process has the file open
+    """
+
+
+class WarehouseLocked(WarehouseError):
+    """Another process has the file open; the message names the file and the way out."""
+
+
+class Warehouse:
+    """One DuckDB file, opened for writing by one process at a time.
+
+    Args:
+        path: The file; it and its folder are created when missing.
+        wait_seconds: How long to wait for another process to close it.
+    """
+
+    def __init__(self, path: Path, wait_seconds: float = 30.0) -> None:
+        self.path = path
+        self.wait_seconds = wait_seconds
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the tables of schema `raw` in place; closed at the end of the block.
+
+        Raises:
+            WarehouseLocked: Another process kept the file open for longer than `wait_seconds`.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._open()
+        try:
+            _use_utc(connection)
+            connection.execute(RAW_TABLES)
+            yield connection
+        finally:
+            connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.wait_seconds
+        pause = 0.05
+        while True:
+            try:
+                return duckdb.connect(str(self.path))
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise WarehouseLocked(
+                        f"{self.path} has been open in another process for {self.wait_seconds:.0f} s: wait "
+                        "for that "
+                        "run to end or close the program that holds it; to read the scores while the "
+                        "pipeline "
+                        f"works, open serving.duckdb instead. DuckDB says: {error}"
+                    ) from error
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, 1.0)
+
+
+def publish_serving_copy(warehouse_path: Path, serving_path: Path) -> None:
+    """Replace the serving database with the warehouse's schema `marts`, in one step.
+
+    A reader that has the old copy open goes on reading it; one that opens it now sees the new copy whole.
+    What a publication that was killed left behind is removed.
+
+    Args:
+        warehouse_path: The warehouse.
+        serving_path: The file that SQL users open read-only.
+    """
+    serving_path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in serving_path.parent.glob(f".{serving_path.name}.*.publishing*"):
+        leftover.unlink(missing_ok=True)
+    fresh = serving_path.with_name(f".{serving_path.name}.{os.getpid()}.publishing")
+    try:
+        with Warehouse(warehouse_path).connect() as connection:
+            connection.execute(
+                f"attach {_literal(str(fresh))} as serving (storage_version '{SERVING_STORAGE_VERSION}')"
+            )
+            try:
+                _copy_marts(connection)
+            finally:
+                connection.execute("detach serving")
+        _sync(fresh)
+        fresh.replace(serving_path)
+        _sync(serving_path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _copy_marts(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("create schema serving.marts")
+    tables = connection.sql(
+        "select table_name from information_schema.tables "
+        "where table_catalog = current_database() and table_schema = 'marts' order by table_name"
+    ).fetchall()
+    for (table,) in tables:
+        name = _identifier(table)
+        connection.execute(f"create table serving.marts.{name} as select * from marts.{name}")
+    comments = connection.sql(
+        "select table_name, column_name, comment from duckdb_columns() "
+        "where database_name = current_database() and schema_name = 'marts' and comment is not null"
+    ).fetchall()
+    for table, column, comment in comments:
+        target = f"serving.marts.{_identifier(table)}.{_identifier(column)}"
+        connection.execute(f"comment on column {target} is {_literal(comment)}")
+    connection.execute("checkpoint serving")
+
+
+def _use_utc(connection: duckdb.DuckDBPyConnection) -> None:
+    """So that sessions everywhere show the same texts; builds without ICU have no time zones to set."""
+    with suppress(duckdb.Error):
+        connection.execute("set TimeZone = 'UTC'")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,72 @@
+{#
+  Texts that people and exports wrote, as values. What can't be read is NULL, never an error and never a guess;
+  the test `crm_values_are_readable` lists how many there are.
+#}
+
+{# Trimmed, and NULL when nothing is left. #}
+{% macro text_of(value) -%}
+  nullif(trim({{ value }}), '')
+{%- endmacro %}
+
+{% macro number_of(value) -%}
+  (case when isfinite(try_cast({{ value }} as double)) then try_cast({{ value }} as double) end)
+{%- endmacro %}
+
+{# A whole number; fractions are dropped, so that 50.9 employees are not yet 51. #}
+{% macro integer_of(value) -%}
+  try_cast(floor({{ number_of(value) }}) as bigint)
+{%- endmacro %}
+
+{% macro boolean_of(value) -%}
+  (case
+    when lower(trim({{ value }})) in ('true', 't', 'yes', 'y', '1', '1.0') then true
+    when lower(trim({{ value }})) in ('false', 'f', 'no', 'n', '0', '0.0') then false
+  end)
+{%- endmacro %}
+
+{# A moment as naive UTC: an offset is applied, without one it is UTC already. #}
+{% macro timestamp_of(value) -%}
+  (case
+    when regexp_matches(trim({{ value }}), ':\d\d(\.\d+)?\s*([zZ]|[+-]\d\d(:?\d\d)?)$')
+      then try_cast(regexp_replace(trim({{ value }}), '\s+([+-])', '\1') as timestamptz) at time zone 'UTC'
+    else try_cast(trim({{ value }}) as timestamp)
+  end)
+{%- endmacro %}
+
+{% macro subscription_status_of(value) -%}
+  (case when lower(trim({{ value }})) in ('free', 'trial', 'paying', 'churned') then lower(trim({{ value }})) end)
+{%- endmacro %}
+
+{% macro value_of(value, kind) -%}
+  {%- if kind == 'text' -%} {{ text_of(value) }}
+  {%- elif kind == 'lower' -%} lower({{ text_of(value) }})
+  {%- elif kind == 'number' -%} {{ number_of(value) }}
+  {%- elif kind == 'integer' -%} {{ integer_of(value) }}
+  {%- elif kind == 'boolean' -%} {{ boolean_of(value) }}
+  {%- elif kind == 'timestamp' -%} {{ timestamp_of(value) }}
+  {%- elif kind == 'subscription_status' -%} {{ subscription_status_of(value) }}
+  {%- else -%} {{ exceptions.raise_compiler_error("unknown kind of value: " ~ kind) }}
+  {%- endif -%}
+{%- endmacro %}
+
+{# Whether a text is one address: something, one @, something. #}
+{% macro is_email(value) -%}
+  regexp_matches({{ value }}, '^[^@\s]+@[^@\s]+$')
+{%- endmacro %}
+
+{# The host of a domain that someone typed or pasted as an address of a web site. Lower case. #}
+{% macro host_of(value) -%}
+  nullif(regexp_replace(regexp_replace(lower(trim({{ value }})), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', ''), '')
+{%- endmacro %}
+
+{# How identify traits name a person: in one piece, or as first and last name in either spelling. #}
+{% macro person_name(traits) -%}
+  coalesce(
+    {{ text_of(json_text(traits, "'name'")) }}
+    {%- for first, last in [('firstName', 'lastName'), ('first_name', 'last_name')] %},
+    nullif(concat_ws(
+      ' ', {{ text_of(json_text(traits, "'" ~ first ~ "'")) }}, {{ text_of(json_text(traits, "'" ~ last ~ "'")) }}
+    ), '')
+    {%- endfor %}
+  )
+{%- endmacro %}

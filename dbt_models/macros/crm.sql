@@ -1,0 +1,55 @@
+{# The columns that each CRM entity may have, without its key, and what they hold. Only keys are required. #}
+{% macro crm_columns(entity) %}
+  {% set columns = {
+    'accounts': {
+      'name': 'text', 'domain': 'lower', 'employee_count': 'integer', 'industry': 'text', 'tech_stack': 'text',
+      'department_count': 'integer', 'estimated_acv': 'number', 'contract_value': 'number', 'account_tier': 'text',
+      'owner_id': 'text', 'lifecycle_stage': 'text', 'plan': 'text', 'subscription_status': 'subscription_status',
+      'is_target_account': 'boolean', 'do_not_contact': 'boolean', 'segment_override': 'text',
+      'custom_fields': 'text', 'updated_at': 'timestamp',
+    },
+    'contacts': {
+      'email': 'lower', 'name': 'text', 'role': 'text', 'department': 'text', 'account_id': 'text',
+      'lifecycle_stage': 'text', 'email_opt_out': 'boolean', 'do_not_contact': 'boolean', 'owner_id': 'text',
+      'updated_at': 'timestamp',
+    },
+    'opportunities': {
+      'account_id': 'text', 'contact_id': 'text', 'stage': 'text', 'is_closed': 'boolean', 'is_won': 'boolean',
+      'amount': 'number', 'created_at': 'timestamp', 'closed_at': 'timestamp',
+    },
+    'owners': {
+      'name': 'text', 'email': 'lower', 'team': 'lower', 'is_active': 'boolean', 'slack_user_id': 'text',
+    },
+    'tickets': {
+      'contact_id': 'text', 'email': 'lower', 'account_id': 'text', 'category': 'lower', 'subject': 'text',
+      'created_at': 'timestamp', 'status': 'text',
+    },
+    'suppression': {'reason': 'text', 'added_at': 'timestamp'},
+  } %}
+  {{ return(columns[entity]) }}
+{% endmacro %}
+
+{# source -> renamed -> select of one CRM entity: its versions, typed. Grain: version_id. #}
+{% macro crm_staging(entity, key) %}
+with source as (
+
+    select version_id, key, {{ json_texts('payload', crm_columns(entity)) }} as fields
+    from {{ source('raw', 'crm_versions') }}
+    where entity = '{{ entity }}'
+
+),
+
+renamed as (
+
+    select
+        version_id,
+        key as {{ key }}
+        {%- for column, kind in crm_columns(entity).items() %},
+        {{ value_of('fields.' ~ column, kind) }} as {{ column }}
+        {%- endfor %}
+    from source
+
+)
+
+select * from renamed
+{% endmacro %}

@@ -1,0 +1,199 @@
+with measures as (
+
+    select as_of, user_id, email, split_part(email, '@', 2) as host from {{ ref('int_user_measures') }}
+
+),
+
+moments as (
+
+    select as_of, day from {{ source('raw', 'moments') }}
+
+),
+
+domain_kinds as (
+
+    select distinct lower(trim(domain)) as domain
+    from {{ source('raw', 'rule_domains') }}
+    where kind in ('free_mail', 'disposable')
+
+),
+
+users as (
+
+    select
+        measures.*,
+        domains.registrable_domain,
+        case
+            when by_host.domain is null and by_domain.domain is null then domains.registrable_domain
+        end as company_domain
+    from measures
+    left join {{ source('raw', 'email_domains') }} as domains on measures.host = domains.domain
+    left join domain_kinds as by_host on measures.host = by_host.domain
+    left join domain_kinds as by_domain on domains.registrable_domain = by_domain.domain
+
+),
+
+contacts as (
+
+    select * from {{ ref('int_crm_contacts') }}
+
+),
+
+accounts as (
+
+    select * from {{ ref('int_crm_accounts') }}
+
+),
+
+-- user -> contact: deleted ones don't match, but it is told when only such a one is left.
+contacts_by_email as (
+
+    select
+        *,
+        row_number() over (
+            partition by as_of, email order by is_deleted, updated_at desc nulls last, contact_id
+        ) as position
+    from contacts
+    where email is not null
+
+),
+
+matched as (
+
+    select
+        users.*,
+        case when not contacts_by_email.is_deleted then contacts_by_email.contact_id end as contact_id,
+        case when not contacts_by_email.is_deleted then contacts_by_email.account_id end as contact_account_id,
+        coalesce(contacts_by_email.is_deleted, false) as contact_deleted
+    from users
+    left join contacts_by_email
+        on users.as_of = contacts_by_email.as_of
+        and users.email = contacts_by_email.email
+        and contacts_by_email.position = 1
+
+),
+
+-- user -> groups, latest first, those that the CRM knows apart from those that it doesn't.
+user_groups as (
+
+    select as_of, user_id, word.group_id as group_id, max(word.last_at) as last_at, max(word.last_received_at) as last_received_at
+    from (
+        select moments.as_of, days.user_id, {{ each_of('days.groups') }} as word
+        from {{ ref('int_user_days') }} as days
+        inner join moments on days.day <= moments.day
+        where days.groups is not null
+    )
+    group by as_of, user_id, word.group_id
+
+),
+
+ranked_groups as (
+
+    select
+        user_groups.*,
+        accounts.account_id is not null and not accounts.is_deleted as is_known,
+        coalesce(accounts.is_deleted, false) as is_deleted,
+        row_number() over (
+            partition by
+                user_groups.as_of, user_groups.user_id, accounts.account_id is not null and not accounts.is_deleted
+            order by user_groups.last_at desc, user_groups.last_received_at desc, user_groups.group_id
+        ) as position_of_kind,
+        row_number() over (
+            partition by user_groups.as_of, user_groups.user_id
+            order by user_groups.last_at desc, user_groups.last_received_at desc, user_groups.group_id
+        ) as position
+    from user_groups
+    left join accounts
+        on user_groups.as_of = accounts.as_of and user_groups.group_id = accounts.account_id
+
+),
+
+groups as (
+
+    select
+        as_of,
+        user_id,
+        max(case when is_known and position_of_kind = 1 then group_id end) as known_group_id,
+        max(case when not is_known and position_of_kind = 1 then group_id end) as unknown_group_id,
+        bool_or(is_deleted and position = 1) as latest_is_deleted
+    from ranked_groups
+    group by as_of, user_id
+
+),
+
+-- registrable domain -> account: the one with most contacts, then the smallest id.
+contact_counts as (
+
+    select as_of, account_id, count(*) as contacts
+    from contacts
+    where not is_deleted and account_id is not null
+    group by as_of, account_id
+
+),
+
+accounts_by_domain as (
+
+    select
+        accounts.as_of,
+        accounts.registrable_domain,
+        accounts.account_id,
+        row_number() over (
+            partition by accounts.as_of, accounts.registrable_domain
+            order by coalesce(contact_counts.contacts, 0) desc, accounts.account_id
+        ) as position
+    from accounts
+    left join contact_counts
+        on accounts.as_of = contact_counts.as_of and accounts.account_id = contact_counts.account_id
+    where not accounts.is_deleted and accounts.registrable_domain is not null
+
+),
+
+candidates as (
+
+    select
+        matched.*,
+        groups.known_group_id,
+        groups.unknown_group_id,
+        case when not contact_accounts.is_deleted then contact_accounts.account_id end as live_contact_account_id,
+        accounts_by_domain.account_id as domain_account_id,
+        coalesce(groups.latest_is_deleted, false) or coalesce(contact_accounts.is_deleted, false) as account_deleted
+    from matched
+    left join groups on matched.as_of = groups.as_of and matched.user_id = groups.user_id
+    left join accounts as contact_accounts
+        on matched.as_of = contact_accounts.as_of and matched.contact_account_id = contact_accounts.account_id
+    left join accounts_by_domain
+        on matched.as_of = accounts_by_domain.as_of
+        and matched.company_domain = accounts_by_domain.registrable_domain
+        and accounts_by_domain.position = 1
+
+),
+
+-- The first that applies.
+resolved as (
+
+    select
+        as_of,
+        user_id,
+        email,
+        host,
+        registrable_domain,
+        company_domain,
+        contact_id,
+        contact_deleted,
+        account_deleted,
+        coalesce(
+            known_group_id, live_contact_account_id, domain_account_id, unknown_group_id, 'domain:' || company_domain
+        ) as account_id,
+        case
+            when known_group_id is not null then 'crm_group'
+            when live_contact_account_id is not null then 'contact'
+            when domain_account_id is not null then 'crm_domain'
+            when unknown_group_id is not null then 'group'
+            when company_domain is not null then 'domain'
+            else 'none'
+        end as account_source
+    from candidates
+
+)
+
+select * from resolved

@@ -1,0 +1,22 @@
+select
+    account_id,
+    name,
+    domain,
+    breadth_score,
+    depth_score,
+    fit_score,
+    momentum_score,
+    usage_score,
+    pqa_score,
+    classification,
+    quadrant,
+    segment,
+    motion,
+    active_users_30d,
+    explanation,
+    as_of,
+    model_version,
+    segment_source,
+    team_size,
+    is_customer
+from {{ source('scores', 'pqa_scores') }}

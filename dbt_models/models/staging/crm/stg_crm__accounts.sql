@@ -1,0 +1,1 @@
+{{ crm_staging('accounts', 'account_id') }}

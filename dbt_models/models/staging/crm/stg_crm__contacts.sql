@@ -1,0 +1,1 @@
+{{ crm_staging('contacts', 'contact_id') }}

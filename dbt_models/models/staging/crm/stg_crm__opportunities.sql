@@ -1,0 +1,1 @@
+{{ crm_staging('opportunities', 'opportunity_id') }}

@@ -1,0 +1,1 @@
+{{ crm_staging('owners', 'owner_id') }}

@@ -1,0 +1,1 @@
+{{ crm_staging('suppression', 'suppression_key') }}

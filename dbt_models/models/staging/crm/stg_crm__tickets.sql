@@ -1,0 +1,1 @@
+{{ crm_staging('tickets', 'ticket_id') }}

@@ -1,0 +1,7 @@
+{{ config(severity='warn', tags=['features']) }}
+-- Orphans: an opportunity of an account that the CRM doesn't know. They score nobody and fail nothing.
+select opportunities.as_of, opportunities.opportunity_id, opportunities.account_id
+from {{ ref('int_crm_opportunities') }} as opportunities
+left join {{ ref('int_crm_accounts') }} as accounts
+    on opportunities.as_of = accounts.as_of and opportunities.account_id = accounts.account_id
+where opportunities.account_id is not null and accounts.account_id is null

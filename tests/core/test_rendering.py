@@ -1,0 +1,249 @@
+"""The package in Markdown: seven headings, sections from data, and no markup from what users typed."""
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from handoff_frames import AS_OF, accounts, inputs, owners, playbook, scored, users
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from dagster_project.core.escaping import EMAIL, LONGEST, markdown, plain
+from dagster_project.core.handoffs import plan_handoffs
+from dagster_project.core.packages import score_text
+
+GOLDEN = Path(__file__).parent / "golden_handoff.md"
+HEADINGS = ["Score:", "Key Signals", "User Journey", "Product Context", "Suggested Approach", "Contact"]
+
+
+def ago(**how_long: int) -> datetime:
+    return AS_OF - timedelta(**how_long)
+
+
+def rendered(person: dict[str, Any], company: dict[str, Any] | None = None) -> str:
+    team = owners(("o_7", "ae"), ("o_8", "sdr"), ("o_9", "sales"))
+    plan = plan_handoffs(inputs(users(person), accounts(company or {}), team=team), playbook())
+    assert len(plan.handoffs) == 1
+    return plan.handoffs["package_markdown"][0]
+
+
+def headings(text: str) -> list[str]:
+    tokens = MarkdownIt("commonmark").parse(text)
+    return [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+
+
+def section(text: str, heading: str) -> list[str]:
+    body = text.split(f"### {heading}\n")[1].split("\n### ")[0]
+    return body.strip().splitlines()
+
+
+EAGER: dict[str, Any] = {
+    "pql_score": 95.3,
+    "classification": "hot",
+    "activation_stage": "pql",
+    "contact_name": "Ann Lee",
+    "contact_owner_id": "o_7",
+    "pricing_visits": 4,
+    "limit_hit": 2,
+    "imports_failed": 1,
+    "first_event_at": ago(days=41),
+    "first_invite_at": ago(days=30),
+    "first_integration_at": ago(days=22),
+    "last_pricing_view_at": ago(days=1),
+    "last_limit_hit_at": ago(days=2),
+    "last_active_at": ago(minutes=20),
+    "setup_steps": [{"step": "Workspace Created", "reached_at": ago(days=41)}],
+    "setup_steps_done": ["Workspace Created"],
+    "milestones": [
+        {"name": "activated", "reached_at": ago(days=22)},
+        {"name": "first_pql", "reached_at": ago(days=6)},
+        {"name": "first_invite", "reached_at": ago(days=30)},
+    ],
+    "explanation": [
+        scored("sessions_per_week", "6.5", "high", 10.0),
+        scored("pricing_page_view", "7", "seen", 3.75),
+        scored("team_invites", "0", "low", 1.5),
+        scored("integrations", "2", "high", 7.5),
+        scored("setup_share", "0.25", "low", 1.5),
+        scored("api_key_generated", "1", "seen", 5.0),
+        scored("fit_multiplier", "1.2", "mid-market", 12.0),
+    ],
+}
+
+
+def test_a_whole_package_reads_like_the_golden_one() -> None:
+    assert rendered(EAGER, {"active_users_30d": 6}) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_headings_stand_in_their_order() -> None:
+    first, *others = headings(rendered(EAGER))
+    assert first == "🔥 Hot PQL Alert: Acme"
+    assert [heading.split(" 95.3")[0] for heading in others] == HEADINGS
+    assert others[0] == "Score: 95.3/100"
+
+
+def test_key_signals_are_the_strongest_first() -> None:
+    labels = re.findall(r"^- \*\*(.+?)\*\*", "\n".join(section(rendered(EAGER), "Key Signals")), re.MULTILINE)
+    assert labels[:3] == ["Sessions per week", "Integrations connected", "Generated an API key"]
+
+
+def test_facts_fill_up_when_the_score_explains_little() -> None:
+    lonely: dict[str, Any] = {
+        "account_id": None,
+        "pql_score": 90.0,
+        "segment": "mid-market",
+        "explanation": [],
+    }
+    assert len(section(rendered(lonely), "Key Signals")) >= 3
+
+
+def test_a_score_is_shown_without_a_needless_decimal() -> None:
+    assert [score_text(score) for score in (95.3, 80.0, 100.0, 0.0)] == ["95.3", "80", "100", "0"]
+
+
+def test_an_account_trigger_shows_the_accounts_score_and_its_best_user() -> None:
+    text = rendered({"pql_score": 61.2}, {"active_users_30d": 6, "pqa_score": 71.0})
+    assert headings(text)[:2] == ["Team Growth: Acme", "Score: 71/100"]
+    assert "**Best user (PQL)**: 61.2/100 (Ann Lee" in text
+
+
+def test_a_consumer_is_named_instead_of_a_company() -> None:
+    alone = {
+        "account_id": None,
+        "contact_name": None,
+        "user_name": " ",
+        "email": "zoe@gmail.com",
+        "contact_role": None,
+    }
+    text = rendered(alone | {"last_sales_request_at": ago(hours=1)})
+    assert headings(text)[0] == "Sales Request: zoe@gmail.com"
+    assert "**Role**" not in text
+    assert "**Name**" not in text
+
+
+def test_blockers_are_none_seen_when_there_are_none() -> None:
+    done = {"pql_score": 90.0, "setup_steps_done": ["a", "b", "c", "d"]}
+    assert "- **Blockers**: none seen" in section(rendered(done), "Product Context")
+
+
+def test_an_unknown_use_case_names_the_features_it_is_built_on() -> None:
+    text = rendered({"pql_score": 90.0, "features_used": ["search"]})
+    assert "- **Use case**: not one we know; it is built on search" in text
+
+
+def test_an_assumed_segment_says_what_to_look_up() -> None:
+    unknown = {"segment": "smb", "motion": "self-serve", "segment_source": "unknown"}
+    text = rendered({"pql_score": 90.0}, unknown | {"employee_count": None, "industry": None})
+    assert "**Research first**: Look Acme up" in text
+    assert "SDR research" in text
+
+
+NULLABLE = [
+    "contact_name",
+    "user_name",
+    "email",
+    "contact_role",
+    "contact_department",
+    "last_active_at",
+    "first_event_at",
+    "features_used",
+    "setup_steps",
+    "setup_steps_done",
+    "setup_steps_total",
+    "milestones",
+    "explanation",
+    "imports_failed",
+    "limit_hit",
+    "actions",
+    "sessions",
+]
+
+
+@given(st.sets(st.sampled_from(NULLABLE)), st.booleans())
+def test_what_is_unknown_is_left_out(unknown: set[str], alone: bool) -> None:
+    nameless = {"name": None, "domain": None, "employee_count": None, "industry": None, "quadrant": None}
+    person = {"pql_score": 90.0} | dict.fromkeys(unknown) | ({"account_id": None} if alone else {})
+    text = rendered(person, nameless)
+    assert not re.search(r"\b(None|null|nan|NaT)\b|[{}]", text)
+    assert all(section(text, heading) for heading in HEADINGS[1:] if heading != "User Journey")
+    assert len(headings(text)) == 7
+
+
+NASTY = st.text(min_size=1) | st.lists(
+    st.sampled_from(
+        [
+            "[a](http://x.io)",
+            "![i](y)",
+            "<b>",
+            "<!--",
+            "&lt;",
+            "#",
+            "\n",
+            "\r",
+            "\u2028",
+            "**",
+            "_",
+            "`",
+            "~~~",
+            "|",
+        ]
+        + [
+            "http://x.io",
+            "www.x.io",
+            "@here",
+            "<@U1>",
+            "<!channel>",
+            "mailto:a@b.co",
+            "- ",
+            "1. ",
+            "===",
+            "\\",
+            "](",
+        ]
+        + ["a@b.co", "{person}", "   ", "\u202e", "[x]: /u", "---", "    code", "\t"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+@given(NASTY, NASTY, NASTY)
+@example("[x](http://evil.io)", "# Owned\n## Again", "<script>alert(1)</script>")
+@example("<!channel> @here", "http://evil.io www.evil.io", "&lt;b&gt;")
+def test_names_that_users_typed_stay_text(name: str, company: str, feature: str) -> None:
+    person = {"contact_name": name, "user_name": name, "contact_role": feature, "features_used": [feature]}
+    text = rendered(person | {"pql_score": 90.0}, {"name": company, "industry": feature})
+    tokens = MarkdownIt("commonmark").parse(text)
+    inline = [child.type for token in tokens for child in token.children or ()]
+    assert len(headings(text)) == 7
+    assert not {"link_open", "image", "html_inline", "code_inline", "em_open", "hardbreak"} & set(inline)
+    assert not {"html_block", "fence", "code_block", "hr", "blockquote_open", "table_open"} & {
+        t.type for t in tokens
+    }
+    assert not re.search(r"(?<!\\):\/\/|\bwww\.|@(here|channel)|<[!@]", text.replace("\\<", ""))
+    assert all(line.startswith(("#", "- **")) for line in text.splitlines() if line)
+
+
+@given(NASTY)
+def test_escaped_text_reads_as_it_was_typed(text: str) -> None:
+    shown = "".join(
+        child.content
+        for token in MarkdownIt("commonmark").parse("x " + markdown(text))
+        for child in token.children or ()
+    )
+    assert shown.replace("@\u2060", "@").removeprefix("x").strip() == plain(text)
+    assert len(plain(text)) <= LONGEST
+
+
+def test_an_address_can_be_copied() -> None:
+    assert markdown("ann_b.lee+x@acme.com") == "ann_b.lee+x@acme.com"
+    assert EMAIL.fullmatch("ann@here") is None
+    assert plain(None) == ""
+
+
+def test_a_person_of_several_is_told_by_name() -> None:
+    people = users({"pql_score": 90.0}, {"user_id": "u_2", "user_name": "Bo Ray", "pricing_visits": 3})
+    text = plan_handoffs(inputs(people), playbook()).handoffs["package_markdown"][0]
+    assert "- **Also**: Pricing Interest (Bo Ray)" in text

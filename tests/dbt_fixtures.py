@@ -1,0 +1,207 @@
+"""A warehouse with hand-written raw rows, and dbt over it. What the models should answer is in the tests."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+
+from dagster_project.warehouse import RAW_TABLES
+
+DBT_PROJECT = Path(__file__).parent.parent / "dbt_models"
+
+SETTINGS = """
+insert into raw.settings values ('window_days', '30'), ('min_weeks_days', '7'), ('session_gap_minutes', '30'),
+  ('min_session_minutes', '1'), ('inactive_days', '30');
+"""
+
+SCORE_TABLES = """
+create schema scores;
+create schema ops;
+create table scores.pql_scores(
+  user_id varchar, account_id varchar, contact_id varchar, email varchar, usage_score double,
+  engagement_score double, intent_score double, fit_tier varchar, fit_multiplier double, pql_score double,
+  classification varchar, segment varchar, motion varchar, segment_source varchar, activation_stage varchar,
+  usage_tier varchar, last_active_at timestamp, features_used varchar[],
+  explanation struct(signal varchar, value varchar, tier varchar, points double, contribution double)[],
+  as_of timestamp, model_version varchar, activated_at timestamp,
+  milestones struct(name varchar, reached_at timestamp)[], is_customer boolean);
+create table scores.pqa_scores(
+  account_id varchar, name varchar, domain varchar, breadth_score double, depth_score double,
+  fit_score double, momentum_score double, usage_score double, pqa_score double, classification varchar,
+  quadrant varchar, segment varchar, motion varchar, active_users_30d bigint,
+  explanation struct(signal varchar, value varchar, tier varchar, points double, contribution double)[],
+  as_of timestamp, model_version varchar, segment_source varchar, team_size bigint, is_customer boolean);
+create table scores.score_history(
+  subject_type varchar, subject_id varchar, score double, classification varchar,
+  previous_score double, reason varchar, as_of timestamp, model_version varchar);
+create table scores.segment_history(
+  subject_type varchar, subject_id varchar, segment varchar, motion varchar,
+  source varchar, valid_from timestamp, valid_to timestamp);
+create table ops.handoff_decisions(
+  decision_id varchar, candidate_key varchar, handoff_id varchar, user_id varchar,
+  account_id varchar, triggers varchar[], priority varchar, decision varchar, reason varchar,
+  decided_at timestamp);
+create table ops.handoffs(
+  handoff_id varchar, candidate_key varchar, user_id varchar, account_id varchar, trigger varchar,
+  triggers varchar[], priority varchar, handoff_type varchar, recipient_id varchar, due_at timestamp,
+  package_markdown varchar, status varchar, classification varchar, created_at timestamp);
+create table ops.deliveries(
+  delivery_id varchar, destination varchar, object_type varchar, object_id varchar,
+  operation varchar, status varchar, attempts bigint, error varchar, payload_hash varchar, payload varchar,
+  requested_at timestamp, confirmed_at timestamp);
+"""
+
+EVENT_COLUMNS = (
+    "message_id", "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id", "timestamp",
+    "received_at", "traits", "feature", "integration", "status", "path",
+)  # fmt: skip
+
+
+@dataclass
+class Shop:
+    """A warehouse file and what the tests put into it.
+
+    Attributes:
+        folder: Where the warehouse and dbt's artefacts lie.
+        batch: The batch that is being written.
+        warnings: For a fixture to keep what its builds warned of: rows found by name of the test.
+    """
+
+    folder: Path
+    batch: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
+    _ids: int = 0
+    _domains: set[str] = field(default_factory=set)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+    def create(self) -> "Shop":
+        """Make the tables that exist before dbt runs."""
+        self.execute(RAW_TABLES + SETTINGS + SCORE_TABLES)
+        self.begin_batch()
+        return self
+
+    def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> None:
+        with duckdb.connect(str(self.path)) as connection:
+            connection.execute(sql, parameters) if parameters else connection.execute(sql)
+
+    def rows(self, sql: str) -> list[tuple]:
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            return connection.sql(sql).fetchall()
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            answer = connection.sql(sql)
+            return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
+    def begin_batch(self) -> None:
+        self.batch += 1
+        self.execute("insert into raw.batches values (?, timestamp '2026-07-01 00:00:00')", [self.batch])
+
+    def moments(self, live: str, *others: str) -> None:
+        """Replace the moments; the first is live."""
+        self.execute("delete from raw.moments")
+        self._insert("raw.moments", [(m, m[:10], m == live) for m in (live, *others)])
+
+    def load(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Load events as the ingest part does: the days that they touch are noted."""
+        rows = [self._event(event) for event in events]
+        self._insert(
+            f"raw.events ({', '.join(EVENT_COLUMNS)}, batch_id)",
+            [(*row.values(), self.batch) for row in rows],
+        )
+        self._touch(rows)
+        self._note_domains(json.loads(row["traits"] or "{}").get("email") for row in rows)
+
+    def replace(self, event: Mapping[str, Any]) -> None:
+        """A redelivery with an earlier `received_at` takes the place of the row that is there."""
+        old = self.records(f"select * from raw.events where message_id = '{event['message_id']}'")
+        self.execute("delete from raw.events where message_id = ?", [event["message_id"]])
+        self._touch(old)
+        self.load([event])
+
+    def extract(
+        self, entity: str, at: str, records: Iterable[Mapping[str, Any]], *, complete: bool = True
+    ) -> None:
+        """A full extract of a CRM entity; the first value of each record is its key."""
+        self._ids += 1
+        extract = self._ids
+        records = list(records)
+        self._insert("raw.crm_extracts", [(extract, 0, entity, at, at, len(records), complete)])
+        for record in records:
+            self._ids += 1
+            key, dates = next(iter(record.values())), [record.get("updated_at"), record.get("created_at")]
+            self.execute(
+                "insert into raw.crm_versions "
+                "values (?, ?, ?, ?, ?, try_cast(? as timestamp), try_cast(? as timestamp))",
+                [self._ids, entity, key, str(self._ids), json.dumps(record), *dates],
+            )
+            self._insert("raw.crm_extract_rows", [(extract, self._ids)])
+        self._note_domains(record.get("email") for record in records)
+        self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
+
+    def build(
+        self, select: str = "tag:features", *, full_refresh: bool = False, unit_tests: bool = False
+    ) -> list[Any]:
+        """Run dbt in this process; no connection to the warehouse may be open. Returns dbt's node results."""
+        project, target = str(DBT_PROJECT), str(self.folder / "target")
+        arguments = [
+            "build",
+            "--select",
+            select,
+            "--project-dir",
+            project,
+            "--profiles-dir",
+            project,
+            "--quiet",
+        ]
+        arguments += ["--target-path", target, "--log-path", target]
+        if not unit_tests:
+            arguments += ["--exclude-resource-type", "unit_test"]
+        if full_refresh:
+            arguments.append("--full-refresh")
+        os.environ["PLS_WAREHOUSE_PATH"] = str(self.path)
+        outcome = dbtRunner().invoke(arguments)
+        DuckDBConnectionManager.close_all_connections()  # dbt would keep the file locked
+        assert outcome.result is not None, outcome.exception
+        results = list(outcome.result.results)
+        failed = {r.node.unique_id: r.message for r in results if r.status in ("error", "fail", "skipped")}
+        assert not failed, failed
+        return results
+
+    def _event(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self._ids += 1
+        traits = event.get("traits")
+        defaults = {"message_id": f"m{self._ids}", "type": "track", "received_at": event["timestamp"]}
+        row = {**defaults, **event, "traits": json.dumps(traits) if traits else None}
+        return {column: row.get(column) for column in EVENT_COLUMNS}
+
+    def _touch(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        touched = {(self.batch, r["user_id"], r["anonymous_id"], str(r["timestamp"])[:10]) for r in rows}
+        self._insert("raw.touched", sorted(touched, key=str))
+
+    def _note_domains(self, emails: Iterable[str | None]) -> None:
+        written = {str(email).lower().strip().rpartition("@")[2] for email in emails if email}
+        hosts = {host.removeprefix("https://").strip("/") for host in written} - self._domains
+        self._domains |= hosts
+        self._insert("raw.email_domains", [(host, ".".join(host.split(".")[-2:])) for host in sorted(hosts)])
+
+    def _insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            with duckdb.connect(str(self.path)) as connection:
+                connection.executemany(f"insert into {table} values ({marks})", rows)
+
+
+def end_of(day: str) -> str:
+    """The last microsecond of a day, as moments on days that are over have it."""
+    return str(datetime.combine(datetime.fromisoformat(day), time.max))

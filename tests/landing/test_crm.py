@@ -1,0 +1,255 @@
+"""Full extracts of the CRM: versions, deletions, failed exports, and how old they may get."""
+
+import json
+from datetime import datetime, timedelta
+
+import duckdb
+import pytest
+from landing_folder import Landing, rules
+
+from dagster_project.landing.freshness import crm_freshness
+
+DAY = datetime(2026, 6, 1, 8, 0, 0)
+
+
+def _accounts(*ids: str, column: str = "name", value: str = "Acme") -> str:
+    return f"account_id,{column}\n" + "".join(f"{i},{value}\n" for i in ids)
+
+
+def _extracts(landing: Landing, entity: str = "accounts") -> list[tuple]:
+    return landing.rows(
+        "select extract_at, delivered_at, keys, is_complete from raw.crm_extracts "
+        f"where entity = '{entity}' order by extract_id"
+    )
+
+
+def _payloads(landing: Landing) -> list[dict]:
+    return [
+        json.loads(str(payload))
+        for payload in landing.values("select payload from raw.crm_versions order by key")
+    ]
+
+
+def test_values_stay_text_under_plain_names(landing: Landing) -> None:
+    landing.put("crm/accounts.csv", "\ufeffAccount_ID, NAME ,employee_count,plan\nA1, Acme ,0051,\n", at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.source, outcome.status, outcome.loaded) == ("crm.accounts", "loaded", 1)
+    assert _payloads(landing) == [{"account_id": "A1", "name": "Acme", "employee_count": "0051"}]
+    assert _extracts(landing) == [(DAY, DAY, 1, True)]
+    assert landing.values("select columns from raw.files") == [
+        ["account_id", "employee_count", "name", "plan"]
+    ]
+
+
+def test_ndjson_and_parquet_say_the_same(landing: Landing) -> None:
+    row = {
+        "account_id": 7, "tech_stack": ["snowflake", "dbt"], "is_target_account": True, "estimated_acv": 1.5,
+        "custom_fields": {"tier": "gold", "n": [1]}, "plan": None, "updated_at": "2026-05-01T10:00:00+02:00",
+    }  # fmt: skip
+    landing.put("crm/accounts.ndjson", json.dumps(row) + "\n" + '{"account_id": "8", "Extra": "x"}\n', at=DAY)
+    with duckdb.connect() as connection:
+        connection.execute(
+            "copy (select 7 as account_id, ['snowflake', 'dbt'] as tech_stack, true as is_target_account, "
+            "1.5::double as estimated_acv, {'tier': 'gold', 'n': [1], 'none': null} as custom_fields, null "
+            "as plan, "
+            f"timestamptz '2026-05-01 10:00:00+02' as updated_at) to '{landing.root}/crm/accounts.parquet'"
+        )
+    landing.load_crm()
+    said = {
+        "account_id": "7", "tech_stack": "snowflake;dbt", "is_target_account": "true", "estimated_acv": "1.5",
+        "custom_fields": '{"tier":"gold","n":[1]}',
+    }  # fmt: skip
+    versions = landing.rows("select key, payload, updated_at from raw.crm_versions order by version_id")
+    by_file = [(key, json.loads(payload), at) for key, payload, at in versions]
+    assert by_file == [
+        ("7", {**said, "updated_at": "2026-05-01T10:00:00+02:00"}, datetime(2026, 5, 1, 8)),
+        ("8", {"account_id": "8", "extra": "x"}, None),
+        ("7", {**said, "updated_at": "2026-05-01 08:00:00"}, datetime(2026, 5, 1, 8)),
+    ]
+
+
+def test_versions_are_kept_once_and_extracts_say_which_they_hold(landing: Landing) -> None:
+    landing.put("crm/dt=2026-06-01/accounts.csv", _accounts("A1", "A2"))
+    landing.put("crm/dt=2026-06-02/accounts.csv", "name,account_id\nAcme,A1\nBcme,A2\n")
+    landing.load_crm()
+    assert landing.values("select count(*) from raw.crm_versions") == [3]
+    held = "select extract_id, list_sort(list(version_id)) from raw.crm_extract_rows group by 1 order by 1"
+    assert landing.rows(held) == [
+        (1, [1, 2]), (2, [1, 3]),
+    ]  # fmt: skip
+    assert [row[0] for row in _extracts(landing)] == [datetime(2026, 6, 1), datetime(2026, 6, 2)]
+
+
+def test_the_newest_row_of_a_key_wins_within_an_extract(landing: Landing) -> None:
+    landing.put(
+        "crm/accounts.csv", "account_id,name,updated_at\nA1,old,2026-01-01\nA1,new,2026-02-01\nA1,none,\n"
+    )
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.duplicate) == (3, 1, 2)
+    assert [payload["name"] for payload in _payloads(landing)] == ["new"]
+
+
+def test_rows_without_a_key_and_broken_rows_are_set_aside(landing: Landing) -> None:
+    landing.put(
+        "crm/contacts.csv", b"contact_id,email\nC1,a@b.example\n,b@b.example\nC2\nC3,\xff\nC4,d@b.example\n"
+    )
+    landing.put("crm/owners.ndjson", '{"owner_id": "O1"}\n{broken\n{"name": "x"}\n')
+    report = landing.load_crm()
+    assert (report.rows_in, report.loaded, report.quarantined) == (8, 3, 5)
+    assert [(number, reason.split(":")[0]) for number, _, reason in landing.quarantine()] == [
+        (2, "contact_id is missing"), (3, "the row has 1 fields, the header 2 fields"),
+        (4, "the text is not valid UTF-8"), (2, "the line is not valid JSON"), (3, "owner_id is missing"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"name\nAcme\n", "no column account_id; found name"), (b"\x00\x01\xffjunk", "no column account_id")],
+)
+def test_a_file_without_the_key_column_is_unreadable(landing: Landing, content: bytes, words: str) -> None:
+    landing.put("crm/accounts.csv", content)
+    [outcome] = landing.load_crm().files
+    assert outcome.status == "unreadable"
+    assert words in (outcome.detail or "")
+    assert _extracts(landing) == []
+
+
+def test_an_extract_that_shrank_is_a_failed_one(landing: Landing) -> None:
+    landing.put("crm/dt=2026-06-01/accounts.csv", _accounts(*"abcdefghij"))
+    landing.put("crm/dt=2026-06-02/accounts.csv", _accounts(*"abcdefgh"))
+    landing.put("crm/dt=2026-06-03/accounts.csv", _accounts(*"abcdef"))
+    landing.put("crm/dt=2026-06-04/accounts.csv", _accounts(*"abcdefg"))
+    statuses = [(file.status, file.loaded) for file in landing.load_crm().files]
+    assert statuses == [("loaded", 10), ("loaded", 8), ("shrunk", 6), ("loaded", 7)]
+    assert [row[3] for row in _extracts(landing)] == [True, True, False, True]
+    [detail] = landing.values("select detail from raw.files where status = 'shrunk'")
+    assert "6 keys" in str(detail)
+    assert "shrink_limit" in str(detail)
+
+
+def test_a_shrunk_extract_counts_once_the_limit_allows_it(landing: Landing) -> None:
+    landing.put("crm/accounts.csv", _accounts(*"abcdefghij"), at=DAY)
+    landing.load_crm()
+    landing.put("crm/accounts.csv", _accounts(*"abc"), at=DAY + timedelta(days=1))
+    assert [file.status for file in landing.load_crm().files] == ["shrunk"]
+    landing.rules = rules(shrink_limit=0.9)
+    landing.load_crm()
+    assert [row[3] for row in _extracts(landing)] == [True, True]
+    assert landing.values("select count(*) from raw.files where status = 'shrunk'") == [0]
+
+
+def test_an_identical_delivery_refreshes_the_extract(landing: Landing) -> None:
+    landing.put("crm/accounts.csv", _accounts("A1"), at=DAY)
+    landing.load_crm()
+    assert landing.load_crm().files == ()
+    landing.put("crm/accounts.csv", _accounts("A1"), at=DAY + timedelta(days=3))
+    [outcome] = landing.load_crm().files
+    assert (outcome.status, outcome.rows_in) == ("redelivered", 0)
+    assert _extracts(landing) == [(DAY, DAY + timedelta(days=3), 1, True)]
+
+
+def test_a_crm_that_went_back_is_a_new_extract(landing: Landing) -> None:
+    for days, name in enumerate(["Acme", "Bcme", "Acme"]):
+        landing.put("crm/accounts.csv", _accounts("A1", value=name), at=DAY + timedelta(days=days))
+        landing.load_crm()
+    assert landing.rows(
+        "select version_id from raw.crm_extracts join raw.crm_extract_rows using (extract_id) order by "
+        "extract_at"
+    ) == [(1,), (2,), (1,)]
+
+
+def test_dated_extracts_may_repeat_each_other(landing: Landing) -> None:
+    for day in (1, 2):
+        landing.put(f"crm/dt=2026-06-0{day}/accounts.csv", _accounts("A1"))
+    landing.load_crm()
+    assert len(_extracts(landing)) == 2
+    landing.put("crm/dt=2026-06-02/accounts.csv", _accounts("A1"), at=DAY + timedelta(days=9))
+    assert [file.status for file in landing.load_crm().files] == ["redelivered"]
+
+
+def test_other_files_and_folders_are_left_alone(landing: Landing) -> None:
+    landing.put("crm/leads.csv", "lead_id\n1\n")
+    landing.put("crm/old/accounts.csv", _accounts("A1"))
+    landing.put("crm/dt=someday/accounts.csv", _accounts("A1"))
+    assert [(file.path, file.status) for file in landing.load_crm().files] == [
+        ("crm/dt=someday/accounts.csv", "unreadable")
+    ]
+
+
+def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> None:
+    landing.put(
+        "suppression.csv",
+        "email,domain,reason\n A@B.example "
+        ",,asked\n,@Rival.example,legal\nc@d.example,d.example,both\n,,none\n",
+    )
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (4, 3, 1)
+    assert landing.values("select key from raw.crm_versions order by key") == [
+        "domain:d.example", "domain:rival.example", "email:a@b.example", "email:c@d.example",
+    ]  # fmt: skip
+
+
+CONTACTS = "contact_id,email_opt_out,do_not_contact\nC1,false,false\n"
+ACCOUNTS = "account_id,do_not_contact\nA1,false\n"
+
+
+def _hold(landing: Landing, as_of: datetime) -> str | None:
+    return crm_freshness(landing.connection, as_of, landing.rules).hold_reason
+
+
+def test_without_any_crm_file_nothing_is_stale(landing: Landing) -> None:
+    assert crm_freshness(landing.connection, DAY, landing.rules).hold_reason is None
+
+
+def test_flags_are_trusted_for_eight_days_after_the_last_delivery(landing: Landing) -> None:
+    landing.put("crm/contacts.csv", CONTACTS, at=DAY)
+    landing.put("crm/accounts.csv", ACCOUNTS, at=DAY + timedelta(days=1))
+    landing.load_crm()
+    assert _hold(landing, DAY + timedelta(days=8)) is None
+    reason = _hold(landing, DAY + timedelta(days=8, seconds=1))
+    assert reason is not None
+    assert "contacts" in reason
+    assert "accounts" not in reason
+    landing.put("crm/contacts.csv", CONTACTS, at=DAY + timedelta(days=8))
+    landing.load_crm()
+    assert _hold(landing, DAY + timedelta(days=8, seconds=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("contacts", "contact_id,do_not_contact\nC1,false\n", "contacts file has no column email_opt_out"),
+        ("accounts", "account_id\nA1\n", "accounts file has no column do_not_contact"),
+        ("contacts", "id\nC1\n", "no contacts file could be read"),
+    ],
+)
+def test_files_that_can_not_show_the_flags_hold_handoffs(
+    landing: Landing, name: str, content: str, words: str
+) -> None:
+    landing.put(f"crm/{name}.csv", content, at=DAY)
+    landing.load_crm()
+    assert words in (_hold(landing, DAY) or "")
+
+
+def test_a_failed_export_does_not_refresh_the_flags(landing: Landing) -> None:
+    many = "account_id,do_not_contact\n" + "".join(f"A{i},false\n" for i in range(10))
+    landing.put("crm/accounts.csv", many, at=DAY)
+    landing.load_crm()
+    landing.put("crm/accounts.csv", ACCOUNTS, at=DAY + timedelta(days=9))
+    landing.load_crm()
+    assert "accounts" in (_hold(landing, DAY + timedelta(days=9)) or "")
+
+
+def test_a_crm_run_that_dies_leaves_nothing_behind(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    landing.put("crm/accounts.csv", ACCOUNTS, at=DAY)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dagster_project.landing.crm.record_file", die)
+    with pytest.raises(KeyboardInterrupt):
+        landing.load_crm()
+    for table in ("crm_versions", "crm_extracts", "crm_extract_rows", "files"):
+        assert landing.values(f"select count(*) from raw.{table}") == [0]
+    monkeypatch.undo()
+    assert landing.load_crm().loaded == 1

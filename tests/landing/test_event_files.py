@@ -1,0 +1,237 @@
+"""Which event files are read, when, and what becomes of those that can't be."""
+
+import gzip
+import json
+import os
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from landing_folder import Landing, event, rules
+
+from dagster_project.core.source_rules import EventMapping
+from dagster_project.landing import event_group
+
+CSV = "message_id,type,user_id,timestamp\n"
+
+
+def _parquet(path: Path, query: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"copy ({query}) to '{path}' (format parquet)")
+    return path
+
+
+def test_every_format_and_compression_is_read(landing: Landing) -> None:
+    line = json.dumps(event("ndjson")) + "\n"
+    landing.put("events/a.ndjson", line)
+    landing.put("events/b.jsonl", line.replace("ndjson", "jsonl"))
+    landing.put("events/c.ndjson.gz", gzip.compress(line.replace("ndjson", "gz").encode()))
+    landing.put(
+        "events/d.jsonl.zst", pa.compress(line.replace("ndjson", "zst").encode(), "zstd", asbytes=True)
+    )
+    landing.put("events/deep/er/e.csv", CSV + "csv,track,u1,2026-06-01T10:00:00Z\n")
+    landing.put("events/f.csv.gz", gzip.compress((CSV + "csvgz,track,u1,2026-06-01T10:00:00Z\n").encode()))
+    _parquet(
+        landing.root / "events/g.parquet",
+        "select 'parquet' as messageId, 'track' as type, 'u1' as userId, "
+        "timestamptz '2026-06-01 12:00:00+02' as timestamp",
+    )
+    assert landing.load().loaded == 7
+    assert landing.values("select distinct timestamp from raw.events") == [datetime(2026, 6, 1, 10)]
+    assert set(landing.values("select message_id from raw.events")) == {
+        "ndjson", "jsonl", "gz", "zst", "csv", "csvgz", "parquet",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".a.ndjson",
+        "_a.ndjson",
+        "a.ndjson.tmp",
+        "a.ndjson.part",
+        "a.crdownload",
+        "a.txt",
+        "_t/a.ndjson",
+        ".h/a.ndjson",
+    ],
+)
+def test_unfinished_and_foreign_files_are_left_alone(landing: Landing, name: str) -> None:
+    landing.events(name, event())
+    assert landing.load().files == ()
+
+
+def test_names_that_look_like_globs_are_names(landing: Landing) -> None:
+    landing.events("a[1].ndjson", event("m1"))
+    landing.events("a1.ndjson", event("m2"))
+    landing.events("dt=2026-06-01/it's.ndjson", event("m3"))
+    assert landing.load().loaded == 3
+
+
+def test_a_file_that_was_loaded_is_not_looked_at_again(landing: Landing) -> None:
+    landing.events("a.ndjson", event())
+    assert landing.load_one().status == "loaded"
+    assert landing.load().files == ()
+
+
+def test_the_same_content_elsewhere_is_not_read(landing: Landing) -> None:
+    landing.events("a.ndjson", event())
+    landing.load()
+    landing.events("b.ndjson", event())
+    outcome = landing.load_one()
+    assert (outcome.status, outcome.rows_in) == ("redelivered", 0)
+    assert landing.load().files == ()
+
+
+def test_twins_that_arrive_together_are_read_once(landing: Landing) -> None:
+    landing.events("a.ndjson", event())
+    landing.events("b.ndjson", event())
+    assert [file.status for file in landing.load().files] == ["loaded", "redelivered"]
+
+
+def test_a_file_that_grew_is_read_again_and_its_old_rows_are_duplicates(landing: Landing) -> None:
+    landing.events("a.ndjson", event("m1"))
+    landing.load()
+    landing.events("a.ndjson", event("m1"), event("m2"))
+    outcome = landing.load_one()
+    assert (outcome.rows_in, outcome.loaded, outcome.duplicate) == (2, 1, 1)
+    assert landing.law_holds()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.ndjson", ""),
+        ("a.csv", ""),
+        ("a.parquet", ""),
+        ("a.csv", CSV),
+        ("a.ndjson", "\n  \n"),
+        ("a.ndjson.gz", ""),
+    ],
+)
+def test_a_file_without_rows_is_empty(landing: Landing, name: str, content: str) -> None:
+    landing.put(f"events/{name}", content)
+    outcome = landing.load_one()
+    assert (outcome.status, outcome.rows_in) == ("empty", 0)
+
+
+def test_damaged_files_keep_no_other_from_being_loaded(landing: Landing) -> None:
+    good = json.dumps(event()) + "\n"
+    whole = _parquet(
+        landing.root / "whole.parquet", "select 'x' as type, 1 as timestamp from range(5000)"
+    ).read_bytes()
+    packed = gzip.compress(os.urandom(20_000))
+    landing.put("events/a.parquet", whole[: len(whole) // 2])
+    landing.put("events/b.parquet", b"PAR1 not really")
+    landing.put("events/c.ndjson.gz", packed[: len(packed) // 2])
+    landing.put("events/d.ndjson.zst", b"neither")
+    landing.put("events/e.ndjson", good)
+    report = landing.load()
+    assert [file.status for file in report.files] == ["unreadable"] * 4 + ["loaded"]
+    assert (report.rows_in, report.loaded, report.quarantined) == (5, 1, 4)
+    assert len(landing.quarantine()) == 4
+    assert all(number is None and reason for number, _, reason in landing.quarantine())
+    assert landing.law_holds()
+    assert landing.load().files == ()
+
+
+def test_a_page_that_is_damaged_deep_in_a_large_parquet_file_leaves_no_row(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_group, "SLICE_ROWS", 1)
+    path = _parquet(
+        landing.root / "events/a.parquet",
+        "select uuid()::varchar as message_id, 'track' as type, 'u1' as user_id, now() as timestamp from "
+        "range(300000)",
+    )
+    content = bytearray(path.read_bytes())
+    middle = len(content) * 9 // 10
+    content[middle : middle + 2000] = b"\xff" * 2000
+    path.write_bytes(content)
+    landing.events("b.ndjson", event())
+    assert [file.status for file in landing.load().files] == ["unreadable", "loaded"]
+    assert landing.stored(["message_id"]) == [("m1",)]
+    assert landing.law_holds()
+
+
+def test_a_missing_column_refuses_the_file_and_names_the_way_out(landing: Landing) -> None:
+    landing.put("events/a.csv", "kind,who\ntrack,u1\n")
+    outcome = landing.load_one()
+    assert outcome.status == "unreadable"
+    for word in ("type", "timestamp", "user_id", "kind", "who", "sources.yml"):
+        assert word in (outcome.detail or "")
+
+
+def test_a_refused_file_is_read_once_the_playbook_knows_its_columns(landing: Landing) -> None:
+    landing.put("events/a.csv", "kind,who,at\ntrack,u1,2026-06-01\n")
+    landing.load()
+    assert landing.load().files == ()
+    landing.rules = rules(
+        EventMapping(files="*.csv", columns={"type": "kind", "user_id": "who", "timestamp": "at"})
+    )
+    assert landing.load_one().loaded == 1
+    assert landing.law_holds()
+
+
+def test_a_young_file_is_waited_for(landing: Landing) -> None:
+    landing.rules = rules(settle_seconds=0.2)
+    landing.events("a.ndjson", event())
+    started = time.monotonic()
+    assert landing.load_one().status == "loaded"
+    assert time.monotonic() - started >= 0.15
+
+
+def test_a_file_that_is_still_being_written_waits_for_the_next_run(landing: Landing) -> None:
+    landing.rules = rules(settle_seconds=0.4)
+    path = landing.events("a.ndjson", event("m1"))
+    writer = threading.Timer(0.1, lambda: path.write_text(path.read_text() + json.dumps(event("m2")) + "\n"))
+    writer.start()
+    assert landing.load_one().status == "waiting"
+    writer.join()
+    assert landing.stored(["message_id"]) == []
+    landing.rules = rules()
+    assert landing.load_one().loaded == 2
+
+
+def test_a_file_that_changes_while_it_is_read_leaves_no_row(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landing.events("a.ndjson", event("m1"))
+    landing.events("b.ndjson", event("m2"))
+    read = event_group.event_batches
+
+    def read_and_meddle(*args: object, **kwargs: object) -> object:
+        yield from read(*args, **kwargs)  # type: ignore[arg-type]
+        path.write_text(json.dumps(event("m1")) + "\n" + json.dumps(event("m3")) + "\n")
+
+    monkeypatch.setattr(event_group, "SLICE_ROWS", 1)
+    monkeypatch.setattr(event_group, "event_batches", read_and_meddle)
+    assert {file.path: file.status for file in landing.load().files} == {
+        "events/a.ndjson": "waiting", "events/b.ndjson": "loaded",
+    }  # fmt: skip
+    assert landing.stored(["message_id"]) == [("m2",)]
+    monkeypatch.undo()
+    assert landing.load_one().loaded == 2
+    assert landing.law_holds()
+
+
+def test_a_file_that_can_not_be_opened_is_unreadable(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landing.events("a.ndjson", event())
+    opened = Path.open
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> object:
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)
+    outcome = landing.load_one()
+    assert (outcome.status, outcome.quarantined) == ("unreadable", 1)
+    assert "Permission denied" in (outcome.detail or "")

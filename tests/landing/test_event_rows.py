@@ -1,0 +1,276 @@
+"""What an event row may look like, and why the others end in quarantine."""
+
+import json
+from datetime import datetime
+
+import duckdb
+import pytest
+from landing_folder import Landing, event, rules
+
+from dagster_project.core.source_rules import EventMapping
+
+IDS = ["type", "user_id", "anonymous_id", "group_id", "session_id"]
+
+
+def _one(landing: Landing, column: str) -> object:
+    [value] = landing.values(f"select {column} from raw.events")
+    return value
+
+
+def test_segments_own_spelling_is_understood(landing: Landing) -> None:
+    row = {
+        "messageId": "m", "type": "Track", "userId": "u", "anonymousId": "a", "groupId": "g",
+        "sessionId": "s", "timestamp": "2026-06-01T10:00:00.123456Z", "receivedAt": "2026-06-01T12:00:00+02:00",
+    }  # fmt: skip
+    landing.events("a.ndjson", row)
+    landing.load()
+    assert landing.stored(["message_id", *IDS]) == [("m", "track", "u", "a", "g", "s")]
+    assert _one(landing, "timestamp") == datetime(2026, 6, 1, 10, 0, 0, 123456)
+    assert _one(landing, "received_at") == datetime(2026, 6, 1, 10)
+
+
+@pytest.mark.parametrize("context", [{"groupId": "g"}, {"group_id": " g "}, '{"groupId": "g"}'])
+def test_the_group_may_stand_in_the_context(landing: Landing, context: object) -> None:
+    landing.events("a.ndjson", event(user_id=None, context=context))
+    landing.load()
+    assert _one(landing, "group_id") == "g"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-06-01T10:00:00Z", datetime(2026, 6, 1, 10)),
+        ("2026-06-01T10:00:00.5z", datetime(2026, 6, 1, 10, 0, 0, 500000)),
+        ("2026-06-01T10:00:00,123456789Z", datetime(2026, 6, 1, 10, 0, 0, 123456)),
+        ("2026-06-01 10:00", datetime(2026, 6, 1, 10)),
+        ("2026-06-01", datetime(2026, 6, 1)),
+        ("2026-06-01T10:00:00+02:00", datetime(2026, 6, 1, 8)),
+        ("2026-06-01 10:00:00 -0330", datetime(2026, 6, 1, 13, 30)),
+        ("2026-06-01T10:00:00+02", datetime(2026, 6, 1, 8)),
+        ("20260601T100000Z", datetime(2026, 6, 1, 10)),
+        ("20260601T100000.25+0100", datetime(2026, 6, 1, 9, 0, 0, 250000)),
+        (" 2026-06-01T10:00:00Z ", datetime(2026, 6, 1, 10)),
+    ],
+)
+def test_timestamps_become_naive_utc(landing: Landing, text: str, moment: datetime) -> None:
+    landing.events("a.ndjson", event(timestamp=text))
+    landing.load()
+    assert _one(landing, "timestamp") == moment
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"type": None}, "type is missing"),
+        ({"type": "purchase"}, "type is none of"),
+        ({"timestamp": None}, "timestamp is missing"),
+        ({"timestamp": "yesterday"}, "timestamp is no date and time: yesterday"),
+        ({"timestamp": "2026-02-30T00:00:00Z"}, "timestamp is no date and time"),
+        ({"timestamp": 1780300800}, "timestamp is no date and time"),
+        ({"timestamp": "infinity"}, "timestamp is no date and time"),
+        ({"received_at": "soon"}, "received_at is no date and time: soon"),
+        ({"user_id": None}, "none of user_id, anonymous_id, group_id is given"),
+        ({"user_id": "  "}, "none of user_id, anonymous_id, group_id is given"),
+        ({"properties": "{broken"}, "properties is no JSON object"),
+        ({"properties": [1]}, "properties is no JSON object"),
+        ({"traits": 5}, "traits is no JSON object"),
+        ({"context": "text"}, "context is no JSON object"),
+    ],
+)
+def test_a_row_that_can_not_be_read_says_why(landing: Landing, said: dict[str, object], reason: str) -> None:
+    row = event("bad", **said)
+    landing.events("a.ndjson", event("good"), row)
+    outcome = landing.load_one()
+    assert (outcome.loaded, outcome.quarantined) == (1, 1)
+    [(number, raw, why)] = landing.quarantine()
+    assert (number, json.loads(raw)) == (2, row)
+    assert why.startswith(reason)
+
+
+@pytest.mark.parametrize("nothing", ["", None, "null", "  "])
+def test_empty_objects_are_nothing(landing: Landing, nothing: str | None) -> None:
+    landing.put("events/a.ndjson", json.dumps({**event(), "properties": nothing, "traits": nothing}) + "\n")
+    landing.load()
+    assert landing.stored(["properties", "traits"]) == [(None, None)]
+
+
+def test_objects_may_be_texts_with_json_in_them(landing: Landing) -> None:
+    landing.events(
+        "a.ndjson", event("m1", properties={"a": [1, "ü"]}), event("m2", properties=' {"a": [1, "ü"]} ')
+    )
+    landing.load()
+    assert landing.stored(["properties"]) == [('{"a":[1,"ü"]}',)] * 2
+
+
+def test_four_properties_are_lifted(landing: Landing) -> None:
+    said = {
+        "feature": " reports ",
+        "integration": "slack",
+        "status": "",
+        "path": "/pricing",
+        "feature_set": "x",
+    }
+    landing.events("a.ndjson", event(properties=said))
+    landing.load()
+    assert landing.stored(["feature", "integration", "status", "path"]) == [
+        ("reports", "slack", None, "/pricing")
+    ]
+
+
+def test_an_alias_identifies(landing: Landing) -> None:
+    landing.events("a.ndjson", event("m1", type="alias", previousId="anon"), event("m2", previousId="anon"))
+    landing.load()
+    assert landing.stored(["type", "user_id", "anonymous_id"]) == [
+        ("identify", "u1", "anon"),
+        ("track", "u1", None),
+    ]
+
+
+def test_without_a_message_id_the_content_stands_for_it(landing: Landing) -> None:
+    landing.events("a.ndjson", event(None), event(None, event="Other"))
+    landing.events(
+        "b.ndjson", event(None, received_at="2026-06-02T00:00:00Z", timestamp="2026-06-01T12:00:00+02:00")
+    )
+    landing.put("events/c.csv", "type,event,userId,timestamp\ntrack,Report Created,u1,2026-06-01 10:00:00\n")
+    report = landing.load()
+    assert (report.loaded, report.duplicate) == (2, 2)
+    assert landing.values("select bool_and(message_id = content_hash) from raw.events") == [True]
+
+
+def test_broken_lines_are_set_aside_with_their_numbers(landing: Landing) -> None:
+    good = json.dumps(event()).encode()
+    content = b"\xef\xbb\xbf" + good + b"\r\n\n{bad json}\n[1]\n" + b'{"type": "\xff"}\n' + good[:20]
+    landing.put("events/a.ndjson", content)
+    outcome = landing.load_one()
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (5, 1, 4)
+    assert [(number, raw) for number, raw, _ in landing.quarantine()] == [
+        (3, "{bad json}"), (4, "[1]"), (5, '{"type": "\ufffd"}'), (6, good[:20].decode()),
+    ]  # fmt: skip
+    reasons = [reason for *_, reason in landing.quarantine()]
+    assert "not valid JSON" in reasons[0]
+    assert "no JSON object" in reasons[1]
+    assert "UTF-8" in reasons[2]
+    assert "still be being written" in reasons[3]
+
+
+def test_a_last_line_that_is_finished_later_is_loaded_then(landing: Landing) -> None:
+    line = json.dumps(event("m2"))
+    landing.put("events/a.ndjson", json.dumps(event("m1")) + "\n" + line[:30])
+    landing.load()
+    assert "still be being written" in landing.quarantine()[0][2]
+    landing.put("events/a.ndjson", json.dumps(event("m1")) + "\n" + line)
+    assert landing.load_one().loaded == 1
+    assert landing.law_holds()
+
+
+def test_broken_csv_rows_are_set_aside_with_their_numbers(landing: Landing) -> None:
+    rows = [
+        b"message_id,type,user_id,timestamp,properties",
+        b'm1,track,u1,2026-06-01,"{""note"": ""two\\nlines""}"',
+        b"m2,track,u1",
+        b"",
+        b"m3,track,u\xff,2026-06-01,",
+        b'm4,track,"u1,2026-06-01,',
+        b'm5,track,u1,2026-06-01,"{""a"":',
+        b'1}"',
+        b'm6,"track"x,u1,2026-06-01,',
+        b"m7,track,u1,never,",
+        b"m8,track,u1,2026-06-01,,,",
+        b"m9,track,u1,2026-06-01,",
+    ]
+    landing.put("events/a.csv", b"\n".join(rows))
+    outcome = landing.load_one()
+    assert landing.values("select message_id from raw.events order by 1") == ["m1", "m5", "m9"]
+    assert [number for number, *_ in landing.quarantine()] == [2, 3, 4, 6, 7, 8]
+    assert [raw[:2] for _, raw, _ in landing.quarantine()] == ["m2", "m3", "m4", "m6", "m7", "m8"]
+    assert (outcome.rows_in, outcome.quarantined) == (9, 6)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_may_have_other_delimiters_and_quotes(landing: Landing, delimiter: str) -> None:
+    cells = ["m1", "track", 'say "hi" ;,|', "u1", "2026-06-01"]
+    quoted = delimiter.join('"' + cell.replace('"', '""') + '"' for cell in cells)
+    landing.put(
+        "events/a.csv",
+        delimiter.join(["messageId", "TYPE", " Event ", "userId", "timestamp"]) + "\r\n" + quoted,
+    )
+    landing.load()
+    assert landing.stored(["event"]) == [('say "hi" ;,|',)]
+
+
+def test_a_bad_csv_row_shows_its_text(landing: Landing) -> None:
+    landing.put("events/a.csv", 'type,user_id,timestamp,event\ntrack,u1,never,"a, ""b"""\n')
+    landing.load()
+    assert landing.quarantine()[0][:2] == (1, 'track,u1,never,"a, ""b"""')
+
+
+def test_parquet_objects_may_be_structs_and_maps(landing: Landing) -> None:
+    (landing.root / "events").mkdir(parents=True)
+    with duckdb.connect() as connection:
+        connection.execute(
+            "copy (select i as message_id, 'track' as type, 7 as user_id, timestamp '2026-06-01 10:00:00' "
+            "as timestamp, "
+            "case when i = 1 then {'feature': 'x', 'gone': null, 'n': {'deep': 1}} end as properties, "
+            "map {'email': 'a@b.example'} as traits from range(1, 3) t(i)) "
+            f"to '{landing.root}/events/a.parquet' (format parquet)"
+        )
+    landing.load()
+    assert landing.stored(["message_id", "user_id", "properties", "traits", "feature"]) == [
+        ("1", "7", '{"feature":"x","n":{"deep":1}}', '{"email":"a@b.example"}', "x"),
+        ("2", "7", None, '{"email":"a@b.example"}', None),
+    ]
+
+
+def test_bad_parquet_rows_have_their_numbers(landing: Landing) -> None:
+    (landing.root / "events").mkdir(parents=True)
+    with duckdb.connect() as connection:
+        connection.execute(
+            "copy (select i::varchar as message_id, 'track' as type, 'u1' as user_id, "
+            "case when i = 4 then null when i = 7 then timestamp 'infinity' else now()::timestamp end as "
+            "timestamp "
+            f"from range(1, 10) t(i)) to '{landing.root}/events/a.parquet' (format parquet)"
+        )
+    outcome = landing.load_one()
+    assert (outcome.loaded, outcome.quarantined) == (7, 2)
+    assert [(number, reason) for number, _, reason in landing.quarantine()] == [
+        (4, "timestamp is missing"), (7, "timestamp is no date and time: infinity"),
+    ]  # fmt: skip
+
+
+def test_foreign_files_are_read_through_the_mapping(landing: Landing) -> None:
+    landing.rules = rules(
+        EventMapping(
+            files="billing/**/*.csv",
+            columns={"user_id": "customer", "timestamp": "occurred", "event": "action"},
+            constants={"type": "track"},
+            timestamp_format="%d.%m.%Y %H:%M",
+            properties=("plan", "seats"),
+        ),
+        EventMapping(
+            files="*.ndjson",
+            columns={"user_id": "actor.id", "timestamp": "ts", "message_id": "id"},
+            constants={"type": "page"},
+            timestamp_format="epoch_ms",
+            properties=("path", "depth"),
+        ),
+    )
+    landing.put(
+        "events/billing/eu/a.csv", "customer;occurred;action;plan;seats\nc1;24.12.2026 18:30;Paid;pro;\n"
+    )
+    landing.put(
+        "events/a.ndjson", '{"id": 5, "actor": {"id": "c2"}, "ts": 1780300800123, "path": "/x", "depth": 3}\n'
+    )
+    landing.load()
+    assert landing.rows(
+        "select type, event, user_id, timestamp, properties, path from raw.events order by user_id"
+    ) == [
+        ("track", "Paid", "c1", datetime(2026, 12, 24, 18, 30), '{"plan":"pro"}', None),
+        ("page", None, "c2", datetime(2026, 6, 1, 8, 0, 0, 123000), '{"path":"/x","depth":3}', "/x"),
+    ]
+
+
+def test_a_strptime_format_may_have_an_offset(landing: Landing) -> None:
+    landing.rules = rules(EventMapping(files="*", timestamp_format="%d/%m/%Y %H:%M %z"))
+    landing.events("a.ndjson", event(timestamp="01/06/2026 10:00 +0200", received_at=None))
+    landing.load()
+    assert _one(landing, "timestamp") == datetime(2026, 6, 1, 8)

@@ -1,0 +1,284 @@
+"""Who a user is to the CRM, what was known of it when, and what adds up per account, told as stories.
+
+All stories share one warehouse and one build of features and published tables. The measures of a user's own
+events are in `test_dbt_models.py`.
+"""
+
+import pytest
+from dbt_fixtures import Shop
+from dbt_fixtures_stories import BASELINE, LIVE, Stories, account, is_absent, user
+
+STORIES = Stories()
+track, identify, group = STORIES.track, STORIES.identify, STORIES.group
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Shop:
+    """Everything told in this module, built once; of accounts and contacts there are several extracts."""
+    shop = Shop(tmp_path_factory.mktemp("crm")).create()
+    shop.moments(LIVE, BASELINE)
+    shop.load(STORIES.events)
+    shop.extract("accounts", "2026-06-01", STORIES.accounts)
+    shop.extract(
+        "accounts", "2026-06-28", [a | a.get("later", {}) for a in STORIES.accounts if a["name"] != "Gone"]
+    )
+    shop.extract("accounts", "2026-06-29", [], complete=False)
+    shop.extract("contacts", "2026-06-01", STORIES.contacts)
+    shop.extract("contacts", "2026-06-28", [c for c in STORIES.contacts if c["contact_id"] != "c_left"])
+    shop.extract("contacts", "2026-07-05", [c | c.get("much_later", {}) for c in STORIES.contacts])
+    shop.extract("opportunities", "2026-06-29", STORIES.opportunities)
+    shop.extract("tickets", "2026-06-29", STORIES.tickets)
+    shop.extract(
+        "owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}]
+    )
+    shop.extract("suppression", "2026-06-01", [{"key": "domain:stop.com", "reason": "asked"}])
+    shop.execute(
+        "insert into raw.rule_domains values ('gmail.com', 'free_mail', ''),"
+        " ('rival.com', 'excluded', 'competitor');"
+        "insert into raw.rule_exclusions values ('email_pattern', '*+test@*', 'test account'),"
+        " ('user_id_pattern', 'bot_*', 'bot'), ('trait', 'is_staff=true', 'own staff')"
+    )
+    results = shop.build() + shop.build("tag:marts")
+    shop.warnings = {r.node.name: r.failures for r in results if r.status == "warn"}
+    return shop
+
+
+# user -> contact
+
+identify("mail", "06-01 10:00:00", email=" Old@Firm.com ")
+identify("mail", "06-25 10:00:00", email="new@firm.com")
+identify("mail", "06-26 10:00:00", email="no address")
+identify("leaver", "06-01 10:00:00", email="left@firm.com")
+STORIES.contacts += [
+    {"contact_id": "c_old", "email": "OLD@firm.com", "updated_at": "2026-01-01"},
+    {"contact_id": "c_new_2", "email": "new@firm.com", "updated_at": "2026-01-02"},
+    {"contact_id": "c_new_1", "email": "new@firm.com", "updated_at": "2026-01-02"},
+    {"contact_id": "c_new_0", "email": "new@firm.com"},
+    {"contact_id": "c_left", "email": "left@firm.com", "updated_at": "2026-01-01"},
+]
+
+
+def test_the_latest_email_finds_the_contact_updated_last(shop):
+    assert user(shop, "mail", "email", "contact_id") == ("new@firm.com", "c_new_1")
+    assert user(shop, "mail", "contact_id", as_of=BASELINE) == "c_old"
+
+
+def test_a_contact_that_a_later_extract_lacks_is_deleted(shop):
+    assert user(shop, "leaver", "contact_id", "contact_deleted") == (None, True)
+    assert user(shop, "leaver", "contact_id", as_of=BASELINE) == "c_left"
+
+
+identify("limited", "06-01 10:00:00", email="Limited@Tickets.com")
+track("limited", "Limit Support Requested", "06-10 10:00:00")
+STORIES.contacts.append({"contact_id": "c_limited", "email": "limited@tickets.com"})
+IN_TIME = {"email": "LIMITED@tickets.com", "category": "limits", "created_at": "2026-06-12"}
+STORIES.tickets += [
+    {
+        "ticket_id": "by contact",
+        "contact_id": "c_limited",
+        "category": "Limits",
+        "created_at": "2026-06-11T10:00:00+02:00",
+    },
+    {"ticket_id": "by both", "contact_id": "c_limited", **IN_TIME},
+    {"ticket_id": "too early", **IN_TIME, "created_at": "2026-05-31T23:00:00Z"},
+    {"ticket_id": "too late", **IN_TIME, "created_at": "2026-06-30T18:00:01Z"},
+    {"ticket_id": "something else", **IN_TIME, "category": "billing"},
+    {"ticket_id": "no time", **IN_TIME, "created_at": "yesterday"},
+]
+
+
+def test_limit_tickets_count_once_each_in_the_window(shop):
+    assert user(shop, "limited", "limit_support_contact") == 3
+    assert str(user(shop, "limited", "last_limit_contact_at")) == "2026-06-12 00:00:00"
+
+
+# user -> account
+
+STORIES.accounts += [
+    {"account_id": "A1", "name": "One", "domain": "one.com", "employee_count": "1,200"},
+    {"account_id": "A2", "name": "Two", "domain": "two.com", "employee_count": "51.0",
+     "is_target_account": "Yes", "tech_stack": "dbt; Snowflake;;dbt", "updated_at": "2026-01-01",
+     "later": {"employee_count": "1001", "subscription_status": "Paying", "updated_at": "2026-06-27"}},
+    {"account_id": "A3", "name": "Three", "domain": "shared.com", "updated_at": "2026-01-01"},
+    {"account_id": "A4", "name": "Four", "domain": "https://www.shared.com/", "updated_at": "2026-01-01"},
+    {"account_id": "A5", "name": "Gone", "domain": "gone.com", "employee_count": "5000"},
+    {"account_id": "A6", "name": "Young", "domain": "young.com", "updated_at": "2026-06-25"},
+]  # fmt: skip
+STORIES.contacts += [
+    {"contact_id": "c_two", "email": "p@two.com", "account_id": "A2", "do_not_contact": "1"},
+    {"contact_id": "c_shared", "email": "x@elsewhere.com", "account_id": "A4"},
+    {"contact_id": "c_orphan", "email": "p@one.com", "account_id": "A404",
+     "much_later": {"email_opt_out": "t", "updated_at": "2026-07-04"}},
+]  # fmt: skip
+track("by_group", "x", "06-01 10:00:00", group_id="A1")
+group("by_group", "not in the crm", "06-02 10:00:00", name="Someone")
+identify("by_group", "06-01 10:00:00", email="p@two.com")
+identify("by_contact", "06-01 10:00:00", email="p@two.com")
+group("by_contact", "not in the crm", "06-01 10:00:00")
+identify("by_domain", "06-01 10:00:00", email="p@mail.shared.com")
+identify("by_orphan", "06-01 10:00:00", email="p@one.com")
+identify("own_domain", "06-01 10:00:00", email="p@startup.com")
+identify("own_group", "06-01 10:00:00", email="p@startup.com")
+group("own_group", "g_own", "06-01 10:00:00", name="Own Group", subscriptionStatus="Trial")
+group("own_group", "g_older", "05-01 10:00:00")
+identify("consumer", "06-01 10:00:00", email="p@gmail.com")
+track("silent", "x", "06-01 10:00:00")
+identify("of_gone", "06-01 10:00:00", email="p@gone.com")
+track("of_gone", "x", "06-02 10:00:00", group_id="A5")
+
+
+@pytest.mark.parametrize(
+    ("user_id", "account_id", "source"),
+    [
+        ("by_group", "A1", "crm_group"),
+        ("by_contact", "A2", "contact"),
+        ("by_domain", "A4", "crm_domain"),
+        ("by_orphan", "A1", "crm_domain"),
+        ("own_group", "g_own", "group"),
+        ("own_domain", "domain:startup.com", "domain"),
+        ("of_gone", "A5", "group"),
+        ("consumer", None, "none"),
+        ("silent", None, "none"),
+    ],
+)
+def test_the_first_rule_that_applies_finds_the_account(shop, user_id, account_id, source):
+    assert user(shop, user_id, "account_id", "account_source") == (account_id, source)
+
+
+def test_a_deleted_account_is_the_products_own_while_it_has_users(shop):
+    assert user(shop, "of_gone", "account_deleted")
+    columns = ("in_crm", "is_deleted", "employee_count", "name")
+    assert account(shop, "A5", *columns) == (False, True, None, "Gone")
+    assert account(shop, "A5", *columns, as_of=BASELINE) == (True, True, 5000, "Gone")
+
+
+# What was known when
+
+
+def test_accounts_are_as_known_at_the_moment(shop):
+    columns = ("employee_count", "subscription_status", "subscription_status_since::varchar")
+    assert account(shop, "A2", *columns) == (1001, "paying", "2026-06-28 00:00:00")
+    assert account(shop, "A2", *columns, as_of=BASELINE) == (51, None, None)
+    assert account(shop, "A6", "users") == 0
+    assert is_absent(shop, "account_features", "account_id", "A6", as_of=BASELINE)
+
+
+STORIES.opportunities += [
+    {"opportunity_id": "op1", "account_id": "A1", "created_at": "2026-05-01", "closed_at": "2026-06-25",
+     "is_closed": "true", "is_won": "true"},
+    {"opportunity_id": "op2", "account_id": "A2", "created_at": "2026-06-28"},
+    {"opportunity_id": "op3", "account_id": "A404", "created_at": "2026-06-28"},
+]  # fmt: skip
+
+
+def test_an_opportunity_is_open_until_it_closed(shop):
+    columns = ("has_open_opportunity", "open_opportunity_id", "has_won_opportunity")
+    assert account(shop, "A1", *columns, as_of=BASELINE) == (True, "op1", False)
+    assert account(shop, "A1", *columns) == (False, None, True)
+    assert account(shop, "A2", *columns) == (True, "op2", False)
+    assert account(shop, "A2", *columns, as_of=BASELINE) == (False, None, False)
+    assert user(shop, "by_group", "has_won_opportunity")
+
+
+def test_what_cannot_be_read_is_unknown_and_told(shop):
+    assert account(shop, "A1", "employee_count", "tech_stack") == (None, None)
+    assert account(shop, "A2", "tech_stack", "is_target_account") == (["Snowflake", "dbt"], True)
+    assert shop.warnings["crm_values_are_readable"] == 2, "an employee count and the time of a ticket"
+
+
+def test_orphans_warn(shop):
+    assert shop.warnings["opportunities_have_accounts"] == 1, "known since June 28"
+    assert shop.warnings["contacts_have_accounts"] == 2, "at both moments"
+
+
+identify("stopped", "06-01 10:00:00", email="p@mail.stop.com")
+
+
+def test_who_must_not_be_contacted(shop):
+    columns = ("contact_do_not_contact", "account_do_not_contact", "email_opt_out")
+    assert user(shop, "by_contact", *columns) == (True, False, False)
+    assert user(shop, "stopped", "suppression_reason") == "asked"
+    assert user(shop, "by_orphan", "email_opt_out"), "an objection counts though it came after the moment"
+
+
+# Accounts in numbers
+
+for member, department in (("m1", "Sales"), ("m2", "sales "), ("m3", "IT"), ("m4", "Legal")):
+    STORIES.contacts.append(
+        {"contact_id": f"c_{member}", "email": f"{member}@team.com", "department": department}
+    )
+for member, at in (("m1", "06-05"), ("m2", "06-05"), ("m3", "06-05"), ("m4", "05-10"), ("m5+test", "06-05")):
+    identify(member, f"{at} 10:00:00", email=f"{member}@team.com")
+track("m1", "Task Completed", "06-05 10:10:00")
+track("m2", "Limit Reached", "06-06 10:00:00", feature="of their own")
+track("m3", "Seat Added", "05-31 10:00:00")
+
+
+def test_account_measures(shop):
+    team = "domain:team.com"
+    assert account(shop, team, "users", "active_users_30d", "active_users_before", "departments") == (
+        4,
+        3,
+        2,
+        2,
+    )
+    assert account(shop, team, "features_used") == ["of their own", "tasks"]
+    assert account(shop, team, "catalogue_features_used", "catalogue_features") == (1, 12)
+    assert account(shop, team, "expansion_signals", "limit_hits", "seats_added") == (1, 1, 0)
+    each = [user(shop, member, "sessions_per_week") for member in ("m1", "m2", "m3")]
+    assert account(shop, team, "mean_sessions_per_week") == pytest.approx(sum(each) / 3, abs=1e-9)
+
+
+def test_accounts_of_the_product_have_names(shop):
+    assert account(shop, "g_own", "name", "domain", "subscription_status") == ("Own Group", None, "trial")
+    columns = ("name", "domain", "in_crm")
+    assert account(shop, "domain:startup.com", *columns) == ("startup.com", "startup.com", False)
+
+
+identify("payer", "06-01 10:00:00", subscription_status="paying", email="p@paying.com")
+identify("payer", "06-10 10:00:00", subscription_status="Paying")
+identify("payer", "06-29 10:00:00", subscription_status="churned")
+
+
+def test_a_status_stands_since_it_was_first_said(shop):
+    columns = ("subscription_status", "subscription_status_since::varchar")
+    assert user(shop, "payer", *columns, as_of=BASELINE) == ("paying", "2026-06-01 10:00:00")
+    assert account(shop, "domain:paying.com", *columns) == ("churned", "2026-06-29 10:00:00")
+
+
+def test_owners_are_active_unless_said_otherwise(shop):
+    owners = shop.rows("select distinct owner_id, team, is_active from features.owners order by 1")
+    assert owners == [("o1", "ae", True), ("o2", None, False)]
+
+
+# Published
+
+identify("spy", "06-01 10:00:00", email="p@sub.rival.com")
+identify("staff", "06-01 10:00:00", is_staff=False)
+identify("staff", "06-02 10:00:00", is_staff=True)
+identify("was_staff", "06-01 10:00:00", is_staff=True)
+identify("was_staff", "06-02 10:00:00", is_staff=False)
+track("bot_7", "x", "06-01 10:00:00")
+
+
+def test_the_excluded_are_listed_with_the_reason_and_nowhere_else(shop):
+    listed = dict(shop.rows("select user_id, reason from marts.exclusions"))
+    assert listed == {"spy": "competitor", "staff": "own staff", "bot_7": "bot", "m5+test": "test account"}
+    assert not shop.rows(f"from features.user_features where user_id in {tuple(listed)}")
+    assert user(shop, "was_staff", "account_source") == "none"
+
+
+def test_published_tables_are_there_before_anything_was_scored(shop):
+    assert shop.rows("select stage, motion, users, share_of_signups from marts.funnel order by position") == [
+        ("signed_up", "self-serve", 0, None),
+        ("activated", "self-serve", 0, None),
+        ("pql", "sales-assist", 0, None),
+        ("closed", "sales-led", 0, None),
+    ]
+    tables = shop.rows(
+        "select table_name from information_schema.tables where table_schema = 'marts' order by 1"
+    )
+    assert [name for (name,) in tables] == [
+        "calibration", "deliveries", "exclusions", "funnel", "handoff_decisions", "handoffs", "pqa_scores",
+        "pql_scores", "product_traits", "quarantine", "score_history", "segment_history",
+    ]  # fmt: skip

@@ -1,0 +1,140 @@
+"""The warehouse file: who may open it, and the copy that SQL users read."""
+
+import multiprocessing
+import time
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dagster_project.warehouse import Warehouse, WarehouseLocked, publish_serving_copy
+
+
+def _hold(path: str, held: Event, seconds: float) -> None:
+    with duckdb.connect(path):
+        held.set()
+        time.sleep(seconds)
+
+
+def _holder(path: Path, seconds: float) -> BaseProcess:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(str(path), held, seconds), daemon=True)
+    process.start()
+    assert held.wait(20)
+    return process
+
+
+def test_the_raw_tables_are_there_and_stay_when_opened_again(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "data" / "warehouse.duckdb")
+    with warehouse.connect() as connection:
+        connection.execute("insert into raw.batches values (1, now()::timestamp)")
+    with warehouse.connect() as connection:
+        assert connection.sql("select batch_id from raw.batches").fetchall() == [(1,)]
+        assert connection.sql("select count(*) from raw.events").fetchall() == [(0,)]
+
+
+def test_a_warehouse_in_use_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    holder = _holder(path, 0.5)
+    with Warehouse(path, wait_seconds=20).connect() as connection:
+        assert connection.sql("select 1").fetchall() == [(1,)]
+    holder.join()
+
+
+def test_a_warehouse_that_stays_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    holder = _holder(path, 30)
+    with (
+        pytest.raises(WarehouseLocked, match=r"warehouse\.duckdb.*serving\.duckdb"),
+        Warehouse(path, 0.2).connect(),
+    ):
+        pass
+    holder.terminate()
+    holder.join()
+
+
+@pytest.fixture
+def warehouse_with_marts(tmp_path: Path) -> Path:
+    path = tmp_path / "warehouse.duckdb"
+    with Warehouse(path).connect() as connection:
+        connection.execute(
+            "create schema marts; create schema scores; create table scores.secret as select 1 as x"
+        )
+        connection.execute(
+            "create table marts.pql_scores as select 'u1' as user_id, ['a', 'b'] as features_used"
+        )
+        connection.execute("create view marts.funnel as select 'signed_up' as stage, 7 as users")
+        connection.execute("comment on column marts.pql_scores.user_id is 'It''s the product''s id.'")
+    return path
+
+
+def test_the_serving_copy_holds_the_marts_and_nothing_else(
+    warehouse_with_marts: Path, tmp_path: Path
+) -> None:
+    serving = tmp_path / "serving.duckdb"
+    publish_serving_copy(warehouse_with_marts, serving)
+    with duckdb.connect(str(serving), read_only=True) as connection:
+        tables = connection.sql(
+            "select table_schema, table_name from information_schema.tables order by 2"
+        ).fetchall()
+        assert tables == [("marts", "funnel"), ("marts", "pql_scores")]
+        assert connection.sql("from marts.pql_scores").fetchall() == [("u1", ["a", "b"])]
+        comments = connection.sql(
+            "select comment from duckdb_columns() where column_name = 'user_id'"
+        ).fetchall()
+        assert comments == [("It's the product's id.",)]
+
+
+def test_a_reader_keeps_its_copy_while_a_new_one_is_published(
+    warehouse_with_marts: Path, tmp_path: Path
+) -> None:
+    serving = tmp_path / "serving.duckdb"
+    publish_serving_copy(warehouse_with_marts, serving)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        reader = pool.apply_async(_read_twice, [str(serving), str(tmp_path / "go")])
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "go.ready").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with Warehouse(warehouse_with_marts).connect() as connection:
+            connection.execute("insert into marts.pql_scores values ('u2', [])")
+        publish_serving_copy(warehouse_with_marts, serving)
+        (tmp_path / "go").touch()
+        assert reader.get(20) == (1, 1)
+    with duckdb.connect(str(serving), read_only=True) as connection:
+        assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(2,)]
+
+
+def _read_twice(path: str, go: str) -> tuple[int, int]:
+    with duckdb.connect(path, read_only=True) as connection:
+        count = "select count(*) from marts.pql_scores"
+        first = connection.sql(count).fetchall()[0][0]
+        Path(go + ".ready").touch()
+        deadline = time.monotonic() + 20
+        while not Path(go).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return first, connection.sql(count).fetchall()[0][0]
+
+
+def test_what_a_killed_publication_left_behind_goes(warehouse_with_marts: Path, tmp_path: Path) -> None:
+    leftovers = [tmp_path / ".serving.duckdb.999.publishing", tmp_path / ".serving.duckdb.999.publishing.wal"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    publish_serving_copy(warehouse_with_marts, tmp_path / "serving.duckdb")
+    assert not any(leftover.exists() for leftover in leftovers)
+    assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
+
+
+def test_a_failed_publication_leaves_the_old_copy(warehouse_with_marts: Path, tmp_path: Path) -> None:
+    serving = tmp_path / "serving.duckdb"
+    publish_serving_copy(warehouse_with_marts, serving)
+    with Warehouse(warehouse_with_marts).connect() as connection:
+        connection.execute("create view marts.broken as select error('no') as x from marts.pql_scores")
+    with pytest.raises(duckdb.Error):
+        publish_serving_copy(warehouse_with_marts, serving)
+    with duckdb.connect(str(serving), read_only=True) as connection:
+        assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(1,)]
+    assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
