@@ -27,7 +27,7 @@ def run() -> None:
     outcome = run_pipeline(CONSOLE)
     if not outcome.success:
         raise click.ClickException(outcome.cause)
-    print_summary(CONSOLE, outcome.settings)
+    print_summary(CONSOLE, outcome.settings, outcome.started_at)
 
 
 @pls.command("demo-data")

@@ -1,6 +1,7 @@
 """One run of the whole graph in this process, recorded on the persistent instance so that the UI shows it."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef  # the only way to give absolute paths from any folder
@@ -21,11 +22,13 @@ class RunOutcome:
         success: Whether every step succeeded.
         cause: The failing step's own words; empty on success.
         settings: What the run worked on.
+        started_at: When it began, naive UTC.
     """
 
     success: bool
     cause: str
     settings: Settings
+    started_at: datetime
 
 
 def persistent_instance() -> dg.DagsterInstance:
@@ -54,6 +57,7 @@ def run_pipeline(console: Console) -> RunOutcome:
     from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
 
     settings = environment_settings()
+    started_at = datetime.now(UTC).replace(tzinfo=None)
     definitions = build_definitions(loggers={"progress": step_logger(console)})
     job = definitions.resolve_job_def(SCORE_EVERYTHING)
     with persistent_instance() as instance:
@@ -63,7 +67,7 @@ def run_pipeline(console: Console) -> RunOutcome:
             resources={"workplace": Workplace()},
             raise_on_error=False,
         )
-    return RunOutcome(success=result.success, cause=_cause(result), settings=settings)
+    return RunOutcome(success=result.success, cause=_cause(result), settings=settings, started_at=started_at)
 
 
 def _cause(result: dg.ExecuteInProcessResult) -> str:

@@ -1,6 +1,7 @@
 """What `pls run` says at its end: what came in, who is worth a look, what was decided, where to look next."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 from rich.console import Console
@@ -31,17 +32,19 @@ class RunSummary:
     as_of: str
 
 
-def read_summary(warehouse: duckdb.DuckDBPyConnection) -> RunSummary:
-    """Read the last run's numbers from the warehouse."""
-    rows = warehouse.sql(
+def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSummary:
+    """Read the numbers of the run that started at `since` (naive UTC) from the warehouse."""
+    batches = "batch_id in (select batch_id from raw.batches where started_at >= ?)"
+    rows = warehouse.execute(
         "select case when source = 'events' then 'events' else 'crm' end as kind, sum(rows_in)::bigint, "
         "sum(loaded)::bigint, sum(duplicate)::bigint, sum(quarantined)::bigint from raw.files "
-        "where batch_id = (select max(batch_id) from raw.batches) group by kind order by kind desc"
+        f"where {batches} group by kind order by kind desc",
+        [since],
     ).fetchall()
-    troubles = warehouse.sql(
+    troubles = warehouse.execute(
         "select path, status, coalesce(detail, '') from raw.files "
-        "where batch_id = (select max(batch_id) from raw.batches) and status in ('unreadable', 'shrunk', 'waiting') "
-        "order by path"
+        f"where {batches} and status in ('unreadable', 'shrunk', 'waiting') order by path",
+        [since],
     ).fetchall()
     counts = {
         name: (users, accounts)
@@ -66,10 +69,10 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection) -> RunSummary:
     )
 
 
-def print_summary(console: Console, settings: Settings) -> None:
-    """Print the last run's numbers as small tables."""
+def print_summary(console: Console, settings: Settings, since: datetime) -> None:
+    """Print the numbers of the run that started at `since` as small tables."""
     with Warehouse(settings.warehouse).connect() as connection:
-        summary = read_summary(connection)
+        summary = read_summary(connection, since)
     console.print(f"\nScored as of {summary.as_of}", style="bold")
     console.print(_table("Rows", ["in", "loaded", "duplicate", "quarantined"], _with_events(summary.rows)))
     for path, status, cause in summary.troubles:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
 from dagster_project.settings import DBT_PROJECT_DIR
@@ -91,7 +92,9 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
-    arguments = ["build", "--select", *select, *_project_arguments(target), "--quiet"]
+    # Unit tests are the developer's: they run in `make test`, not on every run.
+    arguments = ["build", "--select", *select, "--exclude-resource-type", "unit_test", "--quiet"]
+    arguments += _project_arguments(target)
     if full_refresh:
         arguments.append("--full-refresh")
     with _environment(warehouse):
@@ -145,6 +148,8 @@ def _environment(warehouse: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # dbt keeps its connection for the life of the process, and with it the lock on the file.
+        DuckDBConnectionManager.close_all_connections()
         if before is None:
             del os.environ["PLS_WAREHOUSE_PATH"]
         else:

@@ -1,16 +1,19 @@
-"""Shared by the tests that need a whole run: a small demo company, scored once for all test processes."""
+"""Shared by the tests that need a whole run: a small demo company, scored once for all test processes.
+
+The pipeline is imported where it is used: most tests need none of it, and importing it takes seconds.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 from filelock import FileLock
 
-from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
-from dagster_project.defs.resources import Workplace
-from dagster_project.demo.company import write_demo_company
+if TYPE_CHECKING:
+    from dagster_project.defs.resources import Workplace
 
 END = datetime(2026, 6, 30, 18, 0, 0)
 
@@ -36,14 +39,17 @@ class Installation:
         return self.data_dir / "warehouse.duckdb"
 
     @property
-    def workplace(self) -> Workplace:
+    def workplace(self) -> "Workplace":
+        from dagster_project.defs.resources import Workplace
+
         return Workplace(overrides={"PLS_DATA_DIR": str(self.data_dir), "PLS_AS_OF": self.as_of})
 
     def run(self, *, as_of: str | None = None) -> dg.ExecuteInProcessResult:
         """Run the whole graph in this process on a throw-away instance."""
-        workplace = Workplace(
-            overrides={"PLS_DATA_DIR": str(self.data_dir), "PLS_AS_OF": as_of or self.as_of}
-        )
+        from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
+        from dagster_project.defs.resources import Workplace
+
+        workplace = Workplace(overrides={"PLS_DATA_DIR": str(self.data_dir), "PLS_AS_OF": as_of or self.as_of})
         definitions = build_definitions(workplace=workplace)
         job = definitions.resolve_job_def(SCORE_EVERYTHING)
         with dg.DagsterInstance.ephemeral() as instance:
@@ -55,6 +61,8 @@ class Installation:
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Installation:
     """A demo company of 400 users, scored once; read it, don't change it."""
+    from dagster_project.demo.company import write_demo_company
+
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     data_dir = shared / "demo-company"

@@ -43,7 +43,7 @@ create table scores.score_history(
   previous_score double, reason varchar, as_of timestamp, model_version varchar);
 create table scores.segment_history(
   subject_type varchar, subject_id varchar, segment varchar, motion varchar,
-  source varchar, valid_from timestamp, valid_to timestamp);
+  source varchar, valid_from timestamp);
 create table ops.handoff_decisions(
   decision_id varchar, candidate_key varchar, handoff_id varchar, user_id varchar,
   account_id varchar, triggers varchar[], priority varchar, decision varchar, reason varchar,
@@ -129,9 +129,7 @@ class Shop:
         self._touch(old)
         self.load([event])
 
-    def extract(
-        self, entity: str, at: str, records: Iterable[Mapping[str, Any]], *, complete: bool = True
-    ) -> None:
+    def extract(self, entity: str, at: str, records: Iterable[Mapping[str, Any]], *, complete: bool = True) -> None:
         """A full extract of a CRM entity; the first value of each record is its key."""
         self._ids += 1
         extract = self._ids
@@ -149,9 +147,7 @@ class Shop:
         self._note_domains(record.get("email") for record in records)
         self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
 
-    def build(
-        self, select: str = "tag:features", *, full_refresh: bool = False, unit_tests: bool = False
-    ) -> list[Any]:
+    def build(self, select: str = "tag:features", *, full_refresh: bool = False, unit_tests: bool = False) -> list[Any]:
         """Run dbt in this process; no connection to the warehouse may be open. Returns dbt's node results."""
         project, target = str(DBT_PROJECT), str(self.folder / "target")
         arguments = [

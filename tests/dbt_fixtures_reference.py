@@ -35,9 +35,7 @@ class Catalogue:
         """Exact names before globs."""
         kind = {"track": "track", "page": "page", "screen": "page"}.get(event["type"])
         name = event.get("event") if kind == "track" else event.get("name")
-        exact = [
-            r for r in self.rows if r["match"] == kind and r["event_name"].lower() == (name or "").lower()
-        ]
+        exact = [r for r in self.rows if r["match"] == kind and r["event_name"].lower() == (name or "").lower()]
         if exact or kind != "page":
             return exact
         path = (event.get("path") or "").lower()
@@ -61,15 +59,8 @@ class Person:
         sessions = self._sessions(window)
         days = (self.as_of.date() - self.events[0]["at"].date()).days + 1
         observed = min(30, max(7, days))
-        micros = sum(
-            max((s[-1]["at"] - s[0]["at"]) / timedelta(microseconds=1), 60_000_000) for s in sessions
-        )
-        steps = {
-            r["event_name"]
-            for e in self.events
-            for r in self.catalogue.rows_of(e)
-            if r["signal"] == "setup_step"
-        }
+        micros = sum(max((s[-1]["at"] - s[0]["at"]) / timedelta(microseconds=1), 60_000_000) for s in sessions)
+        steps = {r["event_name"] for e in self.events for r in self.catalogue.rows_of(e) if r["signal"] == "setup_step"}
         statuses = [(e.get("status") or "").lower() for e in self._with("data_import", self.events)]
         pricing = [s for s in sessions if self._with("pricing_page_view", s)]
         return {
@@ -97,9 +88,7 @@ class Person:
     def _feature(self, event: Event) -> str | None:
         if event["type"] not in ("track", "page", "screen"):
             return None
-        return event.get("feature") or next(
-            (r["feature"] for r in self.catalogue.rows_of(event) if r["feature"]), None
-        )
+        return event.get("feature") or next((r["feature"] for r in self.catalogue.rows_of(event) if r["feature"]), None)
 
     def _is_action(self, event: Event) -> bool:
         rows = self.catalogue.rows_of(event)

@@ -19,18 +19,14 @@ def shop(tmp_path_factory) -> Shop:
     shop.moments(LIVE, BASELINE)
     shop.load(STORIES.events)
     shop.extract("accounts", "2026-06-01", STORIES.accounts)
-    shop.extract(
-        "accounts", "2026-06-28", [a | a.get("later", {}) for a in STORIES.accounts if a["name"] != "Gone"]
-    )
+    shop.extract("accounts", "2026-06-28", [a | a.get("later", {}) for a in STORIES.accounts if a["name"] != "Gone"])
     shop.extract("accounts", "2026-06-29", [], complete=False)
     shop.extract("contacts", "2026-06-01", STORIES.contacts)
     shop.extract("contacts", "2026-06-28", [c for c in STORIES.contacts if c["contact_id"] != "c_left"])
     shop.extract("contacts", "2026-07-05", [c | c.get("much_later", {}) for c in STORIES.contacts])
     shop.extract("opportunities", "2026-06-29", STORIES.opportunities)
     shop.extract("tickets", "2026-06-29", STORIES.tickets)
-    shop.extract(
-        "owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}]
-    )
+    shop.extract("owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}])
     shop.extract("suppression", "2026-06-01", [{"key": "domain:stop.com", "reason": "asked"}])
     shop.execute(
         "insert into raw.rule_domains values ('gmail.com', 'free_mail', ''),"
@@ -204,9 +200,7 @@ def test_who_must_not_be_contacted(shop):
 # Accounts in numbers
 
 for member, department in (("m1", "Sales"), ("m2", "sales "), ("m3", "IT"), ("m4", "Legal")):
-    STORIES.contacts.append(
-        {"contact_id": f"c_{member}", "email": f"{member}@team.com", "department": department}
-    )
+    STORIES.contacts.append({"contact_id": f"c_{member}", "email": f"{member}@team.com", "department": department})
 for member, at in (("m1", "06-05"), ("m2", "06-05"), ("m3", "06-05"), ("m4", "05-10"), ("m5+test", "06-05")):
     identify(member, f"{at} 10:00:00", email=f"{member}@team.com")
 track("m1", "Task Completed", "06-05 10:10:00")
@@ -275,9 +269,7 @@ def test_published_tables_are_there_before_anything_was_scored(shop):
         ("pql", "sales-assist", 0, None),
         ("closed", "sales-led", 0, None),
     ]
-    tables = shop.rows(
-        "select table_name from information_schema.tables where table_schema = 'marts' order by 1"
-    )
+    tables = shop.rows("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
     assert [name for (name,) in tables] == [
         "calibration", "deliveries", "exclusions", "funnel", "handoff_decisions", "handoffs", "pqa_scores",
         "pql_scores", "product_traits", "quarantine", "score_history", "segment_history",

@@ -20,9 +20,7 @@ def random_event(chance: random.Random, number: int) -> dict:
     """Any type, any id, near in time to others, so that gaps of about half an hour happen."""
     user, anonymous = f"u{chance.randrange(10)}", f"a{chance.randrange(14)}"
     kind = chance.choices(["track", "page", "screen", "identify", "group"], [70, 15, 5, 6, 4])[0]
-    at = FIRST_DAY + timedelta(
-        days=int(71 * chance.random() ** 0.5), minutes=chance.choice([0, 30, 600, 1380])
-    )
+    at = FIRST_DAY + timedelta(days=int(71 * chance.random() ** 0.5), minutes=chance.choice([0, 30, 600, 1380]))
     at += timedelta(minutes=chance.randrange(0, 60), seconds=chance.choice([0, 0, 0, 1]))
     event = {
         "message_id": f"e{number}",
@@ -82,9 +80,7 @@ def grown(tmp_path_factory) -> tuple[Shop, list[tuple[str, list[dict]]]]:
             known[message] = {**random_event(chance, int(message[1:])), "received_at": earlier}
             shop.replace(known[message])
         if number == 2:
-            shop.build(
-                "+int_user_days_touched"
-            )  # and the run died before the rollup: the next one makes up for it
+            shop.build("+int_user_days_touched")  # and the run died before the rollup: the next one makes up for it
             shop.begin_batch()
         shop.build("+user_features")
         events = list(known.values())

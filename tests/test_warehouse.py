@@ -60,37 +60,25 @@ def test_a_warehouse_that_stays_in_use_is_named_with_the_way_out(tmp_path: Path)
 def warehouse_with_marts(tmp_path: Path) -> Path:
     path = tmp_path / "warehouse.duckdb"
     with Warehouse(path).connect() as connection:
-        connection.execute(
-            "create schema marts; create schema scores; create table scores.secret as select 1 as x"
-        )
-        connection.execute(
-            "create table marts.pql_scores as select 'u1' as user_id, ['a', 'b'] as features_used"
-        )
+        connection.execute("create schema marts; create schema scores; create table scores.secret as select 1 as x")
+        connection.execute("create table marts.pql_scores as select 'u1' as user_id, ['a', 'b'] as features_used")
         connection.execute("create view marts.funnel as select 'signed_up' as stage, 7 as users")
         connection.execute("comment on column marts.pql_scores.user_id is 'It''s the product''s id.'")
     return path
 
 
-def test_the_serving_copy_holds_the_marts_and_nothing_else(
-    warehouse_with_marts: Path, tmp_path: Path
-) -> None:
+def test_the_serving_copy_holds_the_marts_and_nothing_else(warehouse_with_marts: Path, tmp_path: Path) -> None:
     serving = tmp_path / "serving.duckdb"
     publish_serving_copy(warehouse_with_marts, serving)
     with duckdb.connect(str(serving), read_only=True) as connection:
-        tables = connection.sql(
-            "select table_schema, table_name from information_schema.tables order by 2"
-        ).fetchall()
+        tables = connection.sql("select table_schema, table_name from information_schema.tables order by 2").fetchall()
         assert tables == [("marts", "funnel"), ("marts", "pql_scores")]
         assert connection.sql("from marts.pql_scores").fetchall() == [("u1", ["a", "b"])]
-        comments = connection.sql(
-            "select comment from duckdb_columns() where column_name = 'user_id'"
-        ).fetchall()
+        comments = connection.sql("select comment from duckdb_columns() where column_name = 'user_id'").fetchall()
         assert comments == [("It's the product's id.",)]
 
 
-def test_a_reader_keeps_its_copy_while_a_new_one_is_published(
-    warehouse_with_marts: Path, tmp_path: Path
-) -> None:
+def test_a_reader_keeps_its_copy_while_a_new_one_is_published(warehouse_with_marts: Path, tmp_path: Path) -> None:
     serving = tmp_path / "serving.duckdb"
     publish_serving_copy(warehouse_with_marts, serving)
     context = multiprocessing.get_context("spawn")

@@ -20,9 +20,7 @@ from dagster_project.core.triggers import conform
 
 CANDIDATE_SCHEMA = pl.Schema(
     {
-        **dict.fromkeys(
-            ("candidate_key", "subject_type", "subject_id", "user_id", "account_id"), pl.String()
-        ),
+        **dict.fromkeys(("candidate_key", "subject_type", "subject_id", "user_id", "account_id"), pl.String()),
         "triggers": pl.List(pl.String),
         "priority": pl.String(),
         "explicit_request": pl.Boolean(),
@@ -150,13 +148,9 @@ def open_candidates(frame: pl.DataFrame, rules: HandoffRules) -> list[OpenCandid
     known = rules.triggers.by_key()
     found = []
     for row in conform(frame, CANDIDATE_SCHEMA).sort("candidate_key").iter_rows(named=True):
-        firings = frozenset(
-            firing for text in row["triggers"] if (firing := _read_firing(text)).trigger in known
-        )
+        firings = frozenset(firing for text in row["triggers"] if (firing := _read_firing(text)).trigger in known)
         if firings:
-            found.append(
-                OpenCandidate(row["candidate_key"], firings, row["first_seen_at"], row["last_decision"])
-            )
+            found.append(OpenCandidate(row["candidate_key"], firings, row["first_seen_at"], row["last_decision"]))
     return found
 
 
@@ -214,9 +208,7 @@ def gather(
     for firing in fired:
         slots[standings.slot(firing)].add(firing)
     for was in held:
-        places = sorted(
-            {standings.slot(firing) for firing in was.firings}
-        )  # an account sorts before its people
+        places = sorted({standings.slot(firing) for firing in was.firings})  # an account sorts before its people
         claims[places[0]].append(was)
         for firing in was.firings:
             slots[standings.slot(firing)].add(firing)

@@ -80,9 +80,7 @@ def handoff_type(candidate: Candidate, rules: HandoffRules) -> str:
 
 def _is_left_to_self_serve(candidate: Candidate, rules: HandoffRules) -> bool:
     subject = candidate.subject
-    return (
-        subject is not None and subject.motion == "self-serve" and not is_explicit_request(candidate, rules)
-    )
+    return subject is not None and subject.motion == "self-serve" and not is_explicit_request(candidate, rules)
 
 
 def _whose(candidate: Candidate, run: Circumstances) -> str:
@@ -105,9 +103,7 @@ def _self_serve(candidate: Candidate, run: Circumstances) -> str | None:
     if not subject or not _is_left_to_self_serve(candidate, run.rules) or subject.segment_source == "unknown":
         return None
     how = "by override" if subject.segment_source == "override" else f"segment {subject.segment}"
-    return (
-        f"self-serve motion ({how}) of {_whose(candidate, run)} and no explicit request: left to automation"
-    )
+    return f"self-serve motion ({how}) of {_whose(candidate, run)} and no explicit request: left to automation"
 
 
 def _open_opportunity(candidate: Candidate, run: Circumstances) -> str | None:
@@ -161,9 +157,7 @@ def _without_cooling(candidate: Candidate, run: Circumstances) -> tuple[Candidat
         if not cooling:
             break
         for trigger, past in cooling.items():
-            left_out[trigger] = (
-                f"{trigger} of {_whose(candidate, run)} was handed over on {past.created_at:%Y-%m-%d}"
-            )
+            left_out[trigger] = f"{trigger} of {_whose(candidate, run)} was handed over on {past.created_at:%Y-%m-%d}"
         kept = tuple(firing for firing in candidate.firings if firing.trigger not in cooling)
         candidate = replace(candidate, firings=kept)
     if not left_out:

@@ -63,9 +63,7 @@ def _known_fields_only(text: str) -> str:
     except ValueError as problem:
         raise ValueError(f"expected balanced braces around a field name: {problem}") from None
     if unknown := sorted(named - TEMPLATE_FIELDS):
-        raise ValueError(
-            f"unknown field {{{unknown[0]}}}, expected one of {', '.join(sorted(TEMPLATE_FIELDS))}"
-        )
+        raise ValueError(f"unknown field {{{unknown[0]}}}, expected one of {', '.join(sorted(TEMPLATE_FIELDS))}")
     return text
 
 
@@ -224,9 +222,7 @@ class HandoffRules(StrictModel):
     @classmethod
     def _every_priority(cls, hours: dict[Priority, float]) -> dict[Priority, float]:
         if missing := [priority for priority in PRIORITIES if priority not in hours]:
-            raise ValueError(
-                f"expected hours for each of {', '.join(PRIORITIES)}; missing: {', '.join(missing)}"
-            )
+            raise ValueError(f"expected hours for each of {', '.join(PRIORITIES)}; missing: {', '.join(missing)}")
         return hours
 
 
@@ -250,7 +246,5 @@ class RoutingRules(StrictModel):
     def _every_type(cls, teams: dict[HandoffType, TeamRule]) -> dict[HandoffType, TeamRule]:
         expected = get_args(HandoffType)
         if missing := [kind for kind in expected if kind not in teams]:
-            raise ValueError(
-                f"expected a team for each of {', '.join(expected)}; missing: {', '.join(missing)}"
-            )
+            raise ValueError(f"expected a team for each of {', '.join(expected)}; missing: {', '.join(missing)}")
         return teams

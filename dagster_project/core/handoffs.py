@@ -70,10 +70,7 @@ HANDOFF_SCHEMA = pl.Schema(
     }
 )
 PAST_SCHEMA = pl.Schema(
-    {
-        name: HANDOFF_SCHEMA[name]
-        for name in ("account_id", "user_id", "triggers", "priority", "classification")
-    }
+    {name: HANDOFF_SCHEMA[name] for name in ("account_id", "user_id", "triggers", "priority", "classification")}
     | {"recipient_id": _TEXT, "created_at": _MOMENT}
 )
 
@@ -140,15 +137,11 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     final = {key: _settled(verdict, assigned.get(key)) for key, verdict in verdicts.items()}
 
     known = {was.key: was for was in held}
-    news = {
-        key: verdict for key, verdict in final.items() if _is_news(verdict, candidates[key], known.get(key))
-    }
+    news = {key: verdict for key, verdict in final.items() if _is_news(verdict, candidates[key], known.get(key))}
     rows = [_decision_row(verdict, inputs.as_of, rules) for verdict in news.values()]
     rows += [_joined_row(was, candidates[key], inputs.as_of, rules) for was, key in joined]
     still_open = [
-        candidate_row(candidates[key], v.decision, rules)
-        for key, v in final.items()
-        if v.decision in table.HELD
+        candidate_row(candidates[key], v.decision, rules) for key, v in final.items() if v.decision in table.HELD
     ]
     sent = [verdict for verdict in final.values() if verdict.decision == table.SENT]
     return HandoffPlan(
@@ -191,8 +184,7 @@ def _route(verdicts: Mapping[str, Verdict], desk: Desk, rules: HandoffRules) -> 
         return priority, -(scored.score if scored else 0.0), verdict.candidate.key
 
     return {
-        verdict.candidate.key: desk.assign(_request(verdict, desk, rules))
-        for verdict in sorted(cleared, key=urgency)
+        verdict.candidate.key: desk.assign(_request(verdict, desk, rules)) for verdict in sorted(cleared, key=urgency)
     }
 
 
@@ -229,9 +221,7 @@ def _settled(verdict: Verdict, assignment: Assignment | None) -> Verdict:
 
 def _is_news(verdict: Verdict, candidate: Candidate, was: OpenCandidate | None) -> bool:
     """An open candidate is told of again only when its decision changed or another trigger has joined it."""
-    return (
-        was is None or verdict.decision != was.last_decision or not was.firings.issuperset(candidate.firings)
-    )
+    return was is None or verdict.decision != was.last_decision or not was.firings.issuperset(candidate.firings)
 
 
 def _handoff_id(key: str) -> str:
@@ -243,15 +233,10 @@ def _decision_row(verdict: Verdict, as_of: datetime, rules: HandoffRules) -> dic
     person = candidate.person(rules.triggers)
     decision = str(verdict.decision)
     return {
-        "decision_id": "de_"
-        + sha256(f"{candidate.key}{decision}{as_of.isoformat()}".encode()).hexdigest()[:16],
+        "decision_id": "de_" + sha256(f"{candidate.key}{decision}{as_of.isoformat()}".encode()).hexdigest()[:16],
         "candidate_key": candidate.key,
         "handoff_id": _handoff_id(candidate.key) if decision == table.SENT else None,
-        "user_id": person.id
-        if person
-        else candidate.subject_id
-        if candidate.subject_type == "user"
-        else None,
+        "user_id": person.id if person else candidate.subject_id if candidate.subject_type == "user" else None,
         "account_id": candidate.account_id,
         "triggers": candidate.triggers(rules.triggers),
         "priority": candidate.priority(rules.triggers),
@@ -261,9 +246,7 @@ def _decision_row(verdict: Verdict, as_of: datetime, rules: HandoffRules) -> dic
     }
 
 
-def _joined_row(
-    was: OpenCandidate, into: Candidate, as_of: datetime, rules: HandoffRules
-) -> dict[str, object]:
+def _joined_row(was: OpenCandidate, into: Candidate, as_of: datetime, rules: HandoffRules) -> dict[str, object]:
     """The end of an open candidate whose subject is another one's now: they will be one handoff."""
     gone = replace(into, key=was.key)
     reason = f"joined to candidate {into.key} of the same account, which will be handed over once"
@@ -284,15 +267,11 @@ def _handoffs(
 ) -> pl.DataFrame:
     named = {verdict.candidate.key: verdict.candidate.person(rules.triggers) for verdict in sent}
     people = _rows(inputs.users, "user_id", {person.id for person in named.values() if person})
-    accounts = _rows(
-        inputs.accounts, "account_id", {v.candidate.account_id for v in sent if v.candidate.account_id}
-    )
+    accounts = _rows(inputs.accounts, "account_id", {v.candidate.account_id for v in sent if v.candidate.account_id})
     rows = []
     for verdict in sent:
         candidate, person = verdict.candidate, named[verdict.candidate.key]
-        assert person is not None, (
-            "who is sent has somebody to talk to: the first row of the table sees to it"
-        )
+        assert person is not None, "who is sent has somebody to talk to: the first row of the table sees to it"
         recipient_id = str(assigned[candidate.key].recipient_id)
         triggers, priority = candidate.triggers(rules.triggers), candidate.priority(rules.triggers)
         scored = candidate.scored(rules.triggers)

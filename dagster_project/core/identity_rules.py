@@ -83,7 +83,5 @@ class IdentityRules(StrictModel):
 def _domain(text: str) -> str:
     domain = text.strip().lower()
     if not _DOMAIN.fullmatch(domain):
-        raise ValueError(
-            f"{text!r} is no domain: expected something like 'example.com' (without @ or https://)"
-        )
+        raise ValueError(f"{text!r} is no domain: expected something like 'example.com' (without @ or https://)")
     return domain

@@ -111,11 +111,7 @@ def person_name(person: Row) -> str:
 
 def company_name(person: Row, account: Row | None) -> str:
     """The account's name, else its domain or id; a person without an account stands for themselves."""
-    return (
-        _first(account, "name", "domain", "account_id").removeprefix("domain:")
-        if account
-        else person_name(person)
-    )
+    return _first(account, "name", "domain", "account_id").removeprefix("domain:") if account else person_name(person)
 
 
 def _first(row: Row, *columns: str) -> str:
@@ -167,9 +163,7 @@ def _signals(facts: HandoffFacts, rules: PackageRules) -> list[Signal]:
     )
     telling = [entry for entry in strongest if entry["tier"] != "low"][: rules.key_signals]
     # what is low is no reason to call, so it only fills up
-    telling += [entry for entry in strongest if entry["tier"] == "low"][
-        : max(0, FEWEST_SIGNALS - len(telling))
-    ]
+    telling += [entry for entry in strongest if entry["tier"] == "low"][: max(0, FEWEST_SIGNALS - len(telling))]
     signals = [_scored_signal(entry, rules) for entry in telling]
     if facts.account:
         signals += _account_signals(facts, facts.account)
@@ -213,9 +207,7 @@ def _percent(value: object) -> str:
 def _account_signals(facts: HandoffFacts, account: Row) -> Iterator[Signal]:
     if account["pqa_score"] is not None and not facts.is_about_the_account:
         quadrant = plain(account["quadrant"]).replace("_", " ") or "unscored"
-        yield Signal(
-            "Account score (PQA)", f"{score_text(account['pqa_score'])}/100", f"quadrant: {quadrant}"
-        )
+        yield Signal("Account score (PQA)", f"{score_text(account['pqa_score'])}/100", f"quadrant: {quadrant}")
     if facts.is_about_the_account and facts.person["pql_score"] is not None:
         best = score_text(facts.person["pql_score"])
         yield Signal("Best user (PQL)", f"{best}/100", f"{person_name(facts.person)}, the one to talk to")
@@ -228,9 +220,7 @@ def _account_signals(facts: HandoffFacts, account: Row) -> Iterator[Signal]:
 
 def _plain_facts(person: Row) -> Iterator[Signal]:
     sessions = person["sessions"] or 0
-    yield Signal(
-        "Sessions in the window", str(sessions), "is using it now" if sessions else "no recent session"
-    )
+    yield Signal("Sessions in the window", str(sessions), "is using it now" if sessions else "no recent session")
     for label, column in (("Last active", "last_active_at"), ("First seen", "first_event_at")):
         if at := person[column]:
             days = (person["as_of"].date() - at.date()).days
@@ -332,9 +322,7 @@ def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str])
     triggers, texts = rules.triggers.by_key(), rules.package.approach
     headline = triggers[facts.fired[0][0]]
     yield Line("Why now", headline.why_now.format_map(told))
-    others = [
-        _bare(triggers[key].title) + (f" ({whose})" if whose else "") for key, whose, _ in facts.fired[1:]
-    ]
+    others = [_bare(triggers[key].title) + (f" ({whose})" if whose else "") for key, whose, _ in facts.fired[1:]]
     if others:
         yield Line("Also", ", ".join(dict.fromkeys(others)))
     yield Line("Angle", headline.angle.format_map(told))
@@ -358,9 +346,7 @@ def _contact(facts: HandoffFacts) -> Iterator[Line]:
         yield Line("E-mail", email)
     if not name and not email:
         yield Line("User", plain(person["user_id"]))
-    if role := ", ".join(
-        text for column in ("contact_role", "contact_department") if (text := plain(person[column]))
-    ):
+    if role := ", ".join(text for column in ("contact_role", "contact_department") if (text := plain(person[column]))):
         yield Line("Role", role)
     owner = plain(facts.owner.name) or plain(facts.owner.owner_id) if facts.owner else ""
     yield Line("Owner", owner or facts.recipient_id.replace("team:", "team "))

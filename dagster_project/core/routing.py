@@ -93,9 +93,7 @@ class Desk:
             return Assignment(None, full)
         for team in dict.fromkeys((owner.team, request.team)):
             if team and (teammate := self._next(team)):
-                return self._take_turn(
-                    team, teammate, f"{full}: to teammate {teammate.owner_id} of team {team}"
-                )
+                return self._take_turn(team, teammate, f"{full}: to teammate {teammate.owner_id} of team {team}")
         return Assignment(None, f"{full} and nobody else of team {owner.team or request.team} has room")
 
     def _in_turn(self, team: str) -> Assignment:
@@ -103,9 +101,7 @@ class Desk:
             return Assignment(f"team:{team}", f"to the queue of team {team}, where nobody is active")
         if teammate := self._next(team):
             return self._take_turn(team, teammate, f"to {teammate.owner_id}, whose turn it is in team {team}")
-        return Assignment(
-            None, f"{self._limit()} reached for every active member of team {team} on {self.day}"
-        )
+        return Assignment(None, f"{self._limit()} reached for every active member of team {team} on {self.day}")
 
     def _limit(self) -> str:
         return f"daily limit of {self.rules.daily_capacity}"

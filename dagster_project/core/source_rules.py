@@ -44,9 +44,7 @@ class EventMapping(StrictModel):
     def _our_columns(cls, mapping: dict[str, str]) -> dict[str, str]:
         unknown = sorted(set(mapping) - set(EVENT_COLUMNS))
         if unknown:
-            raise ValueError(
-                f"unknown columns {', '.join(unknown)}: expected some of {', '.join(EVENT_COLUMNS)}"
-            )
+            raise ValueError(f"unknown columns {', '.join(unknown)}: expected some of {', '.join(EVENT_COLUMNS)}")
         return mapping
 
     @field_validator("timestamp_format")
@@ -54,8 +52,7 @@ class EventMapping(StrictModel):
     def _known_format(cls, text: str | None) -> str | None:
         if text is not None and "%" not in text and text not in EPOCH_FORMATS:
             raise ValueError(
-                f"{text!r}: expected a strptime format such as '%d.%m.%Y %H:%M' or one of "
-                f"{list(EPOCH_FORMATS)}"
+                f"{text!r}: expected a strptime format such as '%d.%m.%Y %H:%M' or one of {list(EPOCH_FORMATS)}"
             )
         return text
 

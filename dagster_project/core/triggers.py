@@ -99,9 +99,7 @@ def _events(users: pl.DataFrame, rules: Triggers) -> list[pl.DataFrame]:
 
 
 def _signups(users: pl.DataFrame, accounts: pl.DataFrame, rules: Triggers) -> pl.DataFrame:
-    wanted = (pl.col("segment") == "enterprise").fill_null(False) | pl.col("is_target_account").fill_null(
-        False
-    )
+    wanted = (pl.col("segment") == "enterprise").fill_null(False) | pl.col("is_target_account").fill_null(False)
     first_day = pl.col("as_of").dt.date() - pl.duration(days=rules.enterprise_signup.within_days - 1)
     new = users.filter(pl.col("first_event_at").dt.date() >= first_day)
     here = new.join(accounts.filter(wanted).select("account_id"), on="account_id", how="semi")

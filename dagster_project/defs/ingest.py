@@ -1,8 +1,9 @@
 """Landing files into raw tables, and what dbt needs beside them: the rules and the moments of this run."""
 
-from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
+import duckdb
 import polars as pl
 
 from dagster_project.core.moments import resolve_as_of, scoring_moments
@@ -15,7 +16,7 @@ from dagster_project.landing.events import begin_batch, load_events
 from dagster_project.landing.reports import LoadReport
 from dagster_project.landing.rules import write_rules
 
-COMMON = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
+COMMON: dict[str, Any] = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 BASELINE_DONE = "baseline_done_at"
 
 
@@ -33,7 +34,6 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
     frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live} for m in planned])
     with workplace.connect() as connection:
         replace_table(connection, "raw.moments", frame)
-        begin_batch(connection, workplace.now())
     return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run})
 
 
@@ -47,7 +47,6 @@ def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
 
 @dg.asset(
     key=["raw", "product_events"],
-    deps=[moments],
     kinds={"duckdb", "segment"},
     check_specs=[
         dg.AssetCheckSpec(
@@ -63,32 +62,29 @@ def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
     ],
     **COMMON,
 )
-def product_events(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+def product_events(workplace: Workplace) -> dg.MaterializeResult:
     """Product events from the landing folder. One row per message id.
 
     Files whose content is known are skipped; what can't be read is in `raw.quarantine` with its reason.
     """
     rules = workplace.playbook.sources
     with workplace.connect() as connection:
-        report = load_events(
-            connection, workplace.settings.landing, rules, batch_id=_batch(connection), now=workplace.now()
-        )
+        batch_id = begin_batch(connection, workplace.now())
+        report = load_events(connection, workplace.settings.landing, rules, batch_id=batch_id, now=workplace.now())
         checks = _event_checks(connection)
-    return dg.MaterializeResult(metadata=_report_metadata(report), check_results=checks)
+        refused = _refused(connection, batch_id)
+    return dg.MaterializeResult(metadata=_report_metadata(report, refused), check_results=checks)
 
 
-@dg.asset(key=["raw", "crm_records"], deps=[moments], kinds={"duckdb", "crm"}, **COMMON)
-def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+@dg.asset(key=["raw", "crm_records"], kinds={"duckdb", "crm"}, **COMMON)
+def crm_records(workplace: Workplace) -> dg.MaterializeResult:
     """CRM extracts and the suppression list, with their history. One row per distinct content of a record."""
+    rules = workplace.playbook.sources
     with workplace.connect() as connection:
-        report = load_crm(
-            connection,
-            workplace.settings.landing,
-            workplace.playbook.sources,
-            batch_id=_batch(connection),
-            now=workplace.now(),
-        )
-    return dg.MaterializeResult(metadata=_report_metadata(report))
+        batch_id = begin_batch(connection, workplace.now())
+        report = load_crm(connection, workplace.settings.landing, rules, batch_id=batch_id, now=workplace.now())
+        refused = _refused(connection, batch_id)
+    return dg.MaterializeResult(metadata=_report_metadata(report, refused))
 
 
 @dg.asset(key=["raw", "email_domains"], deps=[product_events, crm_records], kinds={"duckdb"}, **COMMON)
@@ -99,11 +95,7 @@ def email_domains(workplace: Workplace) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"new domains": added})
 
 
-def _batch(connection) -> int:
-    return connection.execute("select max(batch_id) from raw.batches").fetchall()[0][0]
-
-
-def _event_checks(connection) -> list[dg.AssetCheckResult]:
+def _event_checks(connection: duckdb.DuckDBPyConnection) -> list[dg.AssetCheckResult]:
     [(rows_in, loaded, duplicate, quarantined)] = connection.sql(
         "select coalesce(sum(rows_in), 0), coalesce(sum(loaded), 0), coalesce(sum(duplicate), 0), "
         "coalesce(sum(quarantined), 0) from raw.files where source = 'events'"
@@ -124,5 +116,28 @@ def _event_checks(connection) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _report_metadata(report: LoadReport) -> dict[str, object]:
-    return {}
+def _refused(connection: duckdb.DuckDBPyConnection, batch_id: int) -> pl.DataFrame:
+    """Why rows of this batch's files were refused, the commonest reason first."""
+    return connection.sql(
+        "select file, reason, count(*) as rows, min(row_number) as first_row from raw.quarantine "
+        "semi join (select file_id from raw.files where batch_id = ?) using (file_id) "
+        "group by file, reason order by rows desc, file, reason limit 20",
+        params=[batch_id],
+    ).pl()
+
+
+def _report_metadata(report: LoadReport, refused: pl.DataFrame) -> dict[str, dg.MetadataValue | int]:
+    troubled = [file for file in report.files if file.detail]
+    metadata: dict[str, dg.MetadataValue | int] = {
+        "files": len(report.files),
+        "rows in": report.rows_in,
+        "loaded": report.loaded,
+        "duplicate": report.duplicate,
+        "quarantined": report.quarantined,
+    }
+    if refused.height:
+        metadata["quarantine"] = markdown_table(refused)
+    if troubled:
+        files = [{"file": file.path, "status": file.status, "cause": file.detail} for file in troubled[:20]]
+        metadata["files with trouble"] = markdown_table(pl.DataFrame(files))
+    return metadata

@@ -1,5 +1,7 @@
 """What SQL users read: the ledger's tables copied beside the scores, and the serving database itself."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import duckdb
 
@@ -34,7 +36,7 @@ PUBLISHED = (
     ],
     pool=WAREHOUSE_POOL,
 )
-def ledger_copy(workplace: Workplace):
+def ledger_copy(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Copy the ledger's tables into the warehouse."""
     with workplace.ledger() as ledger:
         frames = {table: ledger.read_frame(table) for table in COPIED}

@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 from matplotlib.figure import Figure
 
-from dagster_project.core.escaping import escape_markdown
+from dagster_project.core.escaping import markdown
 
 
 def replace_table(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
@@ -21,15 +21,6 @@ def replace_table(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.D
         connection.execute(f"create or replace table {table} as select * from incoming_frame")
     finally:
         connection.unregister("incoming_frame")
-
-
-def table_exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    """Whether `table` (schema.name) is there."""
-    schema, _, name = table.partition(".")
-    found = connection.execute(
-        "select 1 from information_schema.tables where table_schema = ? and table_name = ?", [schema, name]
-    ).fetchall()
-    return bool(found)
 
 
 def markdown_table(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
@@ -60,9 +51,7 @@ def bar_chart(labels: Sequence[str], values: Sequence[int], *, title: str) -> dg
 
 def column_schema(frame: pl.DataFrame) -> dg.TableSchema:
     """The frame's columns for the UI."""
-    return dg.TableSchema(
-        columns=[dg.TableColumn(name, str(dtype).lower()) for name, dtype in frame.schema.items()]
-    )
+    return dg.TableSchema(columns=[dg.TableColumn(name, str(dtype).lower()) for name, dtype in frame.schema.items()])
 
 
 def _cell(value: object) -> str:
@@ -70,4 +59,4 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, list):
         value = ", ".join(str(item) for item in value)
-    return escape_markdown(str(value)).replace("|", "\\|")
+    return markdown(value)

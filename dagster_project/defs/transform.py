@@ -127,9 +127,7 @@ def _build(
     context: dg.AssetExecutionContext, workplace: Workplace, *, select: str, full_refresh: bool
 ) -> Iterator[Event]:
     manifest = _manifest(context)
-    arguments, indirect = get_subset_selection_for_context(
-        context, manifest, select, None, None, TRANSLATOR, None
-    )
+    arguments, indirect = get_subset_selection_for_context(context, manifest, select, None, None, TRANSLATOR, None)
     selectors = arguments[1].split(" ") if arguments else []
     try:
         outcomes = build(

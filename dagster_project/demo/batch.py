@@ -87,15 +87,11 @@ def _account(rng: np.random.Generator, landing: Path) -> tuple[str, str]:
         busy = pl.read_csv(folder / "opportunities.csv", infer_schema_length=None)["account_id"]
     accounts = accounts.filter(pl.col("domain").is_not_null()).sort("account_id")
     if accounts.is_empty():
-        raise ValueError(
-            f"{folder / 'accounts.csv'} has no account with a domain: write the demo company first"
-        )
+        raise ValueError(f"{folder / 'accounts.csv'} has no account with a domain: write the demo company first")
     large = accounts.filter(
         (pl.col("employee_count") >= ENTERPRISE_FROM_EMPLOYEES)
         & ~pl.col("do_not_contact")
         & ~pl.col("account_id").is_in(busy.implode())
     )
-    chosen = (large if len(large) else accounts).row(
-        int(rng.integers(0, len(large) or len(accounts))), named=True
-    )
+    chosen = (large if len(large) else accounts).row(int(rng.integers(0, len(large) or len(accounts))), named=True)
     return chosen["account_id"], chosen["domain"]

@@ -85,13 +85,9 @@ def make_buying(size: DemoSize, companies: Companies) -> Buying:
     np.minimum.at(pays_at, deals.company[deals.is_won], first_win)
     pays_at = np.where(pays_at < size.horizon, pays_at, NEVER)
     leaves = (rng.random(count) < 0.12) | (companies.fades_at < size.horizon)
-    cancels_at = np.where(
-        leaves, np.maximum(pays_at + rng.exponential(60, count) + 20, companies.fades_at), NEVER
-    )
+    cancels_at = np.where(leaves, np.maximum(pays_at + rng.exponential(60, count) + 20, companies.fades_at), NEVER)
     cancels_at = np.where(np.isfinite(pays_at), cancels_at, NEVER)
-    return Buying(
-        shops_at=shops_at, pays_at=pays_at, cancels_at=cancels_at, is_self_serve=self_serve, deals=deals
-    )
+    return Buying(shops_at=shops_at, pays_at=pays_at, cancels_at=cancels_at, is_self_serve=self_serve, deals=deals)
 
 
 def _other_deals(rng: np.random.Generator, size: DemoSize, companies: Companies, *, taken: Bools) -> Deals:

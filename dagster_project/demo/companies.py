@@ -129,9 +129,7 @@ def _fit(rng: np.random.Generator, *, segment: Ints, industry: Ints, matches: In
     return (seen - 0.4) / 0.8 * 0.75 + rng.normal(0, 0.6, len(segment))
 
 
-def _life(
-    rng: np.random.Generator, size: DemoSize, *, growth: Floats, fresh: Bools
-) -> tuple[Floats, Floats, Floats]:
+def _life(rng: np.random.Generator, size: DemoSize, *, growth: Floats, fresh: Bools) -> tuple[Floats, Floats, Floats]:
     """When each company starts, fades (infinity: never) and comes back (infinity: never)."""
     count = len(growth)
     horizon = size.horizon
@@ -166,7 +164,5 @@ def _tech_stacks(rng: np.random.Generator, count: int) -> tuple[list[str], Ints]
     for ideal, other in zip(matches.tolist(), others.tolist(), strict=True):
         chosen = rng.permutation(len(IDEAL_TECHNOLOGIES))[:ideal]
         more = rng.permutation(len(OTHER_TECHNOLOGIES))[: max(other, 1 if ideal == 0 else 0)]
-        stacks.append(
-            ";".join([*(IDEAL_TECHNOLOGIES[i] for i in chosen), *(OTHER_TECHNOLOGIES[i] for i in more)])
-        )
+        stacks.append(";".join([*(IDEAL_TECHNOLOGIES[i] for i in chosen), *(OTHER_TECHNOLOGIES[i] for i in more)]))
     return stacks, matches

@@ -60,9 +60,7 @@ class DemoReport:
     files: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = (
-            f"{getattr(self, f.name):,} {f.name.replace('_', ' ')}" for f in fields(self) if f.name != "files"
-        )
+        counts = (f"{getattr(self, f.name):,} {f.name.replace('_', ' ')}" for f in fields(self) if f.name != "files")
         return f"{', '.join(counts)}, in {len(self.files)} files"
 
 
@@ -98,9 +96,7 @@ def write_demo_company(
     owners = make_owners(size)
     contacts = make_contacts(size, companies, people=people, buying=buying, owners=owners)
     crm = make_crm(size, companies, buying=buying, contacts=contacts, owners=owners)
-    tickets = make_tickets(
-        size, companies, people=people, buying=buying, contacts=contacts, champions=champions
-    )
+    tickets = make_tickets(size, companies, people=people, buying=buying, contacts=contacts, champions=champions)
     for day in extract_days(size):
         moment = size.moment(day)
         _write_crm(writer, crm, tickets, day=day, folder=f"crm/dt={moment:%Y-%m-%d}", modified_at=moment)
@@ -124,9 +120,7 @@ def write_demo_company(
     )
 
 
-def demo_truth(
-    seed: int, users: int = 3000, accounts: int = 400, days: int = 180, *, end: datetime
-) -> DemoTruth:
+def demo_truth(seed: int, users: int = 3000, accounts: int = 400, days: int = 180, *, end: datetime) -> DemoTruth:
     """The latent truth behind the files that `write_demo_company` writes with the same arguments."""
     size = DemoSize(seed, users, accounts, days, naive_utc(end))
     companies, people, buying = _population(size)
@@ -182,9 +176,7 @@ def _population(size: DemoSize) -> tuple[Companies, People, Buying]:
     return companies, make_people(size, companies), make_buying(size, companies)
 
 
-def _planned(
-    size: DemoSize, companies: Companies, people: People, *, buying: Buying
-) -> tuple[Happenings, np.ndarray]:
+def _planned(size: DemoSize, companies: Companies, people: People, *, buying: Buying) -> tuple[Happenings, np.ndarray]:
     """All events that are not everyday use, and each company's champion."""
     timeline = Timeline()
     plan_milestones(size, companies, people, buying, timeline)
@@ -232,6 +224,4 @@ def _suppression(size: DemoSize, companies: Companies, people: People) -> pl.Dat
 def _with_moments(size: DemoSize, frame: pl.DataFrame) -> pl.DataFrame:
     """Columns named `..._at` as moments, null for never."""
     days = [name for name in frame.columns if name.endswith("_at")]
-    return frame.with_columns(
-        moments(size, pl.when(pl.col(name).is_finite()).then(name)).alias(name) for name in days
-    )
+    return frame.with_columns(moments(size, pl.when(pl.col(name).is_finite()).then(name)).alias(name) for name in days)

@@ -49,12 +49,7 @@ class Crm:
             *(pl.when(pl.col(c) <= day).then(c) for c in ("shops_at", "pays_at", "cancels_at", "touched_at")),
         )
         status = pl.when(stops).then(pl.lit("churned")).when(pays).then(pl.lit("paying"))
-        trial = (
-            pl.when(pl.col("shops_at") <= day)
-            .then(pl.lit("trial"))
-            .when(pl.col("has_users"))
-            .then(pl.lit("free"))
-        )
+        trial = pl.when(pl.col("shops_at") <= day).then(pl.lit("trial")).when(pl.col("has_users")).then(pl.lit("free"))
         return facts.select(
             "account_id", "name", "domain", "employee_count", "industry", "tech_stack", "department_count",
             "estimated_acv",
@@ -103,9 +98,7 @@ class Crm:
         )
 
 
-def make_crm(
-    size: DemoSize, companies: Companies, *, buying: Buying, contacts: Contacts, owners: Owners
-) -> Crm:
+def make_crm(size: DemoSize, companies: Companies, *, buying: Buying, contacts: Contacts, owners: Owners) -> Crm:
     """The CRM records of a simulation."""
     rng = size.stream("crm")
     champions = contacts.of_company
@@ -138,9 +131,7 @@ def _account_facts(
     unknown = rng.random(count) < 0.25
     partly = rng.random((3, count)) < 0.06
     known_before = rng.random(count) < np.where(companies.reach == CRM_ONLY, 1.0, 0.45)
-    created = np.where(
-        known_before, -rng.uniform(5, 300, count), companies.started + rng.exponential(1.5, count)
-    )
+    created = np.where(known_before, -rng.uniform(5, 300, count), companies.started + rng.exponential(1.5, count))
     first_deal = np.full(count, np.inf)
     np.minimum.at(first_deal, buying.deals.company, buying.deals.created)
     touched = rng.uniform(0, size.horizon, count)
@@ -164,9 +155,7 @@ def _account_facts(
             "is_target_account": companies.is_target,
             "do_not_contact": rng.random(count) < 0.02,
             "segment_override": override,
-            "custom_fields": [
-                f'{{"region": "{region}"}}' for region in rng.choice(["EMEA", "AMER", "APAC"], count)
-            ],
+            "custom_fields": [f'{{"region": "{region}"}}' for region in rng.choice(["EMEA", "AMER", "APAC"], count)],
             "created": np.minimum(created, first_deal),
             "shops_at": buying.shops_at + 1.0,
             "pays_at": buying.pays_at,
@@ -178,10 +167,7 @@ def _account_facts(
     firmographics = ("employee_count", "industry", "tech_stack", "department_count", "estimated_acv")
     hidden = {name: unknown | (partly[place % 3]) for place, name in enumerate(firmographics)}
     return frame.filter(companies.in_crm).with_columns(
-        *(
-            pl.when(pl.Series(~hidden[name][companies.in_crm])).then(name).alias(name)
-            for name in firmographics
-        ),
+        *(pl.when(pl.Series(~hidden[name][companies.in_crm])).then(name).alias(name) for name in firmographics),
         pl.col("owner_id", "csm_id", "segment_override").replace("", None),
     )
 

@@ -79,9 +79,7 @@ def make_owners(size: DemoSize) -> Owners:
     )  # fmt: skip
 
 
-def make_contacts(
-    size: DemoSize, companies: Companies, *, people: People, buying: Buying, owners: Owners
-) -> Contacts:
+def make_contacts(size: DemoSize, companies: Companies, *, people: People, buying: Buying, owners: Owners) -> Contacts:
     """Contacts of users, leads without any usage, and a few contacts that are in twice."""
     rng = size.stream("contacts")
     users = _users_with_contact(rng, companies, people)
@@ -105,12 +103,8 @@ def make_contacts(
         {
             "contact_id": contact_ids,
             "email": [people.emails[user].lower() for user in users.tolist()]
-            + [
-                f"x.{addresses.give(n, companies.domains[c])}"
-                for n, c in zip(lead_names, leads.tolist(), strict=True)
-            ],
-            "name": [" ".join(people.names[user]) for user in users.tolist()]
-            + [" ".join(n) for n in lead_names],
+            + [f"x.{addresses.give(n, companies.domains[c])}" for n, c in zip(lead_names, leads.tolist(), strict=True)],
+            "name": [" ".join(people.names[user]) for user in users.tolist()] + [" ".join(n) for n in lead_names],
             "role": _some(rng, ROLES, count, known=0.7),
             "department": _some(rng, DEPARTMENTS, count, known=0.85),
             "account_id": _accounts_of(rng, companies, company),
@@ -152,9 +146,7 @@ def _accounts_of(rng: np.random.Generator, companies: Companies, company: Ints) 
     )
 
 
-def _company_moments(
-    companies: Companies, buying: Buying, *, company: Ints, created: Floats
-) -> dict[str, Floats]:
+def _company_moments(companies: Companies, buying: Buying, *, company: Ints, created: Floats) -> dict[str, Floats]:
     """When the company's first opportunity makes a contact an SQL, and its first payment a customer."""
     first_deal = np.full(len(companies), np.inf)
     np.minimum.at(first_deal, buying.deals.company, buying.deals.created)
@@ -165,14 +157,10 @@ def _company_moments(
     }
 
 
-def _some(
-    rng: np.random.Generator, values: tuple[str, ...] | list[str], count: int, *, known: float
-) -> pl.Series:
+def _some(rng: np.random.Generator, values: tuple[str, ...] | list[str], count: int, *, known: float) -> pl.Series:
     """`count` random values, null for all but the share `known`."""
     picked, is_known = rng.integers(0, len(values), count).tolist(), (rng.random(count) < known).tolist()
-    return pl.Series(
-        [values[p] if k else None for p, k in zip(picked, is_known, strict=True)], dtype=pl.String
-    )
+    return pl.Series([values[p] if k else None for p, k in zip(picked, is_known, strict=True)], dtype=pl.String)
 
 
 def _with_duplicates(rng: np.random.Generator, facts: pl.DataFrame) -> pl.DataFrame:
@@ -184,9 +172,7 @@ def _with_duplicates(rng: np.random.Generator, facts: pl.DataFrame) -> pl.DataFr
         email=pl.col("email").str.to_titlecase(),
         role=pl.lit(None, pl.String),
         created=pl.col("created") - 30.0,
-        **{
-            name: pl.lit(np.inf) for name in ("mql_at", "sql_at", "customer_at", "opted_out_at", "deleted_at")
-        },
+        **{name: pl.lit(np.inf) for name in ("mql_at", "sql_at", "customer_at", "opted_out_at", "deleted_at")},
     )
     return pl.concat([facts, again])
 

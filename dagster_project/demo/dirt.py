@@ -30,9 +30,7 @@ class Deliveries:
     late: int
 
 
-def delivered(
-    rows: pl.DataFrame, rng: np.random.Generator, *, end: datetime, all_in_time: bool = False
-) -> Deliveries:
+def delivered(rows: pl.DataFrame, rng: np.random.Generator, *, end: datetime, all_in_time: bool = False) -> Deliveries:
     """Splits rows into those in time and those late, and repeats some.
 
     A repetition has the message id of its original; in the later file it has other content and a later
@@ -43,9 +41,7 @@ def delivered(
     late = web & (draw < LATE) & (not all_in_time)
     same = (rows["service"] != "billing").to_numpy() & (draw > 1 - SAME_AGAIN)
     changed = web & (draw > 0.5) & (draw < 0.5 + CHANGED_AGAIN) & (rows["type"] == "track").to_numpy()
-    wait = (
-        pl.Series("wait", rng.uniform(26, 140, len(rows)) * 3_600_000).cast(pl.Int64).cast(pl.Duration("ms"))
-    )
+    wait = pl.Series("wait", rng.uniform(26, 140, len(rows)) * 3_600_000).cast(pl.Int64).cast(pl.Duration("ms"))
     waited = pl.min_horizontal(pl.col("received_at") + wait, pl.lit(end).dt.replace_time_zone("UTC")).cast(
         pl.Datetime("ms", "UTC")
     )
@@ -53,9 +49,7 @@ def delivered(
     changed_rows = altered.filter(changed & (altered["received_at"] > rows["received_at"]).to_numpy())
     late_rows = rows.with_columns(waited.alias("received_at")).filter(late)
     return Deliveries(
-        now=pl.concat([rows.filter(~late), rows.filter(same)]).sort(
-            "timestamp", "message_id", maintain_order=True
-        ),
+        now=pl.concat([rows.filter(~late), rows.filter(same)]).sort("timestamp", "message_id", maintain_order=True),
         later=pl.concat([late_rows, changed_rows]).sort("message_id", "received_at"),
         same_again=int(same.sum()),
         changed_again=len(changed_rows),

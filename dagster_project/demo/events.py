@@ -88,9 +88,7 @@ def _write_week(
     is_last = (week + 1) * WEEK >= size.days
     complete = min(begins + timedelta(days=WEEK, hours=1), size.end - SETTLED)
     rows, unreadable = deliveries.now, 0
-    services = {
-        name: rows.filter(pl.col("service") == name).select(COLUMNS) for name in ("web", "mobile", "billing")
-    }
+    services = {name: rows.filter(pl.col("service") == name).select(COLUMNS) for name in ("web", "mobile", "billing")}
     if week * WEEK >= size.days - DAILY_FILES_DAYS:
         unreadable += _write_days(writer, size, services["web"], ahead=ahead.select(COLUMNS), spoil=is_last)
     elif len(services["web"]):
@@ -100,10 +98,7 @@ def _write_week(
         writer.lines(f"events/mobile/{begins:%Y-%m-%d}.ndjson.gz", lines, modified_at=complete)
     if len(services["billing"]) or is_last:
         csv = (
-            services["billing"]
-            .select(BILLING_COLUMNS)
-            .write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ")
-            .splitlines()
+            services["billing"].select(BILLING_COLUMNS).write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ").splitlines()
         )
         writer.lines(
             f"events/billing/{begins:%Y-%m-%d}.csv",
@@ -119,9 +114,7 @@ def _write_week(
     return unreadable
 
 
-def _write_days(
-    writer: LandingWriter, size: DemoSize, rows: pl.DataFrame, *, ahead: pl.DataFrame, spoil: bool
-) -> int:
+def _write_days(writer: LandingWriter, size: DemoSize, rows: pl.DataFrame, *, ahead: pl.DataFrame, spoil: bool) -> int:
     """One NDJSON file a day; the last one has what cannot be read and what is ahead of its time."""
     days = rows.with_columns(day=pl.col("timestamp").dt.date()).partition_by(
         "day", maintain_order=True, include_key=False

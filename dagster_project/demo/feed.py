@@ -91,11 +91,7 @@ class Feed:
         for place in np.flatnonzero(self._has_traits[happenings.template]).tolist():
             template, person = templates[happenings.template[place]], int(happenings.person[place])
             plan = template.plan_state
-            said = (
-                self._team_traits(person, plan)
-                if template.type == "group"
-                else self._own_traits(person, plan)
-            )
+            said = self._team_traits(person, plan) if template.type == "group" else self._own_traits(person, plan)
             traits[place] = json.dumps(said)
         return pl.Series(traits, dtype=pl.String)
 

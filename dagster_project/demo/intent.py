@@ -27,9 +27,7 @@ ACTS = (
 )
 
 
-def plan_shopping(
-    size: DemoSize, companies: Companies, people: People, buying: Buying, timeline: Timeline
-) -> Ints:
+def plan_shopping(size: DemoSize, companies: Companies, people: People, buying: Buying, timeline: Timeline) -> Ints:
     """Adds the shopping to `timeline`; returns each company's champion (-1 without one)."""
     rng = size.stream("shopping")
     shopping = buying.shops_at < size.horizon
@@ -45,11 +43,7 @@ def plan_shopping(
     place = np.arange(len(who)) - np.repeat(first, np.diff(np.append(first, len(who))))
     champions = np.full(len(companies), -1)
     champions[team[first]] = who[first]
-    openness = (
-        companies.intent[team]
-        + 0.6 * companies.is_fresh[team]
-        + np.where(place == 0, 0.3, -0.4 - 0.25 * place)
-    )
+    openness = companies.intent[team] + 0.6 * companies.is_fresh[team] + np.where(place == 0, 0.3, -0.4 - 0.25 * place)
     takes_part = (place == 0) | (rng.random(len(who)) < chance(openness))
     news = companies.is_fresh[team][takes_part]
     _shop(
@@ -91,9 +85,7 @@ def _shop(
         timeline.add(day, who[does], templates[rng.integers(0, len(templates), len(day))])
 
 
-def _team_building(
-    rng: np.random.Generator, timeline: Timeline, who: Ints, *, begins: Floats, growth: Floats
-) -> None:
+def _team_building(rng: np.random.Generator, timeline: Timeline, who: Ints, *, begins: Floats, growth: Floats) -> None:
     """A champion invites colleagues; how many follows latent growth. Not all of them come."""
     many = rng.poisson(1.6 * np.exp(0.4 * growth))
     host = np.repeat(who, many)
@@ -117,9 +109,7 @@ def _just_looking(rng: np.random.Generator, size: DemoSize, people: People, time
     )
 
 
-def _renewals(
-    rng: np.random.Generator, size: DemoSize, people: People, *, buying: Buying, timeline: Timeline
-) -> None:
+def _renewals(rng: np.random.Generator, size: DemoSize, people: People, *, buying: Buying, timeline: Timeline) -> None:
     """Paying companies look at the prices again: each year's question, and no sign that they want more."""
     pays = (buying.pays_at < size.horizon - 10) & (rng.random(len(buying.pays_at)) < 0.35)
     who = np.flatnonzero((people.kind == MEMBER) & pays[people.company] & people.is_active(size.horizon))

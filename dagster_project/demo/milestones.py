@@ -20,9 +20,7 @@ LIMITS_A_MONTH = np.array([0.0, 0.02, 0.08, 0.3])
 FREE, TRIAL, PAYING, CHURNED = range(4)
 
 
-def plan_milestones(
-    size: DemoSize, companies: Companies, people: People, buying: Buying, timeline: Timeline
-) -> None:
+def plan_milestones(size: DemoSize, companies: Companies, people: People, buying: Buying, timeline: Timeline) -> None:
     """Adds the milestones of everybody to `timeline`."""
     rng = size.stream("milestones")
     _visits_before(rng, people, timeline)
@@ -163,7 +161,5 @@ def _some_day(rng: np.random.Generator, people: People, who: Ints, *, horizon: f
     """For each of `who` a day while they use the product for the first time (at most 90 days in without
     horizon).
     """
-    until = np.minimum(
-        people.left[who], np.minimum(horizon, people.joined[who] + 90) if horizon == np.inf else horizon
-    )
+    until = np.minimum(people.left[who], np.minimum(horizon, people.joined[who] + 90) if horizon == np.inf else horizon)
     return people.joined[who] + rng.random(len(who)) * np.maximum(until - people.joined[who], 0.05)

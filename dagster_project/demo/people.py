@@ -76,9 +76,7 @@ def make_people(size: DemoSize, companies: Companies) -> People:
     depth = np.where(company >= 0, companies.depth[company], -0.5)
     fresh = (company >= 0) & companies.is_fresh[company]
     habit = _habits(rng, depth=depth, fresh=fresh & (kind == MEMBER))
-    habit[kind == CONSUMER] = np.minimum(
-        habit[kind == CONSUMER], rng.integers(0, 4, int((kind == CONSUMER).sum()))
-    )
+    habit[kind == CONSUMER] = np.minimum(habit[kind == CONSUMER], rng.integers(0, 4, int((kind == CONSUMER).sum())))
     habit[kind == VISITOR] = BOUNCED
     joined, inviter, founder = _joining(rng, size, companies, company=company, is_member=kind == MEMBER)
     left, returns, until = _staying(rng, size, companies, company=company, habit=habit, joined=joined)
@@ -126,9 +124,7 @@ def _kinds(size: DemoSize) -> Ints:
 def _team_of_each(rng: np.random.Generator, companies: Companies, members: int) -> Ints:
     """The company of each member: everyone's first user, then by size and latent growth."""
     using = np.flatnonzero(companies.has_users)
-    weight = np.exp(
-        0.75 * companies.growth[using] + 0.45 * companies.segment[using] + rng.normal(0, 0.4, len(using))
-    )
+    weight = np.exp(0.75 * companies.growth[using] + 0.45 * companies.segment[using] + rng.normal(0, 0.4, len(using)))
     weight *= np.where(companies.is_fresh[using], 1.3, 1.0)
     first = using[: min(len(using), members)]
     rest = rng.choice(using, members - len(first), p=weight / weight.sum())
@@ -158,9 +154,7 @@ def _joining(
     started, ends = companies.started[team], np.minimum(companies.fades_at[team], size.horizon - 0.3)
     share = np.sort(np.repeat(np.arange(len(sizes)), sizes) + rng.beta(0.9, 1.1, len(members))) % 1.0
     spread = np.where(companies.is_fresh[team], 0.9, np.repeat(rng.uniform(0.4, 1.0, len(sizes)), sizes))
-    joins = np.where(
-        place == 0, started, started + 0.05 + share * spread * np.maximum(ends - started - 0.05, 0.0)
-    )
+    joins = np.where(place == 0, started, started + 0.05 + share * spread * np.maximum(ends - started - 0.05, 0.0))
     # News for the last week: the latest of a fresh team have only just come.
     last = (place >= np.repeat(sizes, sizes) - 2) & (place > 0) & companies.is_fresh[team]
     joins = np.where(last, size.horizon - rng.uniform(0.4, 6.5, len(members)), joins)

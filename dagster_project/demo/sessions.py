@@ -30,11 +30,7 @@ def week_of_sessions(size: DemoSize, people: People, buying: Buying, *, week: in
     sessions = np.minimum(rng.poisson(expected), 40)
     person = np.repeat(np.repeat(who, len(days)), sessions.ravel())
     day = np.repeat(np.tile(days, len(who)), sessions.ravel())
-    place = (
-        1
-        + np.arange(len(person))
-        - np.repeat(np.cumsum(sessions.ravel()) - sessions.ravel(), sessions.ravel())
-    )
+    place = 1 + np.arange(len(person)) - np.repeat(np.cumsum(sessions.ravel()) - sessions.ravel(), sessions.ravel())
     begins = np.clip(rng.normal(12.8, 2.6, len(person)), 0.1, 22.9) / 24 * DAY_MS
     habit = people.habit[person]
     many = 1 + rng.poisson(EVENTS_A_SESSION[habit])

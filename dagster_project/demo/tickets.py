@@ -63,9 +63,7 @@ def make_tickets(
 def tickets_at(tickets: pl.DataFrame, day: float) -> pl.DataFrame:
     """The tickets that exist at that moment, with their status by then."""
     return tickets.filter(pl.col("created") <= day).with_columns(
-        status=pl.when(pl.col("created") + SOLVED_AFTER_DAYS <= day)
-        .then(pl.lit("solved"))
-        .otherwise(pl.lit("open"))
+        status=pl.when(pl.col("created") + SOLVED_AFTER_DAYS <= day).then(pl.lit("solved")).otherwise(pl.lit("open"))
     )
 
 

@@ -38,9 +38,7 @@ class LandingWriter:
         """One text line per entry; compressed when the path ends in `.gz`."""
         content = ("\n".join(lines) + "\n").encode() if lines else b""
         # gzip writes the time into its header unless told otherwise.
-        self._target(path).write_bytes(
-            gzip.compress(content, 6, mtime=0) if path.endswith(".gz") else content
-        )
+        self._target(path).write_bytes(gzip.compress(content, 6, mtime=0) if path.endswith(".gz") else content)
         self._written(path, modified_at)
 
     def csv(self, path: str, frame: pl.DataFrame, *, modified_at: datetime) -> None:

@@ -109,9 +109,7 @@ def crm_files(landing: Path) -> list[LandedFile]:
 class _Loading:
     """Loads file by file, each in its own transaction."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, rules: SourceRules, batch_id: int, now: datetime
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, rules: SourceRules, batch_id: int, now: datetime) -> None:
         self._connection = connection
         self._rules = rules
         self._batch_id = batch_id

@@ -118,10 +118,7 @@ def _line_fields(connection: duckdb.DuckDBPyConnection, path: Path) -> _Fields:
 
 
 def _json_keys(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    keys = (
-        "select distinct unnest(try(json_keys(line))) from ({}) "
-        "where try(json_type(line)) = 'OBJECT' order by 1"
-    )
+    keys = "select distinct unnest(try(json_keys(line))) from ({}) where try(json_type(line)) = 'OBJECT' order by 1"
     try:
         found = connection.sql(keys.format(lines_sql(path, "null::bigint"))).fetchall()
     except duckdb.Error:

@@ -49,9 +49,7 @@ def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
     found = pa.table(
         {
             "domain": pa.array(hosts, pa.string()),
-            "registrable_domain": pa.array(
-                [registrable_domain(host, suffixes) for host in hosts], pa.string()
-            ),
+            "registrable_domain": pa.array([registrable_domain(host, suffixes) for host in hosts], pa.string()),
         }
     )
     connection.register("new_email_domains", found)
@@ -78,8 +76,7 @@ def registrable_domain(host: str, suffixes: PublicSuffixList) -> str | None:
         except UnicodeError:
             return None
     if not all(
-        label and len(label) <= 63 and label.replace("-", "a").replace("_", "a").isalnum()
-        for label in name.split(".")
+        label and len(label) <= 63 and label.replace("-", "a").replace("_", "a").isalnum() for label in name.split(".")
     ):
         return None
     return suffixes.privatesuffix(name)

@@ -61,9 +61,7 @@ def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
 
     value("type")
     text = _texts(mapping, lambda ours: _first_of([value(key) for key in (ours, _camel_case(ours))]), value)
-    pairs = ", ".join(
-        f"{literal(key)}, json_extract(src.line, {json_path(key)})" for key in mapping.properties
-    )
+    pairs = ", ".join(f"{literal(key)}, json_extract(src.line, {json_path(key)})" for key in mapping.properties)
     return EventSource(
         rows=line_rows(path, paths, certain=json_path("type")),
         text=text,
@@ -84,9 +82,7 @@ def csv_source(path: Path, mapping: EventMapping) -> EventSource | None:
 def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: EventMapping) -> EventSource:
     """A Parquet file; only the columns that an event needs are read."""
     rows = parquet_rows(connection, path, lambda name: _is_used(name, mapping))
-    text = _column_texts(
-        mapping, {name: parquet_text(place, rows.types[name]) for name, place in rows.places.items()}
-    )
+    text = _column_texts(mapping, {name: parquet_text(place, rows.types[name]) for name, place in rows.places.items()})
     moment = _moments(mapping)
     for ours in MOMENTS:
         theirs = _theirs(ours, mapping, list(rows.types))

@@ -140,9 +140,7 @@ class EventMerge:
             f"from ({rows}) order by timestamp::date",
             [self._batch_id],
         )
-        self._run(
-            f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from ({rows})"
-        )
+        self._run(f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from ({rows})")
 
     def _count(self) -> None:
         counted = self._run(

@@ -117,10 +117,7 @@ def is_machines_trouble(error: Exception) -> bool:
 
     Arrow passes DuckDB's errors on as its own, so that only their words tell them apart.
     """
-    return any(
-        words in str(error)
-        for words in ("Out of Memory Error", "INTERNAL Error", "INTERRUPT", "No space left")
-    )
+    return any(words in str(error) for words in ("Out of Memory Error", "INTERNAL Error", "INTERRUPT", "No space left"))
 
 
 def first_words(error: Exception) -> str:

@@ -30,19 +30,12 @@ def canonical_rows(source: EventSource, file_id: int, relation: str) -> str:
         file_id: The file.
         relation: The source relation to read, one of the source's two.
     """
-    plain = [
-        column
-        for column in source.text
-        if column not in OBJECTS and column not in ("timestamp", "received_at")
-    ]
+    plain = [column for column in source.text if column not in OBJECTS and column not in ("timestamp", "received_at")]
     texts = ",\n    ".join(f"{text_of(source.text[column])} as {column}" for column in plain)
     objects = ",\n    ".join(f"{source.text[column]} as {column}_text" for column in OBJECTS)
-    object_values = ",\n    ".join(
-        f"{json_object_of(f'{column}_text')} as {column}_object" for column in OBJECTS
-    )
+    object_values = ",\n    ".join(f"{json_object_of(f'{column}_text')} as {column}_object" for column in OBJECTS)
     content = ", ".join(
-        "epoch_us(timestamp)::varchar" if column == "timestamp" else f"coalesce({column}, '')"
-        for column in CONTENT
+        "epoch_us(timestamp)::varchar" if column == "timestamp" else f"coalesce({column}, '')" for column in CONTENT
     )
     lifted = ",\n    ".join(f"{text_of(f'lifted[{i}]')} as {name}" for i, name in enumerate(LIFTED, start=1))
     mentioned = " or ".join(f"contains(properties, '\"{name}\"')" for name in LIFTED)

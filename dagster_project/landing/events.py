@@ -42,8 +42,7 @@ def begin_batch(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
         The run's number: 1, 2, 3, ...
     """
     return connection.execute(
-        "insert into raw.batches select coalesce(max(batch_id), 0) + 1, ? from raw.batches returning "
-        "batch_id",
+        "insert into raw.batches select coalesce(max(batch_id), 0) + 1, ? from raw.batches returning batch_id",
         [now],
     ).fetchall()[0][0]
 
@@ -73,9 +72,7 @@ def load_events(
         What became of every file that was looked at.
     """
     register = Register(connection, "events")
-    ready, waiting = settle(
-        [f for f in event_files(landing) if not register.is_done(f)], rules.settle_seconds
-    )
+    ready, waiting = settle([f for f in event_files(landing) if not register.is_done(f)], rules.settle_seconds)
     outcomes: list[FileOutcome] = []
 
     def tell(finished: Iterable[FileOutcome]) -> None:

@@ -37,9 +37,7 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
         extract = _newest_complete(connection, entity)
         if extract is None:
             if _was_tried(connection, f"crm.{entity}"):
-                reasons.append(
-                    f"no {entity} file could be read yet, so nobody knows who must not be contacted"
-                )
+                reasons.append(f"no {entity} file could be read yet, so nobody knows who must not be contacted")
             continue
         delivered_at, columns = extract
         deliveries.append(delivered_at)

@@ -125,9 +125,7 @@ def record_unreadable(
     connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing, reason: str
 ) -> FileOutcome:
     """Record a file of which no row could be read: one row in quarantine, with the cause."""
-    outcome = FileOutcome(
-        file.source, file.name, status="unreadable", rows_in=1, quarantined=1, detail=reason
-    )
+    outcome = FileOutcome(file.source, file.name, status="unreadable", rows_in=1, quarantined=1, detail=reason)
     connection.execute(
         "insert into raw.quarantine values (?, ?, ?, null, null, ?, ?)",
         [writing.file_id, file.source, file.name, reason, writing.now],
@@ -143,12 +141,8 @@ def record_waiting(connection: duckdb.DuckDBPyConnection, file: LandedFile, writ
     return outcome
 
 
-def record_redelivered(
-    connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing
-) -> FileOutcome:
+def record_redelivered(connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing) -> FileOutcome:
     """Record a file whose content was loaded before, from here or from elsewhere."""
-    outcome = FileOutcome(
-        file.source, file.name, status="redelivered", detail="the same content was loaded before"
-    )
+    outcome = FileOutcome(file.source, file.name, status="redelivered", detail="the same content was loaded before")
     record_file(connection, file, outcome, writing)
     return outcome

@@ -102,8 +102,7 @@ def csv_rows(path: Path) -> Rows | None:
         "header = true, "
         f"columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
         f"max_line_size = {LONGEST_ROW})",
-        slow_relation=f"select row_number, problem, struct_pack({pack}, raw_line := raw_line) as src "
-        f"from {SLOW_ROWS}",
+        slow_relation=f"select row_number, problem, struct_pack({pack}, raw_line := raw_line) as src from {SLOW_ROWS}",
         raw=f"coalesce(src.raw_line, {_joined(cells, delimiter)})",
         places=places,
         types=dict.fromkeys(places, "VARCHAR"),
@@ -146,8 +145,7 @@ def line_rows(path: Path, keys: Sequence[str], *, certain: str) -> Rows:
 def lines_sql(path: Path, number: str = _NUMBER) -> str:
     """SQL for (row_number, problem, line) of a text file; `number` is the SQL of the row number."""
     blank = (
-        "case when starts_with(line, '{') then null "
-        f"when trim(line, {WHITE_SPACE}) <> '' then null else '{BLANK}' end"
+        f"case when starts_with(line, '{{') then null when trim(line, {WHITE_SPACE}) <> '' then null else '{BLANK}' end"
     )
     return (
         f"select {number} as row_number, {blank} as problem, line from read_csv({literal(str(path))}, "

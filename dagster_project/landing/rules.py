@@ -8,9 +8,7 @@ from dagster_project.core.identity_rules import IdentityRules
 from dagster_project.landing.register import transaction
 
 
-def write_rules(
-    connection: duckdb.DuckDBPyConnection, identity: IdentityRules, settings: Mapping[str, str]
-) -> None:
+def write_rules(connection: duckdb.DuckDBPyConnection, identity: IdentityRules, settings: Mapping[str, str]) -> None:
     """Replace `raw.rule_domains`, `raw.rule_exclusions` and `raw.settings`.
 
     Args:

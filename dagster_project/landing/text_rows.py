@@ -121,9 +121,7 @@ def _records(path: Path, width: int, delimiter: str) -> Iterator[Row]:
             yield number, problem, "\n".join(line.text for line in lines), None
 
 
-def _next_record(
-    ahead: list["_Line"], source: Iterator["_Line"], delimiter: str
-) -> tuple[int, list[str] | None]:
+def _next_record(ahead: list["_Line"], source: Iterator["_Line"], delimiter: str) -> tuple[int, list[str] | None]:
     """How many lines make the next record, and its fields; None if its quotes don't match."""
     used = 1
     while True:

@@ -163,9 +163,7 @@ def _typed(rows: list[dict[str, Any]], like: dict[str, Any]) -> pl.DataFrame:
         if name.endswith("_at") or name == "as_of":
             kinds[name] = pl.Datetime("us")
         elif name in ("explanation", "milestones", "setup_steps"):
-            kinds[name] = {"explanation": _EXPLANATION, "milestones": _MILESTONES, "setup_steps": _STEPS}[
-                name
-            ]
+            kinds[name] = {"explanation": _EXPLANATION, "milestones": _MILESTONES, "setup_steps": _STEPS}[name]
         elif name in ("features_used", "setup_steps_done"):
             kinds[name] = pl.List(pl.String())
         elif isinstance(like[name], bool):
@@ -262,8 +260,6 @@ def inputs(
         crm_hold_reason=hold,
         states=after.states if after else NOTHING,
         open_candidates=after.candidates if after else NOTHING,
-        past=pl.concat([frame.select(columns) for frame in earlier], how="vertical_relaxed")
-        if earlier
-        else NOTHING,
+        past=pl.concat([frame.select(columns) for frame in earlier], how="vertical_relaxed") if earlier else NOTHING,
         turns=after.turns if after else NOTHING,
     )

@@ -40,9 +40,7 @@ def test_nobody_contacts_whoever_must_not_be(flag: dict[str, Any], reason: str) 
     assert decided(inputs(users(HOT | flag))) == ("suppressed_no_contact", reason)
 
 
-@pytest.mark.parametrize(
-    "flag", [{"do_not_contact": True}, {"is_deleted": True}, {"suppression_reason": "legal"}]
-)
+@pytest.mark.parametrize("flag", [{"do_not_contact": True}, {"is_deleted": True}, {"suppression_reason": "legal"}])
 def test_a_flag_of_the_account_holds_for_everybody_in_it(flag: dict[str, Any]) -> None:
     plan = plan_handoffs(inputs(users(HOT), accounts(flag | {"active_users_30d": 6})), playbook())
     assert plan.decisions["decision"].to_list() == ["suppressed_no_contact"] * 2

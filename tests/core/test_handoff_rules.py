@@ -75,7 +75,5 @@ def test_a_wrong_setting_is_refused_with_what_was_expected(
 def test_routing_needs_a_team_for_every_handoff_type() -> None:
     data = packaged("routing.yml")
     del data["teams"]["sales call"]
-    with pytest.raises(
-        ValidationError, match="expected a team for each of immediate outreach.*missing: sales call"
-    ):
+    with pytest.raises(ValidationError, match="expected a team for each of immediate outreach.*missing: sales call"):
         RoutingRules.model_validate(data)

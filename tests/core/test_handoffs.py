@@ -182,9 +182,7 @@ def runs(draw: st.DrawFn) -> HandoffInputs:
 def scarce(given: HandoffInputs) -> HandoffPlan:
     """The plan under a daily capacity of two."""
     rules = playbook()
-    return plan_handoffs(
-        given, type(rules)(rules.handoffs, rules.routing.model_copy(update={"daily_capacity": 2}))
-    )
+    return plan_handoffs(given, type(rules)(rules.handoffs, rules.routing.model_copy(update={"daily_capacity": 2})))
 
 
 @given(runs(), st.randoms(use_true_random=False))
@@ -192,9 +190,7 @@ def test_no_decision_depends_on_the_order_of_rows(run: HandoffInputs, chance: An
     def shuffled(frame: pl.DataFrame) -> pl.DataFrame:
         return frame[chance.sample(range(len(frame)), len(frame))]
 
-    mixed = replace(
-        run, users=shuffled(run.users), accounts=shuffled(run.accounts), owners=shuffled(run.owners)
-    )
+    mixed = replace(run, users=shuffled(run.users), accounts=shuffled(run.accounts), owners=shuffled(run.owners))
     one, other = scarce(run), scarce(mixed)
     for part in ("decisions", "handoffs", "states", "candidates", "turns"):
         assert getattr(one, part).equals(getattr(other, part))

@@ -219,9 +219,7 @@ def test_names_that_users_typed_stay_text(name: str, company: str, feature: str)
     inline = [child.type for token in tokens for child in token.children or ()]
     assert len(headings(text)) == 7
     assert not {"link_open", "image", "html_inline", "code_inline", "em_open", "hardbreak"} & set(inline)
-    assert not {"html_block", "fence", "code_block", "hr", "blockquote_open", "table_open"} & {
-        t.type for t in tokens
-    }
+    assert not {"html_block", "fence", "code_block", "hr", "blockquote_open", "table_open"} & {t.type for t in tokens}
     assert not re.search(r"(?<!\\):\/\/|\bwww\.|@(here|channel)|<[!@]", text.replace("\\<", ""))
     assert all(line.startswith(("#", "- **")) for line in text.splitlines() if line)
 

@@ -35,9 +35,7 @@ def test_the_contacts_owner_comes_before_the_accounts() -> None:
 
 
 def test_a_team_takes_it_in_turn_and_who_never_had_one_first() -> None:
-    at_work = desk(
-        ("o_1", "ae"), ("o_2", "ae"), ("o_3", "ae"), ("o_4", "ae", False), ("o_5", "sdr"), o_1=4, o_3=2
-    )
+    at_work = desk(("o_1", "ae"), ("o_2", "ae"), ("o_3", "ae"), ("o_4", "ae", False), ("o_5", "sdr"), o_1=4, o_3=2)
     assert [at_work.assign(ask()).recipient_id for _ in range(4)] == ["o_2", "o_3", "o_1", "o_2"]
 
 
@@ -75,18 +73,13 @@ def test_each_type_has_its_team(kind: str, segment: str | None, is_customer: boo
 
 
 def test_what_was_sent_earlier_today_counts_and_yesterday_does_not() -> None:
-    busy = [
-        {"account_id": f"x_{n}", "recipient_id": "o_1", "created_at": AS_OF}
-        for n in range(RULES.daily_capacity)
-    ]
+    busy = [{"account_id": f"x_{n}", "recipient_id": "o_1", "created_at": AS_OF} for n in range(RULES.daily_capacity)]
     eager = users({"pricing_visits": 3, "contact_owner_id": "o_1"})
     team = owners(("o_1", "ae"), ("o_2", "ae"))
     today = plan_handoffs(inputs(eager, team=team, handed_over=past(*busy)), playbook())
     assert today.decisions["decision"].to_list() == ["held_capacity"]
     tomorrow = AS_OF.replace(day=3)
-    after = plan_handoffs(
-        inputs(eager, team=team, handed_over=past(*busy), as_of=tomorrow, after=today), playbook()
-    )
+    after = plan_handoffs(inputs(eager, team=team, handed_over=past(*busy), as_of=tomorrow, after=today), playbook())
     assert after.decisions["decision"].to_list() == ["sent"]
     assert after.decisions["candidate_key"].to_list() == today.decisions["candidate_key"].to_list()
     assert after.candidates.is_empty()

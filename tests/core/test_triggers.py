@@ -45,9 +45,7 @@ def states_after(person: dict[str, Any], *, states: pl.DataFrame = NOTHING) -> p
         ({"pql_score": None, "pricing_visits": None, "usage_tier": None}, {"active_users_30d": None}, []),
     ],
 )
-def test_a_condition_fires_from_its_bound(
-    person: dict[str, Any], company: dict[str, Any], expected: list[str]
-) -> None:
+def test_a_condition_fires_from_its_bound(person: dict[str, Any], company: dict[str, Any], expected: list[str]) -> None:
     assert fired(person, company) == expected
 
 
@@ -63,9 +61,7 @@ def test_a_score_fires_again_only_after_it_was_below_75() -> None:
 def test_visits_fire_again_after_they_were_fewer() -> None:
     often = states_after({"pricing_visits": 4})
     assert fired({"pricing_visits": 5}, states=often) == []
-    assert fired({"pricing_visits": 3}, states=states_after({"pricing_visits": 2}, states=often)) == [
-        "pricing_visits"
-    ]
+    assert fired({"pricing_visits": 3}, states=states_after({"pricing_visits": 2}, states=often)) == ["pricing_visits"]
 
 
 def test_only_a_later_event_is_a_new_edge() -> None:
@@ -83,9 +79,7 @@ def test_an_upgrade_click_waits_until_usage_is_high() -> None:
 
 def test_a_sign_up_fires_once_per_user() -> None:
     here = {"first_event_at": AS_OF - timedelta(days=1)}
-    signed_up = edges(
-        conditions(users(here), accounts({"segment": "enterprise"}), playbook()), NOTHING, AS_OF
-    ).states
+    signed_up = edges(conditions(users(here), accounts({"segment": "enterprise"}), playbook()), NOTHING, AS_OF).states
     assert fired(here, {"segment": "enterprise"}, states=signed_up) == []
 
 
@@ -122,9 +116,7 @@ def test_what_held_at_the_baseline_stood_before() -> None:
         "hand_raise": True,
         "pricing_visits": False,
     }
-    again = edges(
-        conditions(users(now | {"last_sales_request_at": AS_OF}), accounts({}), playbook()), NOTHING, AS_OF
-    )
+    again = edges(conditions(users(now | {"last_sales_request_at": AS_OF}), accounts({}), playbook()), NOTHING, AS_OF)
     marked = dict(stood_before(again.fired, earlier).select("trigger", "stood_before").iter_rows())
     assert marked["hand_raise"] is False
 

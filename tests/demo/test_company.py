@@ -32,9 +32,7 @@ def events(written: tuple[Path, DemoReport]) -> pl.DataFrame:
 
 def _read(path: Path) -> pl.DataFrame:
     if path.suffix == ".parquet":
-        frame = pl.read_parquet(path).with_columns(
-            pl.col("timestamp", "received_at").dt.replace_time_zone(None)
-        )
+        frame = pl.read_parquet(path).with_columns(pl.col("timestamp", "received_at").dt.replace_time_zone(None))
         return frame.cast({"timestamp": pl.Datetime("ms"), "received_at": pl.Datetime("ms")}).with_columns(
             file=pl.lit(path.name)
         )
@@ -51,17 +49,12 @@ def _read(path: Path) -> pl.DataFrame:
     }
     renamed = [{known.get(key, key): value for key, value in row.items()} for row in rows]
     texts = [
-        {key: json.dumps(value) if isinstance(value, dict) else value for key, value in row.items()}
-        for row in renamed
+        {key: json.dumps(value) if isinstance(value, dict) else value for key, value in row.items()} for row in renamed
     ]
     columns = ("message_id", "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id")
-    schema = dict.fromkeys(
-        (*columns, "timestamp", "received_at", "properties", "traits", "context"), pl.String
-    )
+    schema = dict.fromkeys((*columns, "timestamp", "received_at", "properties", "traits", "context"), pl.String)
     frame = pl.DataFrame([{key: row.get(key) for key in schema} for row in texts], schema=schema)
-    moments = pl.col("timestamp", "received_at").str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.fZ", strict=False, time_unit="ms"
-    )
+    moments = pl.col("timestamp", "received_at").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", strict=False, time_unit="ms")
     return frame.with_columns(moments, file=pl.lit(path.name))
 
 
@@ -91,9 +84,7 @@ def test_another_seed_gives_another_company(written: tuple[Path, DemoReport], tm
     assert _digests(tmp_path)["crm/accounts.csv"] != _digests(written[0])["crm/accounts.csv"]
 
 
-def test_the_report_counts_what_the_files_hold(
-    written: tuple[Path, DemoReport], events: pl.DataFrame
-) -> None:
+def test_the_report_counts_what_the_files_hold(written: tuple[Path, DemoReport], events: pl.DataFrame) -> None:
     report = written[1]
     readable = events.filter(pl.col("timestamp").is_not_null())
     assert len(readable) == report.events + report.same_again + report.changed_again
@@ -122,9 +113,7 @@ def test_every_file_looks_settled_and_the_crm_fresh(written: tuple[Path, DemoRep
 
 
 def test_all_formats_are_there(written: tuple[Path, DemoReport]) -> None:
-    endings = {
-        file.split("/")[-1].split(".", 1)[1] for file in written[1].files if file.startswith("events/")
-    }
+    endings = {file.split("/")[-1].split(".", 1)[1] for file in written[1].files if file.startswith("events/")}
     assert endings == {"parquet", "ndjson", "ndjson.gz", "jsonl", "csv"}
     mobile = next(file for file in written[1].files if file.startswith("events/mobile"))
     first = json.loads(gzip.decompress((written[0] / mobile).read_bytes()).splitlines()[0])

@@ -24,10 +24,7 @@ def _extracts(landing: Landing, entity: str = "accounts") -> list[tuple]:
 
 
 def _payloads(landing: Landing) -> list[dict]:
-    return [
-        json.loads(str(payload))
-        for payload in landing.values("select payload from raw.crm_versions order by key")
-    ]
+    return [json.loads(str(payload)) for payload in landing.values("select payload from raw.crm_versions order by key")]
 
 
 def test_values_stay_text_under_plain_names(landing: Landing) -> None:
@@ -36,9 +33,7 @@ def test_values_stay_text_under_plain_names(landing: Landing) -> None:
     assert (outcome.source, outcome.status, outcome.loaded) == ("crm.accounts", "loaded", 1)
     assert _payloads(landing) == [{"account_id": "A1", "name": "Acme", "employee_count": "0051"}]
     assert _extracts(landing) == [(DAY, DAY, 1, True)]
-    assert landing.values("select columns from raw.files") == [
-        ["account_id", "employee_count", "name", "plan"]
-    ]
+    assert landing.values("select columns from raw.files") == [["account_id", "employee_count", "name", "plan"]]
 
 
 def test_ndjson_and_parquet_say_the_same(landing: Landing) -> None:
@@ -81,18 +76,14 @@ def test_versions_are_kept_once_and_extracts_say_which_they_hold(landing: Landin
 
 
 def test_the_newest_row_of_a_key_wins_within_an_extract(landing: Landing) -> None:
-    landing.put(
-        "crm/accounts.csv", "account_id,name,updated_at\nA1,old,2026-01-01\nA1,new,2026-02-01\nA1,none,\n"
-    )
+    landing.put("crm/accounts.csv", "account_id,name,updated_at\nA1,old,2026-01-01\nA1,new,2026-02-01\nA1,none,\n")
     [outcome] = landing.load_crm().files
     assert (outcome.rows_in, outcome.loaded, outcome.duplicate) == (3, 1, 2)
     assert [payload["name"] for payload in _payloads(landing)] == ["new"]
 
 
 def test_rows_without_a_key_and_broken_rows_are_set_aside(landing: Landing) -> None:
-    landing.put(
-        "crm/contacts.csv", b"contact_id,email\nC1,a@b.example\n,b@b.example\nC2\nC3,\xff\nC4,d@b.example\n"
-    )
+    landing.put("crm/contacts.csv", b"contact_id,email\nC1,a@b.example\n,b@b.example\nC2\nC3,\xff\nC4,d@b.example\n")
     landing.put("crm/owners.ndjson", '{"owner_id": "O1"}\n{broken\n{"name": "x"}\n')
     report = landing.load_crm()
     assert (report.rows_in, report.loaded, report.quarantined) == (8, 3, 5)
@@ -153,8 +144,7 @@ def test_a_crm_that_went_back_is_a_new_extract(landing: Landing) -> None:
         landing.put("crm/accounts.csv", _accounts("A1", value=name), at=DAY + timedelta(days=days))
         landing.load_crm()
     assert landing.rows(
-        "select version_id from raw.crm_extracts join raw.crm_extract_rows using (extract_id) order by "
-        "extract_at"
+        "select version_id from raw.crm_extracts join raw.crm_extract_rows using (extract_id) order by extract_at"
     ) == [(1,), (2,), (1,)]
 
 
@@ -179,8 +169,7 @@ def test_other_files_and_folders_are_left_alone(landing: Landing) -> None:
 def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> None:
     landing.put(
         "suppression.csv",
-        "email,domain,reason\n A@B.example "
-        ",,asked\n,@Rival.example,legal\nc@d.example,d.example,both\n,,none\n",
+        "email,domain,reason\n A@B.example ,,asked\n,@Rival.example,legal\nc@d.example,d.example,both\n,,none\n",
     )
     [outcome] = landing.load_crm().files
     assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (4, 3, 1)
@@ -223,9 +212,7 @@ def test_flags_are_trusted_for_eight_days_after_the_last_delivery(landing: Landi
         ("contacts", "id\nC1\n", "no contacts file could be read"),
     ],
 )
-def test_files_that_can_not_show_the_flags_hold_handoffs(
-    landing: Landing, name: str, content: str, words: str
-) -> None:
+def test_files_that_can_not_show_the_flags_hold_handoffs(landing: Landing, name: str, content: str, words: str) -> None:
     landing.put(f"crm/{name}.csv", content, at=DAY)
     landing.load_crm()
     assert words in (_hold(landing, DAY) or "")

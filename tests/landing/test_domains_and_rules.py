@@ -45,9 +45,7 @@ def test_domains_come_from_identifies_contacts_and_accounts_once(landing: Landin
     landing.events("a.ndjson", event("m1", type="identify", traits={"email": " Jo@Mail.Acme.com "}),
                    event("m2", type="identify", traits={"email": "nonsense"}))  # fmt: skip
     landing.put("crm/contacts.csv", "contact_id,email\nC1,x@beta.co.uk\nC2,\nC3,x@@\n")
-    landing.put(
-        "crm/accounts.csv", "account_id,domain\nA1,https://WWW.Gamma.com:443/about?x#y\nA2,delta.com\n"
-    )
+    landing.put("crm/accounts.csv", "account_id,domain\nA1,https://WWW.Gamma.com:443/about?x#y\nA2,delta.com\n")
     landing.load()
     landing.load_crm()
     assert update_email_domains(landing.connection) == 4

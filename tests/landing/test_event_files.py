@@ -31,9 +31,7 @@ def test_every_format_and_compression_is_read(landing: Landing) -> None:
     landing.put("events/a.ndjson", line)
     landing.put("events/b.jsonl", line.replace("ndjson", "jsonl"))
     landing.put("events/c.ndjson.gz", gzip.compress(line.replace("ndjson", "gz").encode()))
-    landing.put(
-        "events/d.jsonl.zst", pa.compress(line.replace("ndjson", "zst").encode(), "zstd", asbytes=True)
-    )
+    landing.put("events/d.jsonl.zst", pa.compress(line.replace("ndjson", "zst").encode(), "zstd", asbytes=True))
     landing.put("events/deep/er/e.csv", CSV + "csv,track,u1,2026-06-01T10:00:00Z\n")
     landing.put("events/f.csv.gz", gzip.compress((CSV + "csvgz,track,u1,2026-06-01T10:00:00Z\n").encode()))
     _parquet(
@@ -122,9 +120,7 @@ def test_a_file_without_rows_is_empty(landing: Landing, name: str, content: str)
 
 def test_damaged_files_keep_no_other_from_being_loaded(landing: Landing) -> None:
     good = json.dumps(event()) + "\n"
-    whole = _parquet(
-        landing.root / "whole.parquet", "select 'x' as type, 1 as timestamp from range(5000)"
-    ).read_bytes()
+    whole = _parquet(landing.root / "whole.parquet", "select 'x' as type, 1 as timestamp from range(5000)").read_bytes()
     packed = gzip.compress(os.urandom(20_000))
     landing.put("events/a.parquet", whole[: len(whole) // 2])
     landing.put("events/b.parquet", b"PAR1 not really")
@@ -146,8 +142,7 @@ def test_a_page_that_is_damaged_deep_in_a_large_parquet_file_leaves_no_row(
     monkeypatch.setattr(event_group, "SLICE_ROWS", 1)
     path = _parquet(
         landing.root / "events/a.parquet",
-        "select uuid()::varchar as message_id, 'track' as type, 'u1' as user_id, now() as timestamp from "
-        "range(300000)",
+        "select uuid()::varchar as message_id, 'track' as type, 'u1' as user_id, now() as timestamp from range(300000)",
     )
     content = bytearray(path.read_bytes())
     middle = len(content) * 9 // 10
@@ -171,9 +166,7 @@ def test_a_refused_file_is_read_once_the_playbook_knows_its_columns(landing: Lan
     landing.put("events/a.csv", "kind,who,at\ntrack,u1,2026-06-01\n")
     landing.load()
     assert landing.load().files == ()
-    landing.rules = rules(
-        EventMapping(files="*.csv", columns={"type": "kind", "user_id": "who", "timestamp": "at"})
-    )
+    landing.rules = rules(EventMapping(files="*.csv", columns={"type": "kind", "user_id": "who", "timestamp": "at"}))
     assert landing.load_one().loaded == 1
     assert landing.law_holds()
 
@@ -198,9 +191,7 @@ def test_a_file_that_is_still_being_written_waits_for_the_next_run(landing: Land
     assert landing.load_one().loaded == 2
 
 
-def test_a_file_that_changes_while_it_is_read_leaves_no_row(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_while_it_is_read_leaves_no_row(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     path = landing.events("a.ndjson", event("m1"))
     landing.events("b.ndjson", event("m2"))
     read = event_group.event_batches
@@ -220,9 +211,7 @@ def test_a_file_that_changes_while_it_is_read_leaves_no_row(
     assert landing.law_holds()
 
 
-def test_a_file_that_can_not_be_opened_is_unreadable(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_can_not_be_opened_is_unreadable(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     path = landing.events("a.ndjson", event())
     opened = Path.open
 

@@ -85,9 +85,7 @@ _ROWS = st.lists(
             "type": st.sampled_from(["track", "page", "alias", "wrong"]),
             "user_id": st.sampled_from(["u1", "u2", None]),
             "anonymous_id": st.sampled_from(["a1", None]),
-            "timestamp": st.sampled_from(
-                ["2026-06-01T10:00:00Z", "2026-06-02 10:00:00+02:00", "2026-06-03", "never"]
-            ),
+            "timestamp": st.sampled_from(["2026-06-01T10:00:00Z", "2026-06-02 10:00:00+02:00", "2026-06-03", "never"]),
             "received_at": st.sampled_from(["2026-06-04T10:00:00Z", "2026-06-05T10:00:00Z", None]),
             "properties": st.sampled_from([None, {"feature": "x"}, '{"feature": "y"}', "[]"]),
         }
@@ -180,7 +178,4 @@ def test_the_order_of_files_in_a_load_does_not_matter_for_ties(landing: Landing)
 
 
 def _everything(landing: Landing) -> list[list[tuple]]:
-    return [
-        landing.rows(f"select * from raw.{t} order by all")
-        for t in ("events", "files", "quarantine", "touched")
-    ]
+    return [landing.rows(f"select * from raw.{t} order by all") for t in ("events", "files", "quarantine", "touched")]

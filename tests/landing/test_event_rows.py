@@ -95,9 +95,7 @@ def test_empty_objects_are_nothing(landing: Landing, nothing: str | None) -> Non
 
 
 def test_objects_may_be_texts_with_json_in_them(landing: Landing) -> None:
-    landing.events(
-        "a.ndjson", event("m1", properties={"a": [1, "ü"]}), event("m2", properties=' {"a": [1, "ü"]} ')
-    )
+    landing.events("a.ndjson", event("m1", properties={"a": [1, "ü"]}), event("m2", properties=' {"a": [1, "ü"]} '))
     landing.load()
     assert landing.stored(["properties"]) == [('{"a":[1,"ü"]}',)] * 2
 
@@ -112,9 +110,7 @@ def test_four_properties_are_lifted(landing: Landing) -> None:
     }
     landing.events("a.ndjson", event(properties=said))
     landing.load()
-    assert landing.stored(["feature", "integration", "status", "path"]) == [
-        ("reports", "slack", None, "/pricing")
-    ]
+    assert landing.stored(["feature", "integration", "status", "path"]) == [("reports", "slack", None, "/pricing")]
 
 
 def test_an_alias_identifies(landing: Landing) -> None:
@@ -128,9 +124,7 @@ def test_an_alias_identifies(landing: Landing) -> None:
 
 def test_without_a_message_id_the_content_stands_for_it(landing: Landing) -> None:
     landing.events("a.ndjson", event(None), event(None, event="Other"))
-    landing.events(
-        "b.ndjson", event(None, received_at="2026-06-02T00:00:00Z", timestamp="2026-06-01T12:00:00+02:00")
-    )
+    landing.events("b.ndjson", event(None, received_at="2026-06-02T00:00:00Z", timestamp="2026-06-01T12:00:00+02:00"))
     landing.put("events/c.csv", "type,event,userId,timestamp\ntrack,Report Created,u1,2026-06-01 10:00:00\n")
     report = landing.load()
     assert (report.loaded, report.duplicate) == (2, 2)
@@ -254,12 +248,8 @@ def test_foreign_files_are_read_through_the_mapping(landing: Landing) -> None:
             properties=("path", "depth"),
         ),
     )
-    landing.put(
-        "events/billing/eu/a.csv", "customer;occurred;action;plan;seats\nc1;24.12.2026 18:30;Paid;pro;\n"
-    )
-    landing.put(
-        "events/a.ndjson", '{"id": 5, "actor": {"id": "c2"}, "ts": 1780300800123, "path": "/x", "depth": 3}\n'
-    )
+    landing.put("events/billing/eu/a.csv", "customer;occurred;action;plan;seats\nc1;24.12.2026 18:30;Paid;pro;\n")
+    landing.put("events/a.ndjson", '{"id": 5, "actor": {"id": "c2"}, "ts": 1780300800123, "path": "/x", "depth": 3}\n')
     landing.load()
     assert landing.rows(
         "select type, event, user_id, timestamp, properties, path from raw.events order by user_id"

@@ -1,0 +1,98 @@
+"""What a run adds to the histories of scores and segments: a row where something changed, and nothing else.
+
+The histories only grow. The latest row of each subject comes in, the new rows go out.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+_TEXT: pl.DataType = pl.String()
+_MOMENT: pl.DataType = pl.Datetime("us")
+SUBJECT = ["subject_type", "subject_id"]
+SCORE_HISTORY = pl.Schema(
+    {
+        **dict.fromkeys(SUBJECT, _TEXT),
+        "score": pl.Float64(),
+        "classification": _TEXT,
+        "previous_score": pl.Float64(),
+        "reason": _TEXT,
+        "as_of": _MOMENT,
+        "model_version": _TEXT,
+        "parts": pl.List(pl.Float64),
+    }
+)
+"""`parts` is what each component added to the score, so that a change can be taken apart into what moved."""
+SEGMENT_HISTORY = pl.Schema(
+    {**dict.fromkeys(SUBJECT, _TEXT), **dict.fromkeys(("segment", "motion", "source"), _TEXT), "valid_from": _MOMENT}
+)
+_VISIBLE = 0.005
+
+
+def score_changes(scored: pl.DataFrame, latest: pl.DataFrame, parts: Sequence[str]) -> pl.DataFrame:
+    """The rows to add to the score history.
+
+    Args:
+        scored: One row per subject: `subject_type, subject_id, score, classification, as_of, model_version, parts`.
+        latest: The latest earlier row of each subject, as `SCORE_HISTORY`.
+        parts: The names of the components, in the order of the column `parts`.
+
+    Returns:
+        `SCORE_HISTORY`, one row per subject whose score or class is another one now, or who had none. The reason
+        names what moved; the numbers in it sum to the change.
+    """
+    before = latest.select(
+        *SUBJECT,
+        previous_score="score",
+        previous_class="classification",
+        previous_model="model_version",
+        previous_parts="parts",
+    )
+    joined = scored.join(before, on=SUBJECT, how="left", maintain_order="left")
+    changed = joined.filter(
+        pl.col("previous_score").is_null()
+        | (pl.col("score") != pl.col("previous_score"))
+        | (pl.col("classification") != pl.col("previous_class"))
+    )
+    return changed.with_columns(reason=_reason(parts)).select(SCORE_HISTORY.names()).sort(SUBJECT)
+
+
+def segment_changes(segmented: pl.DataFrame, latest: pl.DataFrame) -> pl.DataFrame:
+    """The rows to add to the segment history.
+
+    Args:
+        segmented: One row per subject: `subject_type, subject_id, segment, motion, source, valid_from`.
+        latest: The latest earlier row of each subject, as `SEGMENT_HISTORY`.
+
+    Returns:
+        `SEGMENT_HISTORY`, one row per subject whose segment, motion or source is another one now, or who had none.
+    """
+    said = ["segment", "motion", "source"]
+    same = latest.select(*SUBJECT, *said)
+    return (
+        segmented.join(same, on=[*SUBJECT, *said], how="anti", nulls_equal=True)
+        .select(SEGMENT_HISTORY.names())
+        .sort(SUBJECT)
+    )
+
+
+def _reason(parts: Sequence[str]) -> pl.Expr:
+    moved = [
+        _signed(name, pl.col("parts").list.get(place) - pl.col("previous_parts").list.get(place, null_on_oob=True))
+        for place, name in enumerate(parts)
+    ]
+    what = pl.concat_str(moved, separator=", ", ignore_nulls=True)
+    into_class = pl.when(pl.col("classification") != pl.col("previous_class")).then(
+        pl.format("from {} to {}", "previous_class", "classification")
+    )
+    other_model = pl.when(pl.col("model_version") != pl.col("previous_model")).then(
+        pl.format("model {} after {}", "model_version", "previous_model")
+    )
+    told = pl.concat_str(into_class, other_model, what, separator="; ", ignore_nulls=True)
+    return pl.when(pl.col("previous_score").is_null()).then(pl.lit("first score")).otherwise(told)
+
+
+def _signed(name: str, change: pl.Expr) -> pl.Expr:
+    """`usage +4.25`, or null where nothing visible changed."""
+    sign = pl.when(change > 0).then(pl.lit(f"{name} +")).otherwise(pl.lit(f"{name} -"))
+    return pl.when(change.abs() >= _VISIBLE).then(pl.concat_str(sign, change.abs().round(2).cast(pl.String)))

@@ -1,0 +1,66 @@
+"""Features of one moment to scores of everybody: the order in which segments, scores and stages build on each other.
+
+Each step is a module of its own; nothing is computed here.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from dagster_project.core.playbook import Playbook
+from dagster_project.core.pqa import score_accounts
+from dagster_project.core.pql import score_users
+from dagster_project.core.segments import segment_accounts, segment_users
+from dagster_project.core.stages import customers, stage_users
+
+PQL_COLUMNS = (
+    "user_id", "account_id", "contact_id", "email", "usage_score", "engagement_score", "intent_score", "fit_tier",
+    "fit_multiplier", "pql_score", "classification", "segment", "motion", "segment_source", "activation_stage",
+    "usage_tier", "last_active_at", "features_used", "explanation", "as_of", "model_version", "activated_at",
+    "milestones", "is_customer",
+)  # fmt: skip
+"""Of a scored user, what is published; section 12 of the specification, then ours."""
+PQA_COLUMNS = (
+    "account_id", "name", "domain", "breadth_score", "depth_score", "fit_score", "momentum_score", "usage_score",
+    "pqa_score", "classification", "quadrant", "segment", "motion", "active_users_30d", "explanation", "as_of",
+    "model_version", "segment_source", "team_size", "is_customer",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Features with scores: `users` one row per user, `accounts` one per account, sorted by id.
+
+    The columns are those of the features, `PQL_COLUMNS` or `PQA_COLUMNS`, and `parts`.
+    """
+
+    users: pl.DataFrame
+    accounts: pl.DataFrame
+
+
+def score_everybody(
+    users: pl.DataFrame, accounts: pl.DataFrame, first_pql: pl.DataFrame, *, playbook: Playbook, model_version: str
+) -> Scores:
+    """Score the users and accounts of one moment.
+
+    Args:
+        users: `features.user_features` of the moment.
+        accounts: `features.account_features` of the moment.
+        first_pql: Since when users have been known as PQLs (`stages.FIRST_PQL_SCHEMA`).
+        playbook: The rules.
+        model_version: What stands on each score.
+    """
+    version = pl.lit(model_version).alias("model_version")
+    # Sorted while the rows are still slim: with their explanations it would take as long as everything else.
+    users, accounts = users.sort("user_id"), accounts.sort("account_id")
+    placed = segment_accounts(customers(accounts), playbook.segments)
+    scored_accounts = score_accounts(placed, playbook.scoring).with_columns(version, team_size="active_users_30d")
+    scored_users = score_users(segment_users(users, placed, playbook.segments), playbook.scoring)
+    staged = stage_users(
+        scored_users,
+        placed,
+        first_pql,
+        rules=playbook.stages,
+        inactive_days=playbook.scoring.measurement.inactive_days,
+    )
+    return Scores(users=staged.with_columns(version), accounts=scored_accounts)

@@ -1,0 +1,130 @@
+"""Decisions and their delivery: gather what the decisions depend on, plan, keep the plan, then send what it says."""
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+
+from dagster_project.core.candidates import account_block_reason, user_block_reason
+from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
+from dagster_project.core.triggers import conditions
+from dagster_project.defs.ingest import BASELINE_DONE
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.scoring import score_moment
+from dagster_project.defs.tables import bar_chart, markdown_table
+from dagster_project.defs.transform import OWNERS
+from dagster_project.landing.freshness import crm_freshness
+from dagster_project.outbox import deliver_handoffs
+
+COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
+_LIVE = "as_of = (select as_of from raw.moments where is_live)"
+
+
+@dg.asset(
+    key=["handoffs", "decisions"],
+    deps=[["scores", "pql_scores"], ["scores", "pqa_scores"], ["features", "owners"], ["raw", "crm_records"]],
+    kinds={"polars", "sqlite"},
+    **COMMON,
+)
+def handoff_decisions(workplace: Workplace) -> dg.MaterializeResult:
+    """What is decided about everybody for whom a trigger fired. One row per candidate and decision, in the ledger."""
+    playbook = workplace.playbook
+    with workplace.connect() as connection, workplace.ledger() as ledger:
+        [(as_of,)] = connection.sql("select as_of from raw.moments where is_live").fetchall()
+        remembered = timedelta(days=max(playbook.handoffs.cooldown_days, 1))
+        inputs = HandoffInputs(
+            as_of=as_of,
+            users=_scored(connection, "user_features", "pql_scores", "user_id"),
+            accounts=_scored(connection, "account_features", "pqa_scores", "account_id"),
+            baseline=_baseline(connection, workplace),
+            owners=connection.sql(f"select * from features.owners where {_LIVE}").pl(),
+            crm_hold_reason=crm_freshness(connection, as_of, playbook.sources).hold_reason,
+            states=ledger.read_frame("trigger_states"),
+            open_candidates=ledger.read_frame("candidates"),
+            past=ledger.past_handoffs(as_of - remembered),
+            turns=ledger.read_frame("routing_turns"),
+        )
+        plan = plan_handoffs(inputs, playbook)
+        ledger.apply_handoff_plan(plan)
+        # An installation that has nobody yet has not had its first run: what comes later must not flood anyone.
+        if inputs.baseline is not None and inputs.users.height:
+            ledger.set_meta(BASELINE_DONE, as_of.isoformat())
+    return dg.MaterializeResult(metadata=_decision_metadata(plan))
+
+
+@dg.asset(
+    key=["handoffs", "delivered"],
+    deps=[handoff_decisions],
+    kinds={"markdown", "file"},
+    **COMMON,
+)
+def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """Handoffs in the outbox, one Markdown file each, once. No-contact flags are asked again before each is sent."""
+    with workplace.connect() as connection:
+        blocked = _blocked(connection)
+    with workplace.ledger() as ledger:
+        delivery = deliver_handoffs(ledger, workplace.settings.outbox, blocked, now=workplace.now())
+    return dg.MaterializeResult(metadata={"outbox": str(workplace.settings.outbox), **vars(delivery)})
+
+
+def _scored(connection: duckdb.DuckDBPyConnection, features: str, scores: str, key: str) -> pl.DataFrame:
+    """The features of the live moment with the scores beside them."""
+    measured = connection.sql(f"select * from features.{features} where {_LIVE}").pl()
+    scored = connection.sql(f"select * from scores.{scores}").pl()
+    added = [column for column in scored.columns if column not in measured.columns]
+    return measured.join(scored.select(key, *added), on=key, how="inner", maintain_order="left")
+
+
+def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl.DataFrame | None:
+    """Which conditions held at the baseline moment; None on every run but the first."""
+    if not connection.sql("select 1 from raw.moments where not is_live").fetchall():
+        return None
+    then = score_moment(connection, workplace.playbook, is_live=False, model_version="")
+    return conditions(then.users, then.accounts, workplace.playbook)
+
+
+def _blocked(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Why users may not be contacted, by user id, as the CRM and the product say it now."""
+    users = connection.sql(f"select * from features.user_features where {_LIVE}").pl()
+    accounts = connection.sql(f"select * from features.account_features where {_LIVE}").pl()
+    of_account = accounts.select("account_id", account_reason=account_block_reason())
+    reasons = (
+        users.with_columns(reason=user_block_reason())
+        .join(of_account, on="account_id", how="left")
+        .select("user_id", reason=pl.coalesce("reason", "account_reason"))
+        .drop_nulls("reason")
+    )
+    return dict(reasons.iter_rows())
+
+
+def _decision_metadata(plan: HandoffPlan) -> dict[str, Any]:
+    counts = plan.decisions.group_by("decision").len().sort("len", "decision", descending=[True, False])
+    shown = ["priority", "trigger", "account_id", "user_id", "recipient_id", "due_at"]
+    return {
+        "decisions": plan.decisions.height,
+        "handoffs": plan.handoffs.height,
+        "held": plan.candidates.height,
+        "by decision": bar_chart(
+            counts["decision"].to_list(), counts["len"].to_list(), title="What was decided in this run"
+        ),
+        "to whom": markdown_table(plan.handoffs.sort("priority", "handoff_id").select(shown).head(20)),
+    }
+
+
+@dg.asset_check(
+    asset=["handoffs", "decisions"],
+    name="every_sent_decision_has_its_handoff",
+    description="In the ledger, a decision to send names a handoff that exists, and no handoff is without one.",
+)
+def every_sent_decision_has_its_handoff(workplace: Workplace) -> dg.AssetCheckResult:
+    """Compare the ledger's two tables."""
+    with workplace.ledger() as ledger:
+        decided = ledger.read_frame("handoff_decisions").filter(pl.col("decision") == "sent")
+        handoffs = ledger.read_frame("handoffs")
+    odd = set(decided["handoff_id"]) ^ set(handoffs["handoff_id"])
+    return dg.AssetCheckResult(passed=not odd, metadata={"on one side only": sorted(odd)[:10]})
+
+
+CHECKS = [every_sent_decision_has_its_handoff]

@@ -1,0 +1,355 @@
+"""The ledger: what must never be lost or done twice. Decisions, handoffs, trigger states, turns and deliveries.
+
+What belongs here: transactions over `ledger_schema`'s tables. What is decided is `core/`'s business, how something is
+sent that of whoever calls `request` before it and `settle` after it. No transaction is open in between.
+
+LedgerError
+ └─ LedgerTooNew: the ledger was migrated by a newer version of the code
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import polars as pl
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dagster_project import ledger_schema as schema
+from dagster_project.core.handoffs import PAST_SCHEMA, HandoffPlan
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_255_512
+"""PostgreSQL's advisory lock under which a migration runs; any number that nothing else uses."""
+
+Status = Literal["confirmed", "failed", "parked", "cancelled"]
+"""Done; to be tried again; refused for good until the payload changes; not to be sent any more."""
+
+
+class LedgerError(RuntimeError):
+    """The ledger can't be used."""
+
+
+class LedgerTooNew(LedgerError):
+    """The ledger knows a revision that this version does not."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Something that is about to be done elsewhere. `payload_hash` tells one from another for the same object."""
+
+    destination: str
+    object_type: str
+    object_id: str
+    operation: str
+    payload: str
+    payload_hash: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request."""
+
+    delivery_id: str
+    status: Status
+    error: str | None = None
+
+
+class Ledger:
+    """One ledger, migrated to this version's tables on entering.
+
+    Args:
+        url: SQLAlchemy URL. The folder of an SQLite file is made.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+
+    def __enter__(self) -> Self:
+        self._engine = _engine(self._url)
+        try:
+            self._migrate()
+        except BaseException:
+            self._engine.dispose()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def read_frame(self, table: str) -> pl.DataFrame:
+        """A whole table; the columns have their types even when there are no rows."""
+        found = schema.METADATA.tables[table]
+        return self._read(sa.select(found), pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
+
+    def past_handoffs(self, since: datetime) -> pl.DataFrame:
+        """Handoffs created after `since` that were not cancelled, as `core.handoffs.PAST_SCHEMA`."""
+        table = schema.HANDOFFS
+        query = sa.select(*(table.c[name] for name in PAST_SCHEMA)).where(
+            table.c.created_at > since, table.c.status != "cancelled"
+        )
+        return self._read(query, PAST_SCHEMA)
+
+    def pending_handoffs(self) -> list[dict[str, Any]]:
+        """The handoffs that nobody has got yet, the most urgent first."""
+        table = schema.HANDOFFS
+        query = sa.select(table).where(table.c.status == "pending").order_by(table.c.priority, table.c.handoff_id)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def get_meta(self, key: str) -> str | None:
+        """A remembered fact."""
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(schema.META.c.value).where(schema.META.c.key == key)).scalar()
+
+    def confirmed(self, destination: str, object_type: str) -> dict[str, dict[str, Any]]:
+        """By object id, the fields that the destination was last confirmed to hold."""
+        table = schema.CONFIRMED_RECORDS
+        query = sa.select(table.c.object_id, table.c.fields).where(
+            table.c.destination == destination, table.c.object_type == object_type
+        )
+        with self._engine.connect() as connection:
+            return {object_id: json.loads(fields) for object_id, fields in connection.execute(query)}
+
+    def parked(self, destination: str, object_type: str) -> dict[str, str]:
+        """By object id, the hash of the payload that the destination has refused for good."""
+        table = schema.DELIVERIES
+        query = (
+            sa.select(table.c.object_id, table.c.payload_hash)
+            .where(table.c.destination == destination, table.c.object_type == object_type, table.c.status == "parked")
+            .order_by(table.c.requested_at)
+        )
+        with self._engine.connect() as connection:
+            return dict(connection.execute(query).tuples())
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Remember a fact."""
+        with self._engine.begin() as connection:
+            self._put(connection, schema.META, [{"key": key, "value": value}])
+
+    def apply_handoff_plan(self, plan: HandoffPlan) -> None:
+        """Keep a plan, all of it or nothing. Decisions and handoffs that are there already stay as they are."""
+        known = self.read_frame("trigger_states")
+        keys = [column.name for column in schema.TRIGGER_STATES.primary_key]
+        changed = plan.states.join(known, on=known.columns, how="anti", nulls_equal=True)
+        gone = known.join(plan.states, on=keys, how="anti").select(keys)
+        with self._engine.begin() as connection:
+            self._add(connection, schema.HANDOFF_DECISIONS, plan.decisions.to_dicts())
+            self._add(connection, schema.HANDOFFS, plan.handoffs.to_dicts())
+            self._put(connection, schema.TRIGGER_STATES, changed.to_dicts())
+            for row in gone.to_dicts():
+                connection.execute(schema.TRIGGER_STATES.delete().filter_by(**row))
+            for table, frame in ((schema.CANDIDATES, plan.candidates), (schema.ROUTING_TURNS, plan.turns)):
+                connection.execute(table.delete())
+                self._add(connection, table, frame.to_dicts())
+
+    def request(self, requests: Sequence[Request], now: datetime) -> list[str]:
+        """Record what is about to be done, before it is.
+
+        A request that was recorded before and is still open is the same one, tried again; an open one for the same
+        object with another payload is superseded.
+
+        Returns:
+            The delivery id of each request.
+        """
+        with self._engine.begin() as connection:
+            before = _open_deliveries(connection, requests)
+            rows, superseded = [], []
+            for request in requests:
+                was = before.get(_slot(request))
+                again = was is not None and was["payload_hash"] == request.payload_hash
+                if was is not None and not again:
+                    superseded.append(was["delivery_id"])
+                rows.append(_delivery(request, was if again else None, now))
+            for delivery_id in superseded:
+                self._settle(connection, [Outcome(delivery_id, "cancelled", "superseded by a newer one")], now)
+            self._put(connection, schema.DELIVERIES, rows)
+        return [str(row["delivery_id"]) for row in rows]
+
+    def settle(
+        self,
+        outcomes: Sequence[Outcome],
+        now: datetime,
+        *,
+        confirmed: Mapping[tuple[str, str, str], Mapping[str, Any]] | None = None,
+        handoffs: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record what became of requests, together with what follows from it.
+
+        Args:
+            outcomes: One per request.
+            now: Naive UTC.
+            confirmed: By destination, object type and object id, all fields that the destination is now known to hold.
+            handoffs: New status by handoff id.
+        """
+        with self._engine.begin() as connection:
+            self._settle(connection, outcomes, now)
+            records = [
+                {
+                    **dict(zip(("destination", "object_type", "object_id"), key, strict=True)),
+                    "fields": json.dumps(fields, sort_keys=True),
+                    "confirmed_at": now,
+                }
+                for key, fields in (confirmed or {}).items()
+            ]
+            self._put(connection, schema.CONFIRMED_RECORDS, records)
+            for handoff_id, status in (handoffs or {}).items():
+                _set_status(connection, handoff_id, status)
+
+    def cancel_handoff(self, handoff: Mapping[str, Any], delivery_id: str, reason: str, now: datetime) -> None:
+        """Withdraw a handoff that may not be sent after all: its decision, its delivery and the handoff itself."""
+        columns = ("candidate_key", "user_id", "account_id", "triggers", "priority")
+        decision = {
+            **{name: handoff[name] for name in columns},
+            "decision_id": "de_" + sha256(f"cancelled {handoff['handoff_id']}".encode()).hexdigest()[:16],
+            "handoff_id": None,
+            "decision": "suppressed_no_contact",
+            "reason": f"at the moment of sending: {reason}",
+            "decided_at": now,
+        }
+        with self._engine.begin() as connection:
+            self._add(connection, schema.HANDOFF_DECISIONS, [decision])
+            self._settle(connection, [Outcome(delivery_id, "cancelled", reason)], now)
+            _set_status(connection, handoff["handoff_id"], "cancelled")
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _read(self, query: sa.Select[Any], kinds: pl.Schema) -> pl.DataFrame:
+        with self._engine.connect() as connection:
+            rows = [tuple(row) for row in connection.execute(query)]
+        return pl.DataFrame(rows, schema=kinds, orient="row")
+
+    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+        if not outcomes:
+            return
+        table = schema.DELIVERIES
+        connection.execute(
+            table.update()
+            .where(table.c.delivery_id == sa.bindparam("of_delivery"))
+            .values(
+                status=sa.bindparam("now_status"), error=sa.bindparam("now_error"), confirmed_at=sa.bindparam("at")
+            ),
+            [
+                {
+                    "of_delivery": outcome.delivery_id,
+                    "now_status": outcome.status,
+                    "now_error": outcome.error,
+                    "at": now if outcome.status == "confirmed" else None,
+                }
+                for outcome in outcomes
+            ],
+        )
+
+    def _add(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert; a row whose key is there already stays as it is."""
+        if rows:
+            connection.execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+
+    def _put(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert; a row whose key is there already is replaced."""
+        if not rows:
+            return
+        insert = self._insert(table)
+        others = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=others), list(rows)
+        )
+
+    def _insert(self, table: sa.Table) -> Any:
+        return (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(table)
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        newest = ScriptDirectory.from_config(config)
+        with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            current = MigrationContext.configure(connection).get_current_heads()
+            known = {script.revision for script in newest.walk_revisions()}
+            if unknown := set(current) - known:
+                raise LedgerTooNew(
+                    f"the ledger {self._url.render_as_string()} is at revision {', '.join(sorted(unknown))}, which "
+                    "this version does not know: run the version that wrote it, or set PLS_LEDGER_URL to another"
+                )
+            if current != tuple(newest.get_heads()):
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+
+def _open_deliveries(
+    connection: sa.Connection, requests: Sequence[Request]
+) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    table = schema.DELIVERIES
+    query = sa.select(table).where(
+        table.c.destination.in_({request.destination for request in requests}),
+        table.c.status.in_(("pending", "failed")),
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return {tuple(row[name] for name in _SLOT): row for row in rows}  # type: ignore[misc]
+
+
+_SLOT = ("destination", "object_type", "object_id", "operation")
+
+
+def _slot(request: Request) -> tuple[str, str, str, str]:
+    return request.destination, request.object_type, request.object_id, request.operation
+
+
+def _delivery(request: Request, was: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
+    words = "|".join((*_slot(request), request.payload_hash, now.isoformat()))
+    return {
+        **vars(request),
+        "delivery_id": was["delivery_id"] if was else "dl_" + sha256(words.encode()).hexdigest()[:16],
+        "status": "pending",
+        "attempts": was["attempts"] + 1 if was else 1,
+        "error": None,
+        "requested_at": was["requested_at"] if was else now,
+        "confirmed_at": None,
+    }
+
+
+def _set_status(connection: sa.Connection, handoff_id: str, status: str) -> None:
+    table = schema.HANDOFFS
+    connection.execute(table.update().where(table.c.handoff_id == handoff_id).values(status=status))
+
+
+def _polars_type(kind: sa.types.TypeEngine[Any]) -> pl.DataType:
+    if isinstance(kind, schema.TextList):
+        return pl.List(pl.String)
+    types = {sa.DateTime: pl.Datetime("us"), sa.Boolean: pl.Boolean(), sa.Integer: pl.Int64()}
+    return next((found for of, found in types.items() if isinstance(kind, of)), pl.String())
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url)
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        # The driver's own transactions begin late and leave schema changes out; ours are begun below.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = wal", "synchronous = full"):
+            connection.execute(f"pragma {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        # Writers wait for each other here and not halfway, where SQLite could only give up.
+        connection.exec_driver_sql("begin immediate")
+
+    return engine

@@ -1,0 +1,134 @@
+"""The ledger's tables, as this version of the code knows them.
+
+A change here needs a migration in `migrations/versions/`; a test compares the two. What is done with the tables is in
+`ledger.py`.
+"""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+METADATA = sa.MetaData()
+
+
+class TextList(TypeDecorator[list[str]]):
+    """A list of texts, kept as JSON, so that every database can hold it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: list[str] | None, dialect: sa.Dialect) -> str | None:
+        """To what the database holds."""
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> list[str] | None:
+        """From what the database holds."""
+        return None if value is None else json.loads(value)
+
+
+META = sa.Table(
+    "meta",
+    METADATA,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+
+HANDOFF_DECISIONS = sa.Table(
+    "handoff_decisions",
+    METADATA,
+    sa.Column("decision_id", sa.String, primary_key=True),
+    sa.Column("candidate_key", sa.String, nullable=False),
+    sa.Column("handoff_id", sa.String),
+    sa.Column("user_id", sa.String),
+    sa.Column("account_id", sa.String),
+    sa.Column("triggers", TextList, nullable=False),
+    sa.Column("priority", sa.String, nullable=False),
+    sa.Column("decision", sa.String, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("decided_at", sa.DateTime, nullable=False),
+)
+
+HANDOFFS = sa.Table(
+    "handoffs",
+    METADATA,
+    sa.Column("handoff_id", sa.String, primary_key=True),
+    sa.Column("candidate_key", sa.String, nullable=False),
+    sa.Column("user_id", sa.String),
+    sa.Column("account_id", sa.String),
+    sa.Column("trigger", sa.String, nullable=False),
+    sa.Column("triggers", TextList, nullable=False),
+    sa.Column("priority", sa.String, nullable=False),
+    sa.Column("handoff_type", sa.String, nullable=False),
+    sa.Column("recipient_id", sa.String, nullable=False),
+    sa.Column("due_at", sa.DateTime, nullable=False),
+    sa.Column("package_markdown", sa.Text, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("classification", sa.String),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Index("ix_handoffs_status", "status"),
+    sa.Index("ix_handoffs_created_at", "created_at"),
+)
+
+TRIGGER_STATES = sa.Table(
+    "trigger_states",
+    METADATA,
+    sa.Column("subject_type", sa.String, primary_key=True),
+    sa.Column("subject_id", sa.String, primary_key=True),
+    sa.Column("trigger", sa.String, primary_key=True),
+    sa.Column("occurrence", sa.String),
+    sa.Column("is_armed", sa.Boolean, nullable=False),
+    sa.Column("changed_at", sa.DateTime, nullable=False),
+)
+
+CANDIDATES = sa.Table(
+    "candidates",
+    METADATA,
+    sa.Column("candidate_key", sa.String, primary_key=True),
+    sa.Column("subject_type", sa.String, nullable=False),
+    sa.Column("subject_id", sa.String, nullable=False),
+    sa.Column("user_id", sa.String),
+    sa.Column("account_id", sa.String),
+    sa.Column("triggers", TextList, nullable=False),
+    sa.Column("priority", sa.String, nullable=False),
+    sa.Column("explicit_request", sa.Boolean, nullable=False),
+    sa.Column("first_seen_at", sa.DateTime, nullable=False),
+    sa.Column("last_decision", sa.String, nullable=False),
+)
+
+ROUTING_TURNS = sa.Table(
+    "routing_turns",
+    METADATA,
+    sa.Column("team", sa.String, primary_key=True),
+    sa.Column("owner_id", sa.String, primary_key=True),
+    sa.Column("assigned_seq", sa.BigInteger, nullable=False),
+)
+
+DELIVERIES = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("delivery_id", sa.String, primary_key=True),
+    sa.Column("destination", sa.String, nullable=False),
+    sa.Column("object_type", sa.String, nullable=False),
+    sa.Column("object_id", sa.String, nullable=False),
+    sa.Column("operation", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("payload_hash", sa.String, nullable=False),
+    sa.Column("requested_at", sa.DateTime, nullable=False),
+    sa.Column("confirmed_at", sa.DateTime),
+    sa.Index("ix_deliveries_object", "destination", "object_type", "object_id"),
+)
+
+CONFIRMED_RECORDS = sa.Table(
+    "confirmed_records",
+    METADATA,
+    sa.Column("destination", sa.String, primary_key=True),
+    sa.Column("object_type", sa.String, primary_key=True),
+    sa.Column("object_id", sa.String, primary_key=True),
+    sa.Column("fields", sa.Text, nullable=False),
+    sa.Column("confirmed_at", sa.DateTime, nullable=False),
+)

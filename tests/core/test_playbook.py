@@ -1,0 +1,175 @@
+"""The playbook: what is wrong with it is named with file, key and what was expected; its version changes with it."""
+
+from pathlib import Path
+
+import pytest
+from scoring_frames import PLAYBOOK
+
+from dagster_project.core.playbook import FILES, PlaybookError, load_playbook
+from dagster_project.playbook_files import PACKAGED, read_playbook
+
+TEXTS = {name: (PACKAGED / name).read_text(encoding="utf-8") for name in FILES}
+
+
+def changed(file: str, old: str, new: str) -> dict[str, str]:
+    assert old in TEXTS[file], f"{old!r} is not in {file}"
+    return TEXTS | {file: TEXTS[file].replace(old, new, 1)}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (
+            "scoring.yml",
+            "window_days: 30",
+            "windows_days: 30",
+            ["scoring.yml: measurement.windows_days: unknown key, expected one of window_days, min_weeks_days"],
+        ),
+        (
+            "scoring.yml",
+            "window_days: 30",
+            "windows_days: 30",
+            ["scoring.yml: measurement.window_days: missing"],
+        ),
+        (
+            "scoring.yml",
+            "{usage: 0.40,",
+            "{usage: 0.45,",
+            ["scoring.yml: pql.weights:", "usage 0.45", "sum to 1.05", "expected 1"],
+        ),
+        (
+            "scoring.yml",
+            "sessions_per_week: {low: 1, medium: 3, high: 6}",
+            "sessions_per_week: {low: 1, medium: 7, high: 6}",
+            ["scoring.yml: pql.usage.sessions_per_week:", "overlap", "expected low < medium < high"],
+        ),
+        (
+            "scoring.yml",
+            "upgrade_click: 5",
+            "upgrade_clicks: 5",
+            ["scoring.yml: pql.intent.upgrade_clicks: found 'upgrade_clicks', expected 'pricing_page_view',"],
+        ),
+        (
+            "scoring.yml",
+            "    actions: {low",
+            "    clicks: {low",
+            ["scoring.yml: pql.usage.clicks: found 'clicks', expected 'sessions_per_week',"],
+        ),
+        (
+            "scoring.yml",
+            "actions: {low: 1, medium: 6, high: 15}",
+            "actions: {low: 1, medium: six, high: 15}",
+            ["scoring.yml: pql.usage.actions.medium: ", "found 'six'"],
+        ),
+        (
+            "scoring.yml",
+            "{none: low, some: medium, full: high}",
+            "{none: low, full: high}",
+            ["scoring.yml: pql.engagement: data_imported: expected a tier for each of none, some, full"],
+        ),
+        (
+            "scoring.yml",
+            "{none: low, some: medium, full: high}",
+            "{none: low, some: middle, full: high}",
+            ["scoring.yml: pql.engagement.data_imported.some: found 'middle', expected 'low', 'medium' or 'high'"],
+        ),
+        (
+            "scoring.yml",
+            "warm: {from: 60,",
+            "warm: {from: 85,",
+            ["scoring.yml: classes:", "hot starts at 80 and warm at 85", "overlap"],
+        ),
+        (
+            "scoring.yml",
+            "warm: {from: 60,",
+            "warm: {start: 60,",
+            ["scoring.yml: classes.warm.start: unknown key, expected one of from, action"],
+        ),
+        (
+            "segments.yml",
+            "mid-market: {motion: sales-assist, employees_above: 50,",
+            "mid-market: {motion: sales-assist, employees_above: 1000,",
+            ["segments.yml:", "employees_above is 1000 for enterprise and 1000 for mid-market"],
+        ),
+        (
+            "segments.yml",
+            "motion: sales-led",
+            "motion: sales led",
+            ["segments.yml: segments.enterprise.motion: found 'sales led', expected 'self-serve', 'sales-assist' or"],
+        ),
+        (
+            "handoffs.yml",
+            "cooldown_days: 14",
+            "cooldown_days: fortnight",
+            ["handoffs.yml: cooldown_days:", "found 'fortnight'"],
+        ),
+        ("stages.yml", "[hot, warm]", "[hot, lukewarm]", ["stages.yml: pql_classes", "'lukewarm'", "'hot', 'warm'"]),
+        ("routing.yml", "daily_capacity: 20", "daily_capacity: 0", ["routing.yml: daily_capacity:", "found 0"]),
+        (
+            "stages.yml",
+            "activated_setup_share: 0.5",
+            "activated_setup_share: 0.5\nactivated_setup_share: 0.7",
+            ["stages.yml: this is no YAML:", "the key 'activated_setup_share' stands twice"],
+        ),
+        ("stages.yml", "pql_classes: [", "pql_classes: [[", ["stages.yml: this is no YAML:", "line"]),
+    ],
+)
+def test_what_is_wrong_is_named(file: str, old: str, new: str, said: list[str]) -> None:
+    with pytest.raises(PlaybookError) as caught:
+        load_playbook(changed(file, old, new))
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_all_problems_are_named_at_once() -> None:
+    texts = changed("routing.yml", "daily_capacity: 20", "daily_capacity: none")
+    texts["stages.yml"] = ""
+    with pytest.raises(PlaybookError) as caught:
+        load_playbook(texts)
+    assert "routing.yml: daily_capacity" in str(caught.value)
+    assert "stages.yml: pql_classes: missing" in str(caught.value)
+
+
+def test_the_version_changes_with_what_changes_a_score_and_with_nothing_else() -> None:
+    catalogue = "event_name,match\nA,track\n"
+    version = PLAYBOOK.model_version(catalogue)
+    assert load_playbook(TEXTS).model_version(catalogue.replace("\n", "\r\n")) == version
+    for file, old, new in [
+        ("handoffs.yml", "cooldown_days: 14", "cooldown_days: 15"),
+        ("segments.yml", "approach: light touch", "approach: a light touch"),
+        ("scoring.yml", "# What usage is worth.", "# What usage is worth to us."),
+    ]:
+        assert load_playbook(changed(file, old, new)).model_version(catalogue) == version, file
+    for file, old, new in [
+        ("scoring.yml", "upgrade_click: 5", "upgrade_click: 6"),
+        ("scoring.yml", "session_gap_minutes: 30", "session_gap_minutes: 20"),
+        ("segments.yml", "employees_above: 1000", "employees_above: 900"),
+    ]:
+        assert load_playbook(changed(file, old, new)).model_version(catalogue) != version, file
+    assert PLAYBOOK.model_version(catalogue + "B,track\n") != version
+
+
+def test_a_folder_may_hold_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "routing.yml").write_text(TEXTS["routing.yml"].replace("daily_capacity: 20", "daily_capacity: 3"))
+    mixed = read_playbook(tmp_path)
+    assert mixed.routing.daily_capacity == 3
+    assert mixed.scoring == PLAYBOOK.scoring
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("score.yml", b"", "holds score.yml, which no part of the pipeline reads: expected some of scoring.yml"),
+        ("scoring.yaml", b"", "holds scoring.yaml"),
+        ("scoring.yml", b"\xff\xfe", "scoring.yml: this is no UTF-8 text"),
+    ],
+)
+def test_a_folder_with_a_wrong_file(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PlaybookError, match=said):
+        read_playbook(tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PlaybookError, match="which is no folder"):
+        read_playbook(tmp_path / "nowhere")

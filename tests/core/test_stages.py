@@ -1,0 +1,97 @@
+"""Activation stages and milestones."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from scoring_frames import AS_OF, NO_PQL, PLAYBOOK, accounts, users
+
+from dagster_project.core.stages import FIRST_PQL_SCHEMA, customers, stage_users
+
+DAY = timedelta(days=1)
+SETUP = [
+    {"step": "Workspace Created", "reached_at": AS_OF - 50 * DAY},
+    {"step": "Profile Completed", "reached_at": AS_OF - 40 * DAY},
+    {"step": "Teammate Added", "reached_at": AS_OF - 30 * DAY},
+]
+ACTIVATED = {"first_import_at": AS_OF - 45 * DAY, "setup_steps": SETUP[:2]}
+
+
+def staged(
+    user: dict[str, Any],
+    *,
+    account: dict[str, Any] | None = None,
+    classification: str = "developing",
+    first_pql: pl.DataFrame = NO_PQL,
+) -> dict[str, Any]:
+    people = users(user | ({"account_id": "a_1"} if account is not None else {}))
+    return stage_users(
+        people.with_columns(classification=pl.lit(classification)),
+        customers(accounts(account or {})),
+        first_pql,
+        rules=PLAYBOOK.stages,
+        inactive_days=PLAYBOOK.scoring.measurement.inactive_days,
+    ).row(0, named=True)
+
+
+@pytest.mark.parametrize(
+    ("user", "account", "classification", "stage"),
+    [
+        ({}, None, "developing", "signed_up"),
+        (ACTIVATED, None, "developing", "activated"),
+        ({"first_import_at": AS_OF - 45 * DAY, "setup_steps": SETUP[:1]}, None, "developing", "signed_up"),
+        ({"setup_steps": SETUP}, None, "developing", "signed_up"),
+        ({"first_integration_at": AS_OF - DAY, "setup_steps": SETUP}, None, "developing", "activated"),
+        ({"first_import_at": AS_OF - DAY, "setup_steps_total": 0}, None, "developing", "activated"),
+        ({}, None, "warm", "pql"),
+        (ACTIVATED, None, "hot", "pql"),
+        ({"has_open_opportunity": True}, {}, "hot", "opportunity"),
+        ({"has_open_opportunity": True}, {"subscription_status": "paying"}, "hot", "customer"),
+        ({"has_won_opportunity": True}, {}, "developing", "customer"),
+        ({"subscription_status": "paying"}, None, "developing", "customer"),
+        ({}, {"has_won_opportunity": True}, "developing", "customer"),
+        ({"last_active_at": AS_OF - 30 * DAY}, None, "developing", "churned"),
+        ({"last_active_at": AS_OF - 29 * DAY}, None, "developing", "signed_up"),
+        ({"last_active_at": AS_OF - 30 * DAY}, {"subscription_status": "paying"}, "developing", "churned"),
+        ({"reactivated_at": AS_OF - 13 * DAY}, None, "hot", "reactivated"),
+        ({"reactivated_at": AS_OF - 14 * DAY}, None, "hot", "pql"),
+        ({"reactivated_at": AS_OF - 5 * DAY, "last_active_at": AS_OF - 31 * DAY}, None, "hot", "churned"),
+        ({}, {"subscription_status": "churned", "subscription_status_since": AS_OF}, "hot", "churned"),
+        ({}, {"subscription_status": "churned", "subscription_status_since": AS_OF - 9 * DAY}, "hot", "reactivated"),
+        (
+            {"last_active_at": AS_OF - 20 * DAY},
+            {"subscription_status": "churned", "subscription_status_since": AS_OF - 25 * DAY},
+            "hot",
+            "pql",
+        ),
+        ({"last_active_at": AS_OF - 20 * DAY}, {"subscription_status": "churned"}, "hot", "churned"),
+    ],
+)
+def test_the_stage(user: dict[str, Any], account: dict[str, Any] | None, classification: str, stage: str) -> None:
+    assert staged(user, account=account, classification=classification)["activation_stage"] == stage
+
+
+def test_activation_is_dated_by_the_later_of_its_halves() -> None:
+    assert staged(ACTIVATED)["activated_at"] == AS_OF - 40 * DAY
+    late = {"first_import_at": AS_OF - 3 * DAY, "first_integration_at": AS_OF - 2 * DAY, "setup_steps": SETUP}
+    assert staged(late)["activated_at"] == AS_OF - 3 * DAY
+
+
+def test_milestones_are_in_the_order_in_which_they_were_reached() -> None:
+    reached = staged({**ACTIVATED, "first_invite_at": AS_OF - 60 * DAY}, classification="hot")["milestones"]
+    assert [(milestone["name"], milestone["reached_at"]) for milestone in reached] == [
+        ("first_invite", AS_OF - 60 * DAY),
+        ("setup:Workspace Created", AS_OF - 50 * DAY),
+        ("first_import", AS_OF - 45 * DAY),
+        ("activated", AS_OF - 40 * DAY),
+        ("setup:Profile Completed", AS_OF - 40 * DAY),
+        ("first_pql", AS_OF),
+    ]
+    assert staged({})["milestones"] == []
+
+
+def test_the_first_pql_keeps_its_date() -> None:
+    then = datetime(2026, 1, 5)
+    known = pl.DataFrame({"user_id": ["u_1"], "first_pql_at": [then]}, schema=FIRST_PQL_SCHEMA)
+    assert staged({}, first_pql=known)["milestones"] == [{"name": "first_pql", "reached_at": then}]
