@@ -41,7 +41,7 @@ def sync_fields(
     object_type: str,
     *,
     desired: Mapping[str, Mapping[str, Any]],
-    names: Mapping[str, str | None],
+    names: Mapping[Any, str | None],
     now: datetime,
 ) -> SyncResult:
     """Bring the fields of one object type up to date.

@@ -119,7 +119,7 @@ class Ledger:
             table.c.destination == destination, table.c.object_type == object_type
         )
         with self._engine.connect() as connection:
-            return {object_id: json.loads(fields) for object_id, fields in connection.execute(query)}
+            return {row.object_id: json.loads(row.fields) for row in connection.execute(query)}
 
     def parked(self, destination: str, object_type: str) -> dict[str, str]:
         """By object id, the hash of the payload that the destination has refused for good."""
@@ -130,7 +130,7 @@ class Ledger:
             .order_by(table.c.requested_at)
         )
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples())
+            return {row.object_id: row.payload_hash for row in connection.execute(query)}
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ def _open_deliveries(
         table.c.status.in_(("pending", "failed")),
     )
     rows = [dict(row) for row in connection.execute(query).mappings()]
-    return {tuple(row[name] for name in _SLOT): row for row in rows}  # type: ignore[misc]
+    return {tuple(row[name] for name in _SLOT): row for row in rows}
 
 
 _SLOT = ("destination", "object_type", "object_id", "operation")

@@ -9,21 +9,22 @@ from collections.abc import Callable
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 
 STEP_TITLES = {
-    "playbook_rules": "Playbook read",
-    "product_events": "Product events loaded",
-    "crm_records": "CRM extracts loaded",
-    "email_domains": "E-mail domains resolved",
-    "moments": "Moment set",
+    "raw__playbook_rules": "Playbook read",
+    "raw__product_events": "Product events loaded",
+    "raw__crm_records": "CRM extracts loaded",
+    "raw__email_domains": "E-mail domains resolved",
+    "raw__moments": "Moment set",
     "feature_models": "Usage, engagement and intent features computed",
     "scores": "Users and accounts scored",
-    "handoff_decisions": "Handoffs decided",
-    "delivered_handoffs": "Handoffs delivered",
-    "crm_fields": "CRM fields brought up to date",
+    "handoffs__decisions": "Handoffs decided",
+    "handoffs__delivered": "Handoffs delivered",
+    "crm__fields": "CRM fields brought up to date",
     "ledger_copy": "Ledger copied for SQL",
     "mart_models": "Marts built",
-    "serving_database": "Serving copy replaced",
+    "serving__serving_database": "Serving copy replaced",
 }
 
 
@@ -37,16 +38,30 @@ class _StepHandler(logging.Handler):
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is None:
-            if record.levelno >= logging.WARNING:
-                self._say(f"  [yellow]![/] {meta.get('orig_message', record.getMessage())}")
+            said = meta.get("orig_message", record.getMessage())
+            # What is left out after a failure goes without saying.
+            if record.levelno >= logging.WARNING and not said.endswith("Not executing."):
+                self._say(f"  [yellow]![/] {escape(said)}")
+            return
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            self._told_of_check(event.asset_check_evaluation_data)
             return
         step = event.step_key
         if event.event_type_value == "STEP_START":
             self._started[step] = record.created
         elif event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE"):
-            mark = "[green]✓[/]" if event.event_type_value == "STEP_SUCCESS" else "[red]✗[/]"
+            succeeded = event.event_type_value == "STEP_SUCCESS"
+            if succeeded and step not in STEP_TITLES:
+                return  # a check, of which only failures are news
+            mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
             seconds = record.created - self._started.get(step, record.created)
             self._say(f"  {mark} {STEP_TITLES.get(step, step)} [dim]{seconds:.1f} s[/]")
+
+    def _told_of_check(self, check: dg.AssetCheckEvaluation) -> None:
+        if not check.passed:
+            colour = "yellow" if check.severity == dg.AssetCheckSeverity.WARN else "red"
+            asset = "/".join(check.asset_key.path)
+            self._say(f"  [{colour}]![/] check {check.check_name} of {asset} found something; see the UI")
 
 
 def step_logger(console: Console) -> dg.LoggerDefinition:

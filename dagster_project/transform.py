@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 
 from dagster_project.settings import DBT_PROJECT_DIR
@@ -99,7 +100,7 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
         arguments.append("--full-refresh")
     with _environment(warehouse):
         result = dbtRunner().invoke(arguments)
-    if result.result is None:
+    if not isinstance(result.result, RunExecutionResult):
         raise TransformError(f"dbt could not start: {result.exception}")
     return [
         NodeOutcome(

@@ -115,7 +115,7 @@ ALTERNATIVES = frozenset({"a number", "above a number", "words", "numbers"})
 """Tags of the alternatives above, which pydantic puts into the path of an error; a reader's file has no such key."""
 
 
-def _fitting(signals: Mapping[str, Signal]) -> None:
+def _fitting(signals: Mapping[Any, Signal]) -> None:
     """Words for the measures that are words, numbers for the others."""
     for measure, rule in signals.items():
         words = CATEGORIES.get(measure)

@@ -34,7 +34,7 @@ def plan_sync(
     confirmed: Mapping[str, Mapping[str, Any]],
     parked: Mapping[str, str],
     *,
-    names: Mapping[str, str | None],
+    names: Mapping[Any, str | None],
 ) -> list[FieldUpdate]:
     """The updates that bring the destination up to date.
 

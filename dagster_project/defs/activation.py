@@ -1,6 +1,7 @@
 """Scores into the CRM: what should stand there, and the call that writes what differs."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -39,7 +40,7 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
         "contact": contact_fields(users, rules.top_signals),
         "account": account_fields(accounts),
     }
-    names: dict[str, dict[str, str | None]] = {"contact": {**rules.contact}, "account": {**rules.account}}
+    names: dict[str, Mapping[Any, str | None]] = {"contact": rules.contact, "account": rules.account}
     crm = LocalCrm(workplace.settings.local_crm)
     results: dict[str, SyncResult] = {}
     with workplace.ledger() as ledger:

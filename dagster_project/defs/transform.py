@@ -159,7 +159,7 @@ def _events(
                 yield dg.MaterializeResult(key, metadata={"seconds": outcome.seconds})
         elif outcome.unique_id.startswith("test.") and outcome.status != "skipped":
             check = get_asset_check_key_for_test(manifest, TRANSLATOR, outcome.unique_id, None)
-            if check in context.selected_asset_check_keys:
+            if check and check in context.selected_asset_check_keys:
                 yield _check_result(check, outcome)
 
 
