@@ -10,7 +10,7 @@ import unicodedata
 LONGEST = 200
 """Characters of one value that are shown. A name is shorter; a longer text is somebody's experiment."""
 
-EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'+/=?^_{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
+EMAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!#$%&'+/=?^_{|}~-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
 _BIDI_CONTROLS = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~#&])")
 _UNDERSCORE_AT_AN_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")

@@ -210,6 +210,7 @@ NASTY = st.text(min_size=1) | st.lists(
 
 
 @given(NASTY, NASTY, NASTY)
+@example("<ép", "##@herewww.x.io", "Am")
 @example("[x](http://evil.io)", "# Owned\n## Again", "<script>alert(1)</script>")
 @example("<!channel> @here", "http://evil.io www.evil.io", "&lt;b&gt;")
 def test_names_that_users_typed_stay_text(name: str, company: str, feature: str) -> None:
@@ -220,7 +221,7 @@ def test_names_that_users_typed_stay_text(name: str, company: str, feature: str)
     assert len(headings(text)) == 7
     assert not {"link_open", "image", "html_inline", "code_inline", "em_open", "hardbreak"} & set(inline)
     assert not {"html_block", "fence", "code_block", "hr", "blockquote_open", "table_open"} & {t.type for t in tokens}
-    assert not re.search(r"(?<!\\):\/\/|\bwww\.|@(here|channel)|<[!@]", text.replace("\\<", ""))
+    assert not re.search(r"(?<!\\):\/\/|\bwww\.|(?<!\w)@(here|channel)|<[!@]", text.replace("\\<", ""))
     assert all(line.startswith(("#", "- **")) for line in text.splitlines() if line)
 
 
