@@ -54,8 +54,8 @@ def sync_fields(
         names: Our field -> the CRM's name.
         now: Naive UTC.
     """
-    confirmed = ledger.confirmed(crm.name, object_type)
-    updates = plan_sync(desired, confirmed, ledger.parked(crm.name, object_type), names=names)
+    confirmed = _certain(ledger.confirmed(crm.name, object_type), ledger.unsettled(crm.name, object_type, OPERATION))
+    updates = plan_sync(desired, confirmed, ledger.parked(crm.name, object_type, OPERATION), names=names)
     written, failed, cause = 0, 0, None
     refused: dict[str, str] = {}
     for batch in _batches(updates, crm.max_batch):
@@ -82,6 +82,15 @@ def sync_fields(
         ledger.settle(outcomes, now, confirmed=taken)
         written += len(taken)
     return SyncResult(written, len(desired) - len(updates), refused, failed, cause)
+
+
+def _certain(confirmed: Mapping[str, Mapping[str, Any]], unsettled: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """What was confirmed, without the fields that a request whose end nobody saw may have changed since."""
+    doubtful = {object_id: json.loads(payload) for object_id, payload in unsettled.items()}
+    return {
+        object_id: {name: value for name, value in fields.items() if name not in doubtful.get(object_id, ())}
+        for object_id, fields in confirmed.items()
+    }
 
 
 def _batches(updates: Sequence[FieldUpdate], size: int) -> Iterator[Sequence[FieldUpdate]]:

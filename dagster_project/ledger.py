@@ -8,6 +8,8 @@ LedgerError
 """
 
 import json
+import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +31,8 @@ from dagster_project.core.handoffs import PAST_SCHEMA, HandoffPlan
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_255_512
 """PostgreSQL's advisory lock under which a migration runs; any number that nothing else uses."""
+LOCK_SECONDS = 30
+"""How long an SQLite ledger waits for others that write."""
 
 Status = Literal["confirmed", "failed", "parked", "cancelled"]
 """Done; to be tried again; refused for good until the payload changes; not to be sent any more."""
@@ -121,16 +125,33 @@ class Ledger:
         with self._engine.connect() as connection:
             return {row.object_id: json.loads(row.fields) for row in connection.execute(query)}
 
-    def parked(self, destination: str, object_type: str) -> dict[str, str]:
-        """By object id, the hash of the payload that the destination has refused for good."""
-        table = schema.DELIVERIES
-        query = (
-            sa.select(table.c.object_id, table.c.payload_hash)
-            .where(table.c.destination == destination, table.c.object_type == object_type, table.c.status == "parked")
-            .order_by(table.c.requested_at)
+    def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
+        """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""
+        table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
+        superseded = sa.exists().where(
+            *(later.c[name] == table.c[name] for name in _SLOT), later.c.requested_at > table.c.requested_at
+        )
+        query = sa.select(table.c.object_id, table.c.payload_hash).where(
+            table.c.destination == destination,
+            table.c.object_type == object_type,
+            table.c.operation == operation,
+            table.c.status == "parked",
+            ~superseded,
         )
         with self._engine.connect() as connection:
             return {row.object_id: row.payload_hash for row in connection.execute(query)}
+
+    def unsettled(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
+        """By object id, the payload of the request that may have arrived or not: the destination never said."""
+        table = schema.DELIVERIES
+        query = sa.select(table.c.object_id, table.c.payload).where(
+            table.c.destination == destination,
+            table.c.object_type == object_type,
+            table.c.operation == operation,
+            table.c.status.in_(_OPEN),
+        )
+        with self._engine.connect() as connection:
+            return {row.object_id: row.payload for row in connection.execute(query)}
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -295,13 +316,14 @@ def _open_deliveries(
     table = schema.DELIVERIES
     query = sa.select(table).where(
         table.c.destination.in_({request.destination for request in requests}),
-        table.c.status.in_(("pending", "failed")),
+        table.c.status.in_(_OPEN),
     )
     rows = [dict(row) for row in connection.execute(query).mappings()]
     return {tuple(row[name] for name in _SLOT): row for row in rows}
 
 
 _SLOT = ("destination", "object_type", "object_id", "operation")
+_OPEN = ("pending", "failed")
 
 
 def _slot(request: Request) -> tuple[str, str, str, str]:
@@ -338,14 +360,14 @@ def _engine(url: sa.URL) -> sa.Engine:
         return sa.create_engine(url)
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _: object) -> None:
         # The driver's own transactions begin late and leave schema changes out; ours are begun below.
         connection.isolation_level = None
-        for pragma in ("journal_mode = wal", "synchronous = full"):
-            connection.execute(f"pragma {pragma}")
+        _switch_to_wal(connection)
+        connection.execute("pragma synchronous = full")
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
@@ -353,3 +375,16 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("begin immediate")
 
     return engine
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Of several that switch a fresh file at once SQLite refuses all but one, without waiting: they try again."""
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,394 @@
+"""The ledger: opened by anybody at any revision, all or nothing, nothing lost and nothing done twice.
+
+With PLS_TEST_LEDGER_URL (`postgresql+psycopg://...`) the same tests run there, each in a schema of its own.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
+
+from dagster_project.core.handoffs import HANDOFF_SCHEMA, PAST_SCHEMA
+from dagster_project.core.triggers import STATE_SCHEMA
+from dagster_project.ledger import MIGRATIONS, Ledger, LedgerTooNew, Outcome
+from dagster_project.ledger_schema import METADATA
+
+SERVER = os.environ.get("PLS_TEST_LEDGER_URL")
+CONFIG = Config()
+CONFIG.set_main_option("script_location", str(MIGRATIONS))
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(CONFIG).walk_revisions()][::-1]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """Where a ledger may be, with none there yet."""
+    if not SERVER:
+        yield f"sqlite:///{tmp_path / 'data' / 'ledger.sqlite'}"
+        return
+    schema, engine = f"test_{uuid4().hex}", sa.create_engine(SERVER)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"create schema {schema}")
+    own = sa.make_url(SERVER).update_query_dict({"options": f"-csearch_path={schema}"})
+    yield own.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"drop schema {schema} cascade")
+    engine.dispose()
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with Ledger(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def engine(url: str, tmp_path: Path) -> Iterator[sa.Engine]:
+    """The database beneath the ledger, for what only another program would do to it."""
+    (tmp_path / "data").mkdir(exist_ok=True)
+    engine = sa.create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+# --- migrations -----------------------------------------------------------------------------------
+
+
+def upgrade(engine: sa.Engine, revision: str) -> None:
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def content(engine: sa.Engine) -> dict[str, list[dict[str, Any]]]:
+    tables = sa.MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            name: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+            for name, table in tables.tables.items()
+            if name != "alembic_version"
+        }
+
+
+def fill(engine: sa.Engine) -> None:
+    """A row into each table that has none. Every text is a JSON list, which a column of lists can be read from."""
+    tables = sa.MetaData()
+    tables.reflect(engine)
+    with engine.begin() as connection:
+        for name, rows in content(engine).items():
+            if not rows:
+                columns = tables.tables[name].columns
+                connection.execute(tables.tables[name].insert(), {column.name: _example(column) for column in columns})
+
+
+def _example(column: sa.Column[Any]) -> Any:
+    of_type: dict[type, Any] = {bool: True, int: 7, float: 7.5, datetime: NOW, str: json.dumps([column.name])}
+    return of_type[column.type.python_type]
+
+
+def test_upgrading_step_by_step_keeps_every_row(engine: sa.Engine, url: str) -> None:
+    before: dict[str, list[dict[str, Any]]] = {}
+    for revision in REVISIONS:
+        upgrade(engine, revision)
+        after = content(engine)
+        assert before.keys() <= after.keys()
+        for name, rows in before.items():
+            assert len(after[name]) == len(rows) == 1
+            kept = rows[0].keys() & after[name][0].keys()
+            assert {key: after[name][0][key] for key in kept} == {key: rows[0][key] for key in kept}
+        fill(engine)
+        before = content(engine)
+    with Ledger(url) as ledger:
+        assert {name: ledger.read_frame(name).height for name in METADATA.tables} == dict.fromkeys(METADATA.tables, 1)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_ledger_of_any_revision_is_opened_with_its_rows(engine: sa.Engine, url: str, revision: str) -> None:
+    upgrade(engine, revision)
+    fill(engine)
+    before = content(engine)
+    with Ledger(url) as ledger:
+        assert {name: ledger.read_frame(name).height for name in before} == dict.fromkeys(before, 1)
+
+
+def test_the_migrated_tables_are_those_that_the_code_knows(ledger: Ledger, engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_a_ledger_of_a_newer_version_is_refused_untouched_with_the_way_out(engine: sa.Engine, url: str) -> None:
+    with Ledger(url) as ledger:
+        ledger.set_meta("baseline", "done")
+    with engine.begin() as connection:
+        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+    before = content(engine)
+    with pytest.raises(LedgerTooNew, match=r"revision 9999.*run the version that wrote it, or set PLS_LEDGER_URL"):
+        Ledger(url).__enter__()
+    assert content(engine) == before
+
+
+def test_a_fresh_ledger_can_be_opened_by_several_at_once(url: str) -> None:
+    together = threading.Barrier(6)
+
+    def open_and_write(number: int) -> None:
+        together.wait(10)
+        with Ledger(url) as ledger:
+            ledger.set_meta(f"from {number}", "here")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(open_and_write, range(6)))
+    with Ledger(url) as ledger:
+        assert ledger.read_frame("meta")["key"].sort().to_list() == [f"from {number}" for number in range(6)]
+
+
+def test_what_was_remembered_is_there_when_opened_again(url: str) -> None:
+    with Ledger(url) as ledger:
+        assert ledger.get_meta("baseline") is None
+        ledger.set_meta("baseline", "a")
+        ledger.set_meta("baseline", "b")
+    with Ledger(url) as ledger:
+        assert ledger.get_meta("baseline") == "b"
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_tables_without_rows_have_their_types(ledger: Ledger) -> None:
+    assert ledger.read_frame("handoffs").schema == HANDOFF_SCHEMA
+    assert ledger.read_frame("trigger_states").schema == STATE_SCHEMA
+    assert ledger.past_handoffs(NOW).schema == PAST_SCHEMA
+    deliveries = ledger.read_frame("deliveries")
+    assert (deliveries.schema["attempts"], deliveries.schema["error"]) == (pl.Int64(), pl.String())
+
+
+@pytest.mark.parametrize("name", sorted(METADATA.tables))
+def test_a_table_has_the_same_types_with_rows_and_without(ledger: Ledger, engine: sa.Engine, name: str) -> None:
+    empty = ledger.read_frame(name)
+    fill(engine)
+    filled = ledger.read_frame(name)
+    assert (empty.height, filled.height) == (0, 1)
+    assert empty.schema == filled.schema
+    assert filled.null_count().sum_horizontal().item() == 0
+
+
+def test_past_handoffs_are_the_recent_ones_that_were_not_cancelled(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(
+        plan(
+            handoff(handoff_id="ho_old", recipient_id="old", created_at=NOW - timedelta(days=14)),
+            handoff(handoff_id="ho_sent", recipient_id="sent", status="delivered"),
+            handoff(handoff_id="ho_gone", recipient_id="gone", status="cancelled"),
+        )
+    )
+    past = ledger.past_handoffs(NOW - timedelta(days=14))
+    assert past["recipient_id"].to_list() == ["sent"]
+    assert past["triggers"].to_list() == [["hot_pql", "team_growth"]]
+
+
+def test_pending_handoffs_come_with_the_most_urgent_first(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(
+        plan(
+            handoff(handoff_id="ho_1", priority="P2"),
+            handoff(handoff_id="ho_2", priority="P0"),
+            handoff(handoff_id="ho_3", priority="P0", status="delivered"),
+        )
+    )
+    assert ledger.pending_handoffs() == [handoff(handoff_id="ho_2"), handoff(handoff_id="ho_1", priority="P2")]
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+PLANNED = ("handoff_decisions", "handoffs", "trigger_states", "candidates", "routing_turns")
+TURN = {"team": "ae", "owner_id": "o_1", "assigned_seq": 1}
+
+
+def kept(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
+    return {name: ledger.read_frame(name).to_dicts() for name in PLANNED}
+
+
+def test_a_plan_is_kept_whole_and_a_second_time_changes_nothing(ledger: Ledger) -> None:
+    whole = plan(handoff(), states=(state(),), candidates=(candidate(),), turns=(TURN,))
+    ledger.apply_handoff_plan(whole)
+    once = kept(ledger)
+    assert {name: len(rows) for name, rows in once.items()} == dict.fromkeys(PLANNED, 1)
+    assert once["handoffs"] == [handoff()]
+    assert once["trigger_states"] == [state()]
+    assert once["candidates"] == [candidate()]
+    ledger.apply_handoff_plan(whole)
+    assert kept(ledger) == once
+
+
+def test_a_plan_that_fails_at_its_last_row_leaves_nothing_behind(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan(handoff(), states=(state(),), candidates=(candidate(),), turns=(TURN,)))
+    before = kept(ledger)
+    nobody = {"team": "ae", "owner_id": None, "assigned_seq": 2}
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.apply_handoff_plan(plan(handoff(handoff_id="ho_2"), turns=(TURN, nobody)))
+    assert kept(ledger) == before
+
+
+def test_the_same_plan_again_does_not_send_what_was_delivered(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan(handoff()))
+    [delivery_id] = ledger.request([request(destination="outbox", object_type="handoff", object_id="ho_1")], NOW)
+    ledger.settle([Outcome(delivery_id, "confirmed")], NOW, handoffs={"ho_1": "delivered"})
+    ledger.apply_handoff_plan(plan(handoff()))
+    assert ledger.pending_handoffs() == []
+
+
+def test_the_next_plan_replaces_states_candidates_and_turns_and_adds_to_the_rest(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(
+        plan(handoff(), states=(state(), state(subject_id="gone")), candidates=(candidate(),), turns=(TURN,))
+    )
+    armed = state(is_armed=True, occurrence=None, changed_at=LATER)
+    turn = {"team": "ae", "owner_id": "o_2", "assigned_seq": 2}
+    ledger.apply_handoff_plan(plan(handoff(handoff_id="ho_2"), states=(armed, state(subject_id="new")), turns=(turn,)))
+    now = kept(ledger)
+    assert now["trigger_states"] == [armed, state(subject_id="new")]
+    assert now["candidates"] == []
+    assert now["routing_turns"] == [turn]
+    assert [row["handoff_id"] for row in now["handoffs"]] == ["ho_1", "ho_2"]
+    assert [row["handoff_id"] for row in now["handoff_decisions"]] == ["ho_1", "ho_2"]
+
+
+# --- deliveries -----------------------------------------------------------------------------------
+
+
+def deliveries(ledger: Ledger) -> list[dict[str, Any]]:
+    return ledger.read_frame("deliveries").sort("requested_at", "delivery_id").to_dicts()
+
+
+def test_an_intent_is_there_before_anything_was_done(ledger: Ledger) -> None:
+    [delivery_id] = ledger.request([request()], NOW)
+    assert deliveries(ledger) == [
+        vars(request())
+        | {"delivery_id": delivery_id, "status": "pending", "attempts": 1, "error": None}
+        | {"requested_at": NOW, "confirmed_at": None}
+    ]
+    assert ledger.confirmed("crm:local", "contact") == {}
+
+
+def test_the_same_payload_again_is_the_same_delivery_with_its_attempts_counted(ledger: Ledger) -> None:
+    [first] = ledger.request([request()], NOW)
+    [second] = ledger.request([request()], LATER)
+    ledger.settle([Outcome(second, "failed", "no answer")], LATER)
+    [third] = ledger.request([request(payload='{"pql_score": 81.0, "pls_scored_at": "later"}')], LATER)
+    assert first == second == third
+    [row] = deliveries(ledger)
+    assert (row["status"], row["attempts"], row["error"], row["requested_at"]) == ("pending", 3, None, NOW)
+    assert row["payload"] == '{"pql_score": 81.0, "pls_scored_at": "later"}'
+
+
+def test_another_payload_supersedes_the_open_one(ledger: Ledger) -> None:
+    [first] = ledger.request([request()], NOW)
+    [second] = ledger.request([request(payload_hash="h82")], LATER)
+    assert first != second
+    assert [(row["delivery_id"], row["status"], row["error"], row["attempts"]) for row in deliveries(ledger)] == [
+        (first, "cancelled", "superseded by a newer one", 1),
+        (second, "pending", None, 1),
+    ]
+
+
+@pytest.mark.parametrize("status", ["confirmed", "parked", "cancelled"])
+def test_what_is_settled_stays_and_the_same_payload_later_is_a_new_delivery(ledger: Ledger, status: Any) -> None:
+    [first] = ledger.request([request()], NOW)
+    ledger.settle([Outcome(first, status)], NOW)
+    [second] = ledger.request([request()], LATER)
+    assert first != second
+    assert [(row["delivery_id"], row["status"]) for row in deliveries(ledger)] == [(first, status), (second, "pending")]
+
+
+@pytest.mark.parametrize(
+    "other", [{"object_id": "c_2"}, {"object_type": "account"}, {"operation": "task"}, {"destination": "crm:hubspot"}]
+)
+def test_requests_for_something_else_do_not_meet(ledger: Ledger, other: dict[str, str]) -> None:
+    ledger.request([request()], NOW)
+    ledger.request([request(payload_hash="h82", **other)], LATER)
+    assert [row["status"] for row in deliveries(ledger)] == ["pending", "pending"]
+
+
+def test_ids_come_in_the_order_of_the_requests(ledger: Ledger) -> None:
+    [of_two] = ledger.request([request(object_id="c_2")], NOW)
+    ids = ledger.request([request(object_id=f"c_{number}") for number in (3, 2, 1)], LATER)
+    assert ids[1] == of_two
+    assert len(set(ids)) == 3
+    assert ledger.request([], NOW) == []
+
+
+def test_a_confirmation_brings_the_fields_and_the_handoff_with_it(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan(handoff()))
+    [delivery_id] = ledger.request([request()], NOW)
+    fields = {"pql_score": 81.0, "features_used": ["alerts", "über"], "last_active": "2026-05-01"}
+    key = ("crm:local", "contact", "c_1")
+    ledger.settle([Outcome(delivery_id, "confirmed")], LATER, confirmed={key: fields}, handoffs={"ho_1": "delivered"})
+    [row] = deliveries(ledger)
+    assert (row["status"], row["confirmed_at"]) == ("confirmed", LATER)
+    assert ledger.confirmed("crm:local", "contact") == {"c_1": fields}
+    assert ledger.confirmed("crm:local", "account") == ledger.confirmed("crm:hubspot", "contact") == {}
+    assert ledger.read_frame("handoffs")["status"].to_list() == ["delivered"]
+
+
+def test_a_settlement_that_fails_half_way_settles_nothing(ledger: Ledger) -> None:
+    [delivery_id] = ledger.request([request()], NOW)
+    nobody: Any = ("crm:local", "contact", None)
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.settle([Outcome(delivery_id, "confirmed")], NOW, confirmed={nobody: {}})
+    assert [row["status"] for row in deliveries(ledger)] == ["pending"]
+
+
+def test_only_the_last_word_about_an_object_parks_it(ledger: Ledger) -> None:
+    [first] = ledger.request([request()], NOW)
+    ledger.settle([Outcome(first, "parked", "not a number")], NOW)
+    assert ledger.parked("crm:local", "contact", "update") == {"c_1": "h81"}
+    assert ledger.parked("crm:local", "contact", "task") == ledger.parked("crm:local", "account", "update") == {}
+    [task] = ledger.request([request(operation="task")], LATER)
+    ledger.settle([Outcome(task, "confirmed")], LATER)
+    assert ledger.parked("crm:local", "contact", "update") == {"c_1": "h81"}
+    [second] = ledger.request([request(payload_hash="h82")], LATER)
+    ledger.settle([Outcome(second, "confirmed")], LATER)
+    assert ledger.parked("crm:local", "contact", "update") == {}
+
+
+def test_a_request_is_unsettled_until_its_end_is_known(ledger: Ledger) -> None:
+    [delivery_id] = ledger.request([request()], NOW)
+    assert ledger.unsettled("crm:local", "contact", "update") == {"c_1": '{"pql_score": 81.0}'}
+    ledger.settle([Outcome(delivery_id, "failed", "timed out")], NOW)
+    assert ledger.unsettled("crm:local", "contact", "update") == {"c_1": '{"pql_score": 81.0}'}
+    assert ledger.unsettled("crm:local", "contact", "task") == {}
+    ledger.settle([Outcome(delivery_id, "confirmed")], LATER)
+    assert ledger.unsettled("crm:local", "contact", "update") == {}
+
+
+def test_a_cancelled_handoff_leaves_its_reason_and_is_not_sent(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan(handoff()))
+    [waiting] = ledger.pending_handoffs()
+    [delivery_id] = ledger.request([request(destination="outbox", object_type="handoff", object_id="ho_1")], LATER)
+    for _ in range(2):
+        ledger.cancel_handoff(waiting, delivery_id, "opted out in the CRM", LATER)
+    assert ledger.pending_handoffs() == []
+    assert ledger.read_frame("handoffs")["status"].to_list() == ["cancelled"]
+    [delivery] = deliveries(ledger)
+    assert (delivery["status"], delivery["error"]) == ("cancelled", "opted out in the CRM")
+    sent, cancelled = ledger.read_frame("handoff_decisions").sort("decided_at").to_dicts()
+    assert (sent["decision"], sent["handoff_id"]) == ("sent", "ho_1")
+    assert (cancelled["decision"], cancelled["handoff_id"]) == ("suppressed_no_contact", None)
+    assert cancelled["reason"] == "at the moment of sending: opted out in the CRM"
+    told = ("candidate_key", "user_id", "account_id", "triggers", "priority")
+    assert [cancelled[name] for name in told] == [waiting[name] for name in told]
+    assert ledger.past_handoffs(NOW - timedelta(days=1)).is_empty()
