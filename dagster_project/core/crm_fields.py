@@ -35,9 +35,7 @@ def contact_fields(users: pl.DataFrame, top_signals: int) -> dict[str, dict[str,
             "last_active": _day(row["last_active_at"]),
             "features_used": row["features_used"],
             "activation_status": row["activation_stage"],
-            "activation_milestones": [
-                {"name": reached["name"], "date": _day(reached["reached_at"])} for reached in row["milestones"] or ()
-            ],
+            "activation_milestones": _reached(row["milestones"]),
             "usage_tier": row["usage_tier"],
             "pls_segment": row["segment"],
             "pls_motion": row["motion"],
@@ -62,9 +60,18 @@ def account_fields(accounts: pl.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _strongest(explanation: Sequence[Mapping[str, Any]], count: int) -> list[str]:
-    """`signal: value` of what adds most to the score; what adds nothing is not told."""
-    adding = [entry for entry in explanation or () if entry["signal"] not in _NOT_SIGNALS and entry["contribution"] > 0]
+def _reached(milestones: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Name and date; None is unknown, which is something else than none reached."""
+    if milestones is None:
+        return None
+    return [{"name": reached["name"], "date": _day(reached["reached_at"])} for reached in milestones]
+
+
+def _strongest(explanation: Sequence[Mapping[str, Any]] | None, count: int) -> list[str] | None:
+    """`signal: value` of what adds most to the score; what adds nothing is not told. None is unknown."""
+    if explanation is None:
+        return None
+    adding = [entry for entry in explanation if entry["signal"] not in _NOT_SIGNALS and entry["contribution"] > 0]
     adding.sort(key=lambda entry: (-entry["contribution"], entry["signal"]))
     return [f"{entry['signal']}: {entry['value']}" for entry in adding[:count]]
 
