@@ -107,7 +107,6 @@ class LocalCrm:
         except sqlite3.OperationalError as error:
             raise CrmUnavailable(f"{self._path}: {error}") from error
         try:
-            connection.execute("pragma journal_mode = wal")
             connection.execute("begin immediate")
             connection.execute(_TABLES)
             yield connection
