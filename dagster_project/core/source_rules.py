@@ -3,10 +3,13 @@
 Here are the settings and the checks that name what was expected; the reading itself is in `landing/`.
 """
 
+import hashlib
 import re
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dagster_project.core.strict import StrictModel
 
@@ -16,8 +19,35 @@ EVENT_COLUMNS = (
 )  # fmt: skip
 """What an event may say, in our words; `previous_id` is read for `alias` only."""
 
-EPOCH_FORMATS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+EVENT_TYPES = ("track", "page", "screen", "identify", "group", "alias")
+"""What `type` may say; an `alias` is stored as an `identify`."""
+
+EPOCH_FORMATS = {
+    "epoch_s": Decimal(1_000_000),
+    "epoch_ms": Decimal(1_000),
+    "epoch_us": Decimal(1),
+    "epoch_ns": Decimal("0.001"),
+}
 """Formats of numeric timestamps -> microseconds per unit."""
+
+OTHERWISE = "*"
+"""In `types`: every word that isn't listed."""
+
+_DIRECTIVES = re.compile(r"%(-[djmyHIMS]|[abcdfghjmnpuwxyzABGHIMSTUVWXYZ%])?")
+"""What DuckDB understands in a strptime format; a `%` without a word after it is none of it."""
+
+
+def _by_our_name(said: object) -> object:
+    """A list of their columns as our name -> theirs, each under its own name."""
+    if isinstance(said, (list, tuple)) and all(isinstance(name, str) for name in said):
+        return {name: name for name in said}
+    if not isinstance(said, dict):
+        raise ValueError("expected a list of their columns, or a table of our name: their column")
+    return said
+
+
+Gathered = Annotated[dict[str, str], BeforeValidator(_by_our_name)]
+"""Columns that are gathered into an object: its key -> their column; a list keeps their names."""
 
 
 class EventMapping(StrictModel):
@@ -28,16 +58,20 @@ class EventMapping(StrictModel):
         columns: Our column -> theirs. Columns that are not listed are looked for under our own names. In
             NDJSON a dotted name reaches into objects.
         constants: Our column -> a value for every row.
-        timestamp_format: A strptime format, or `epoch_s`, `epoch_ms`, `epoch_us`; None means ISO 8601. Holds
-            for `timestamp` and `received_at`.
-        properties: Their columns that are gathered into `properties`, under their own names.
+        types: Their words for an event's type, in any case -> ours; `*` stands for every other word.
+        timestamp_format: A strptime format, or one of `EPOCH_FORMATS`; None means ISO 8601. Holds for
+            `timestamp` and `received_at`.
+        properties: Their columns that are gathered into `properties`.
+        traits: The same for `traits`.
     """
 
     files: str = Field(min_length=1)
     columns: dict[str, str] = {}
     constants: dict[str, str] = {}
+    types: dict[str, str] = {}
     timestamp_format: str | None = None
-    properties: tuple[str, ...] = ()
+    properties: Gathered = {}
+    traits: Gathered = {}
 
     @field_validator("columns", "constants")
     @classmethod
@@ -54,14 +88,39 @@ class EventMapping(StrictModel):
             raise ValueError(
                 f"{text!r}: expected a strptime format such as '%d.%m.%Y %H:%M' or one of {list(EPOCH_FORMATS)}"
             )
+        unknown = next((word for word in _DIRECTIVES.finditer(text or "") if not word[1]), None)
+        if unknown is not None and text is not None:
+            found = text[unknown.start() : unknown.start() + 2]
+            raise ValueError(
+                f"{text!r}: {found!r} stands for nothing that can be read, expected such as %Y, %m, %d, %H, %M, %S"
+            )
         return text
+
+    @field_validator("types")
+    @classmethod
+    def _our_types(cls, types: dict[str, str]) -> dict[str, str]:
+        _expect_types(types.values())
+        return {theirs.strip().lower(): ours for theirs, ours in types.items()}
+
+    @field_validator("constants")
+    @classmethod
+    def _our_type(cls, constants: dict[str, str]) -> dict[str, str]:
+        _expect_types([constants["type"].strip().lower()] if "type" in constants else [])
+        return constants
 
     @model_validator(mode="after")
     def _said_once(self) -> "EventMapping":
         both = sorted(set(self.columns) & set(self.constants))
         if both:
             raise ValueError(f"{', '.join(both)} is both a column and a constant: expected one of them")
+        if self.types and "type" in self.constants:
+            raise ValueError("type is a constant, so that types has nothing to translate: expected one of them")
         return self
+
+    @property
+    def version(self) -> str:
+        """Changes with whatever changes how a file is read."""
+        return hashlib.sha256(self.model_dump_json(exclude={"files"}).encode()).hexdigest()[:8]
 
     def matches(self, path: str) -> bool:
         """Whether a path (relative to `landing/events`, with `/`) is one of these files."""
@@ -98,6 +157,12 @@ class SourceRules(StrictModel):
     def mapping_for(self, path: str) -> EventMapping | None:
         """The mapping of an event file (path relative to `landing/events`), if it has one."""
         return next((mapping for mapping in self.event_files if mapping.matches(path)), None)
+
+
+def _expect_types(types: Iterable[str]) -> None:
+    unknown = sorted(set(types) - set(EVENT_TYPES))
+    if unknown:
+        raise ValueError(f"unknown types {', '.join(unknown)}: expected some of {', '.join(EVENT_TYPES)}")
 
 
 def _pattern_of(glob: str) -> str:

@@ -23,7 +23,15 @@ from dagster_project.landing.row_sources import (
     parquet_rows,
     parquet_text,
 )
-from dagster_project.landing.sql_text import in_range, json_path, literal, moment_of, text_of
+from dagster_project.landing.sql_text import (
+    in_range,
+    is_moment_type,
+    json_path,
+    literal,
+    moment_of,
+    text_of,
+    without_zone,
+)
 
 KEYS = {
     "accounts": "account_id",
@@ -195,6 +203,6 @@ def _by_name(places: Mapping[str, str]) -> dict[str, str]:
 def _cell_text(place: str, sql_type: str) -> str:
     if sql_type.endswith("]") and not sql_type.startswith(("STRUCT", "MAP")):
         return f"array_to_string(list_transform({place}, lambda part: part::varchar), '{LIST_SEPARATOR}')"
-    if sql_type == "TIMESTAMP WITH TIME ZONE":
-        return f"({place} at time zone 'UTC')::varchar"
+    if is_moment_type(sql_type):
+        return f"({without_zone(place, sql_type)})::varchar"
     return parquet_text(place, sql_type)

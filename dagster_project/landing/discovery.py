@@ -18,7 +18,7 @@ class LandedFile:
 
     Attributes:
         path: Where it is.
-        name: Relative to the landing folder, with `/`.
+        name: Relative to the landing folder, with `/`; bytes that are no UTF-8 are escaped.
         source: `events`, `crm.<entity>` or `suppression`.
         size: Bytes.
         modified_at: Naive UTC.
@@ -64,7 +64,7 @@ def landed_file(path: Path, landing: Path, source: str) -> LandedFile | None:
         stat = path.stat()
     except OSError:
         return None
-    name = path.relative_to(landing).as_posix()
+    name = path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
     return LandedFile(path, name, source, size=stat.st_size, modified_at=_naive_utc(stat.st_mtime_ns))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from dagster_project.core.source_rules import EVENT_COLUMNS, EventMapping
+from dagster_project.core.source_rules import EVENT_COLUMNS, OTHERWISE, EventMapping
 from dagster_project.landing.opening import UnreadableFile
 from dagster_project.landing.register import SETTINGS_FILE
 from dagster_project.landing.row_sources import Rows, csv_rows, line_rows, parquet_rows, parquet_text
@@ -37,13 +37,16 @@ class EventSource:
         text: Our column -> SQL of type VARCHAR.
         moment: `timestamp` and `received_at` -> SQL of type TIMESTAMP, over `src` or the trimmed text
             (`timestamp_text`, `received_at_text`).
-        gathered: SQL of a JSON object that is merged into the properties, or None.
+        gathered: `properties` and `traits` -> SQL of a JSON object that is merged into them; only those that
+            gather columns.
+        event_type: SQL of our word for the type, over the trimmed text `type`.
     """
 
     rows: Rows
     text: Mapping[str, str]
     moment: Mapping[str, str]
-    gathered: str | None
+    gathered: Mapping[str, str]
+    event_type: str
 
 
 def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
@@ -51,22 +54,25 @@ def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
     paths: list[str] = []
 
     def value(key: str) -> str:
-        spellings = [json_path(key)]
-        if "." in key:
-            spellings.append(literal("$." + ".".join(f'"{part}"' for part in key.split("."))))
+        spellings = _spellings(key)
         for spelling in spellings:
             if spelling not in paths:
                 paths.append(spelling)
         return _first_of([f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings])
 
+    def part(key: str) -> str:
+        return _first_of([f"json_extract(src.line, {spelling})" for spelling in _spellings(key)])
+
     value("type")
     text = _texts(mapping, lambda ours: _first_of([value(key) for key in (ours, _camel_case(ours))]), value)
-    pairs = ", ".join(f"{literal(key)}, json_extract(src.line, {json_path(key)})" for key in mapping.properties)
     return EventSource(
         rows=line_rows(path, paths, certain=json_path("type")),
         text=text,
         moment=_moments(mapping),
-        gathered=f"case when problem is null then json_object({pairs}) end" if pairs else None,
+        gathered={
+            column: f"case when problem is null then {made} end" for column, made in _gathered(mapping, part).items()
+        },
+        event_type=_event_type(mapping),
     )
 
 
@@ -76,7 +82,8 @@ def csv_source(path: Path, mapping: EventMapping) -> EventSource | None:
     if rows is None:
         return None
     text = _column_texts(mapping, rows.places)
-    return EventSource(rows, text, _moments(mapping), _gathered(mapping, rows.places))
+    gathered = _gathered(mapping, lambda name: _cell(name, rows.places, "nullif({}, '')"))
+    return EventSource(rows, text, _moments(mapping), gathered, _event_type(mapping))
 
 
 def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: EventMapping) -> EventSource:
@@ -90,7 +97,8 @@ def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: E
         if typed and ours not in mapping.constants:
             moment[ours] = typed[0]
             text[ours] = f"case when {in_range(typed[0])} is null then {text[ours]} end"
-    return EventSource(rows, text, moment, _gathered(mapping, rows.places))
+    gathered = _gathered(mapping, lambda name: _cell(name, rows.places))
+    return EventSource(rows, text, moment, gathered, _event_type(mapping))
 
 
 def _texts(mapping: EventMapping, ours: Callable[[str], str], theirs: Callable[[str], str]) -> dict[str, str]:
@@ -111,14 +119,17 @@ def _column_texts(mapping: EventMapping, places: Mapping[str, str]) -> dict[str,
     names = tuple(places)
     found = {column: _theirs(column, mapping, names) for column in EVENT_COLUMNS}
     given = {column for column, theirs in found.items() if theirs} | set(mapping.constants)
-    missing = [column for column in ("type", "timestamp") if column not in given]
-    if not given & {*IDS, "context"}:
+    missing = [column for column in ("type", "timestamp") if column not in given | set(mapping.columns)]
+    if not (given | set(mapping.columns)) & {*IDS, "context"}:
         missing.append("user_id (or anonymous_id or group_id)")
-    if missing:
+    causes = [
+        *([f"no column for {', '.join(missing)}"] if missing else []),
+        *(f"no column {theirs}, mapped to {ours}" for ours, theirs in mapping.columns.items() if ours not in given),
+    ]
+    if causes:
         raise UnreadableFile(
-            f"no column for {', '.join(missing)}; found {', '.join(names)}. If they have other names here, "
-            "say so "
-            f"under event_files in the playbook's {SETTINGS_FILE}"
+            f"{'; '.join(causes)}; found {', '.join(names)}. If they have other names here, say so under "
+            f"event_files in the playbook's {SETTINGS_FILE}"
         )
     return {
         column: literal(mapping.constants[column])
@@ -137,7 +148,8 @@ def _theirs(ours: str, mapping: EventMapping, names: Sequence[str]) -> list[str]
 
 
 def _is_used(name: str, mapping: EventMapping) -> bool:
-    return name in mapping.properties or any(_theirs(ours, mapping, [name]) for ours in EVENT_COLUMNS)
+    gathered = {theirs.lower() for theirs in (*mapping.properties.values(), *mapping.traits.values())}
+    return name.lower() in gathered or any(_theirs(ours, mapping, [name]) for ours in EVENT_COLUMNS)
 
 
 def _moments(mapping: EventMapping) -> dict[str, str]:
@@ -148,9 +160,35 @@ def _moments(mapping: EventMapping) -> dict[str, str]:
     }
 
 
-def _gathered(mapping: EventMapping, places: Mapping[str, str]) -> str | None:
-    pairs = ", ".join(f"{literal(key)}, {places[key]}" for key in mapping.properties if key in places)
-    return f"json_object({pairs})" if pairs else None
+def _gathered(mapping: EventMapping, value: Callable[[str], str | None]) -> dict[str, str]:
+    """`properties` and `traits` -> SQL of the object of their columns; columns that aren't there are left out."""
+    made = {}
+    for column, wanted in (("properties", mapping.properties), ("traits", mapping.traits)):
+        found = {key: value(theirs) for key, theirs in wanted.items()}
+        pairs = ", ".join(f"{literal(key)}, {place}" for key, place in found.items() if place is not None)
+        if pairs:
+            made[column] = f"json_merge_patch('{{}}', json_object({pairs}))"  # in a patch, null would take away
+    return made
+
+
+def _cell(name: str, places: Mapping[str, str], shape: str = "{}") -> str | None:
+    found = [n for n in places if n == name] or [n for n in places if n.lower() == name.lower()]
+    return shape.format(places[found[0]]) if found else None
+
+
+def _event_type(mapping: EventMapping) -> str:
+    """Our word for what `type` says; words that the mapping doesn't know stay as they are."""
+    words = {theirs: ours for theirs, ours in mapping.types.items() if theirs != OTHERWISE}
+    cases = " ".join(f"when {literal(theirs)} then {literal(ours)}" for theirs, ours in words.items())
+    other = "lower(type)"
+    if OTHERWISE in mapping.types:
+        other = f"case when type is not null then {literal(mapping.types[OTHERWISE])} end"
+    return f"case lower(type) {cases} else {other} end" if cases else other
+
+
+def _spellings(key: str) -> list[str]:
+    """JSON paths to a key: as one name, and through objects if it has dots."""
+    return [json_path(key), json_path(*key.split("."))] if "." in key else [json_path(key)]
 
 
 def _first_of(expressions: Sequence[str]) -> str:

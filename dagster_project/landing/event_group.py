@@ -15,18 +15,27 @@ from dagster_project.core.source_rules import EventMapping, SourceRules
 from dagster_project.landing.discovery import LandedFile
 from dagster_project.landing.event_fields import EventSource
 from dagster_project.landing.event_merge import EventMerge
-from dagster_project.landing.event_reading import ReadAnotherWay, event_batches, event_source, first_way
+from dagster_project.landing.event_reading import (
+    ReadAnotherWay,
+    event_batches,
+    event_source,
+    first_way,
+    is_small,
+)
 from dagster_project.landing.opening import UnreadableFile, plain_file
 from dagster_project.landing.register import (
+    NO_MAPPING,
     Register,
     Writing,
     next_file_id,
     record_file,
     record_unreadable,
     record_waiting,
+    refused_rows,
 )
 from dagster_project.landing.reports import FileOutcome, RowCounts
 from dagster_project.landing.row_sources import Way
+from dagster_project.landing.small_files import SmallFiles
 
 SLICE_ROWS = 400_000
 SLICE_BYTES = 192 << 20
@@ -37,12 +46,21 @@ class _StartOver(Exception):
     """Rows of a file that must not count are merged already: the transaction begins anew without them."""
 
 
+def mapping_version(rules: SourceRules, file: LandedFile) -> str:
+    """The version of the mapping that an event file is read with."""
+    mapping = _mapping(rules, file)
+    return mapping.version if mapping else NO_MAPPING
+
+
+def _mapping(rules: SourceRules, file: LandedFile) -> EventMapping | None:
+    return rules.mapping_for(file.name.removeprefix("events/"))
+
+
 class EventGroup:
     """Loads a group of files; make a new one for each group.
 
     Args:
         connection: The warehouse, with no transaction begun.
-        landing: The landing folder.
         rules: `sources.yml`.
         register: What was read before.
         batch_id: The ingest run.
@@ -52,7 +70,6 @@ class EventGroup:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        landing: Path,
         rules: SourceRules,
         register: Register,
         *,
@@ -60,7 +77,6 @@ class EventGroup:
         now: datetime,
     ) -> None:
         self._connection = connection
-        self._events = landing / "events"
         self._rules = rules
         self._register = register
         self._batch_id = batch_id
@@ -88,10 +104,15 @@ class EventGroup:
         self._ids = {file.path: number for number, file in enumerate(files, next_file_id(self._connection))}
         self._names = {self._ids[file.path]: file.name for file in files}
         self._columns: dict[Path, tuple[str, ...] | None] = {}
-        self._staged: list[tuple[int, pa.RecordBatch]] = []
+        self._staged: list[tuple[int | None, pa.RecordBatch]] = []
+        self._staged_rows = self._staged_bytes = 0
+        self._small = SmallFiles(self._connection)
         for file in files:
             if file.path not in self._unreadable and file.path not in self._changed:
                 self._read(file)
+                if self._small.size >= SLICE_BYTES:
+                    self._stage_small()
+        self._stage_small()
         self._merge_staged()
         self._merge.finish()
         return [outcome for file in files if (outcome := self._record(file)) is not None]
@@ -99,12 +120,15 @@ class EventGroup:
     def _read(self, file: LandedFile) -> None:
         try:
             with plain_file(file) as path:
-                source = event_source(self._connection, file, path, self._mapping(file))
+                source = event_source(self._connection, file, path, _mapping(self._rules, file))
                 if source is not None:
                     self._columns[file.path] = source.rows.columns
                     self._stage(file, source)
         except UnreadableFile as error:
             self._unreadable[file.path] = str(error)
+        except FileNotFoundError:
+            if file.is_unchanged():
+                raise
         if not file.is_unchanged():
             self._unreadable.pop(file.path, None)
             self._changed.add(file.path)
@@ -113,35 +137,49 @@ class EventGroup:
 
     def _stage(self, file: LandedFile, source: EventSource) -> None:
         file_id = self._ids[file.path]
+        if is_small(source):
+            self._small.add(file, file_id, source)
+            return
         while True:
             way = self._ways.setdefault(file.path, first_way(source))
             try:
                 for batch in event_batches(self._connection, source, file_id=file_id, way=way):
-                    self._staged.append((file_id, batch))
-                    if self._is_full():
-                        self._merge_staged()
+                    self._add(file_id, batch)
                 return
             except ReadAnotherWay as again:
                 self._ways[file.path] = again.way
                 self._forget(file)
 
-    def _is_full(self) -> bool:
-        rows = sum(batch.num_rows for _, batch in self._staged)
-        return rows >= SLICE_ROWS or sum(batch.nbytes for _, batch in self._staged) >= SLICE_BYTES
+    def _stage_small(self) -> None:
+        """Nothing that is staged here is forgotten later: the files were read to their ends before."""
+        for judged in self._small.judged():
+            if isinstance(judged, tuple):
+                self._unreadable[judged[0].path] = str(judged[1])
+                continue
+            for batch in judged:
+                self._add(None, batch)
+        self._small = SmallFiles(self._connection)
+
+    def _add(self, file_id: int | None, batch: pa.RecordBatch) -> None:
+        self._staged.append((file_id, batch))
+        self._staged_rows += batch.num_rows
+        self._staged_bytes += batch.nbytes
+        if self._staged_rows >= SLICE_ROWS or self._staged_bytes >= SLICE_BYTES:
+            self._merge_staged()
 
     def _merge_staged(self) -> None:
         if self._staged:
             self._merge.add(pa.Table.from_batches([batch for _, batch in self._staged]), self._names)
-            self._staged = []
+            self._staged, self._staged_rows, self._staged_bytes = [], 0, 0
 
     def _forget(self, file: LandedFile) -> None:
         file_id = self._ids[file.path]
         if file_id in self._merge.counts:
             raise _StartOver
+        self._small.forget(file)
         self._staged = [(owner, batch) for owner, batch in self._staged if owner != file_id]
-
-    def _mapping(self, file: LandedFile) -> EventMapping | None:
-        return self._rules.mapping_for(file.path.relative_to(self._events).as_posix())
+        self._staged_rows = sum(batch.num_rows for _, batch in self._staged)
+        self._staged_bytes = sum(batch.nbytes for _, batch in self._staged)
 
     def _record(self, file: LandedFile) -> FileOutcome | None:
         writing = Writing(file_id=self._ids[file.path], batch_id=self._batch_id, now=self._now)
@@ -161,6 +199,7 @@ class EventGroup:
             loaded=counts.loaded,
             duplicate=counts.duplicate,
             quarantined=counts.quarantined,
+            detail=refused_rows(counts.quarantined, mapping_version(self._rules, file)) if counts.quarantined else None,
         )
         record_file(self._connection, file, outcome, writing, columns=self._columns.get(file.path))
         return outcome

@@ -77,9 +77,8 @@ class EventMerge:
 
     def _quarantine(self, names: dict[int, str]) -> None:
         self._run(
-            "insert into raw.quarantine select file_id, 'events', element_at(?::map(integer, varchar), "
-            "file_id), "
-            f"row_number, raw, reason, ? from {STAGED} where reason is not null",
+            "insert into raw.quarantine select file_id, 'events', map_extract_value(?::map(integer, varchar), "
+            f"file_id), row_number, raw, reason, ? from {STAGED} where reason is not null",
             [names, self._now],
         )
 

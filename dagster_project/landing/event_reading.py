@@ -3,7 +3,7 @@
 DuckDB reads and judges; Python splits rows only in text files that DuckDB's readers refuse.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -18,6 +18,9 @@ from dagster_project.landing.opening import UnreadableFile
 from dagster_project.landing.row_sources import BLANK, SLOW_ROWS, Way
 
 BATCH_ROWS = 50_000
+SMALL_TEXT = 512 << 10
+"""Bytes up to which a text file is split by hand: planning a query takes longer than that."""
+
 LARGE_TEXT = 64 << 20
 """Bytes from which a text file is first read without row numbers, in the hope that it needs none."""
 
@@ -64,6 +67,35 @@ def first_way(source: EventSource) -> Way:
     return "at once"
 
 
+def is_small(source: EventSource) -> bool:
+    """Whether a file is better read together with others."""
+    return source.rows.slow_relation is not None and source.rows.path.stat().st_size <= SMALL_TEXT
+
+
+def together(connection: duckdb.DuckDBPyConnection, sql: str, rows: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The canonical rows of files that the same SQL judges.
+
+    Args:
+        connection: The warehouse; the rows are judged beside its transaction.
+        sql: `canonical_rows` by hand.
+        rows: What `slow_rows` makes of all files.
+
+    Raises:
+        UnreadableFile: The rows of one of them can't be judged.
+    """
+    if not rows:
+        return []
+    with connection.cursor() as reader:
+        reader.execute("set arrow_large_buffer_size = true")
+        reader.register(SLOW_ROWS, pa.Table.from_batches(rows))
+        try:
+            return list(_without_blank(reader.sql(sql).to_arrow_reader(BATCH_ROWS)))
+        except (duckdb.Error, pa.ArrowException) as error:
+            if is_machines_trouble(error):
+                raise
+            raise UnreadableFile(f"the file can't be read: {first_words(error)}") from error
+
+
 def event_batches(
     connection: duckdb.DuckDBPyConnection, source: EventSource, *, file_id: int, way: Way
 ) -> Iterator[pa.RecordBatch]:
@@ -82,9 +114,9 @@ def event_batches(
     with connection.cursor() as reader:
         reader.execute("set arrow_large_buffer_size = true")
         if way == "by hand":
-            reader.register(SLOW_ROWS, source.rows.slow_rows())
+            reader.register(SLOW_ROWS, source.rows.slow_rows(file_id))
         try:
-            rows = reader.sql(canonical_rows(source, file_id, source.rows.read_with(way)))
+            rows = reader.sql(canonical_rows(source, source.rows.read_with(way, file_id)))
             batches = _without_blank(rows.to_arrow_reader(BATCH_ROWS))
             yield from _unnumbered(batches) if way == "at once" else batches
         except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -3,10 +3,10 @@
 It decides what can be read and with which reason a row can't. What becomes of the rows is in `event_merge`.
 """
 
+from dagster_project.core.source_rules import EVENT_TYPES
 from dagster_project.landing.event_fields import IDS, OBJECTS, EventSource
 from dagster_project.landing.sql_text import in_range, json_object_of, json_path, text_of
 
-TYPES = ("track", "page", "screen", "identify", "group", "alias")
 LIFTED = ("feature", "integration", "status", "path")
 CONTENT = (
     "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id", "timestamp", "properties",
@@ -21,13 +21,12 @@ EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED
 """The columns of a canonical row that go into `raw.events` as they are."""
 
 
-def canonical_rows(source: EventSource, file_id: int, relation: str) -> str:
+def canonical_rows(source: EventSource, relation: str) -> str:
     """SQL for (file_id, row_number, reason, raw, *EVENT_VALUES); `reason` and `raw` are NULL in readable
     rows.
 
     Args:
         source: Where the columns come from.
-        file_id: The file.
         relation: The source relation to read, one of the source's two.
     """
     plain = [column for column in source.text if column not in OBJECTS and column not in ("timestamp", "received_at")]
@@ -40,15 +39,18 @@ def canonical_rows(source: EventSource, file_id: int, relation: str) -> str:
     lifted = ",\n    ".join(f"{text_of(f'lifted[{i}]')} as {name}" for i, name in enumerate(LIFTED, start=1))
     mentioned = " or ".join(f"contains(properties, '\"{name}\"')" for name in LIFTED)
     paths = ", ".join(json_path(name) for name in LIFTED)
-    properties = "properties_object"
-    if source.gathered:
-        properties = f"json_merge_patch(coalesce(properties_object, '{{}}'), {source.gathered})::varchar"
+    whole = {
+        column: f"json_merge_patch(coalesce({column}_object, '{{}}'), {source.gathered[column]})::varchar"
+        if column in source.gathered
+        else f"{column}_object"
+        for column in OBJECTS
+    }
     return f"""
 with source as ({relation}),
 
 said as (
   select
-    row_number, problem, src,
+    file_id, row_number, problem, src,
     {texts},
     {objects},
     {text_of(source.text["timestamp"])} as timestamp_text,
@@ -64,7 +66,7 @@ dated as (
 ),
 
 typed as (
-  select * replace (lower(type) as type),
+  select * replace ({source.event_type} as type),
     {in_range("timestamp_value")} as timestamp,
     {in_range("received_at_value")} as received_at,
     {object_values}
@@ -79,9 +81,7 @@ named as (
         then nullif(trim(coalesce(context_object ->> 'groupId', context_object ->> 'group_id')), '') end)
         as group_id),
     type as given_type,
-    {properties} as properties,
-    traits_object as traits,
-    context_object as context
+    {", ".join(f"{sql} as {column}" for column, sql in whole.items())}
   from typed
 ),
 
@@ -96,7 +96,7 @@ fingerprinted as (
   from judged
 )
 
-select {file_id}::integer as file_id, row_number, reason,
+select file_id, row_number, reason,
   case when reason is not null then {source.rows.raw} end as raw,
   coalesce(message_id, content_hash) as message_id,
   {", ".join(CONTENT[:8])}, received_at, {", ".join(CONTENT[8:])},
@@ -113,14 +113,16 @@ def _reason() -> str:
         f"then '{column} is no JSON object'"
         for column in OBJECTS
     )
-    kinds = ", ".join(f"'{kind}'" for kind in TYPES)
+    kinds = ", ".join(f"'{kind}'" for kind in EVENT_TYPES)
     return f"""case
       when problem is not null then problem
       when given_type is null then 'type is missing'
-      when given_type not in ({kinds}) then 'type is none of {", ".join(TYPES)}: ' || left(given_type, 80)
+      when given_type not in ({kinds}) then 'type is none of {", ".join(EVENT_TYPES)}: ' || left(given_type, 80)
       when timestamp is null
         then coalesce(
-          'timestamp is no date and time: ' || left(nullif(timestamp_text, 'null'), 80),
+          'timestamp is no date and time: ' || left(nullif(timestamp_text, 'null'), 80)
+            || case when regexp_full_match(timestamp_text, '[0-9]{{9,}}([.][0-9]*)?')
+              then ' (a number: timestamp_format in sources.yml says of what)' else '' end,
           'timestamp is missing')
       when coalesce({", ".join(IDS)}) is null then 'none of {", ".join(IDS)} is given'
       when case when received_at is null then nullif(received_at_text, 'null') end is not null

@@ -14,11 +14,11 @@ import duckdb
 
 from dagster_project.core.source_rules import SourceRules
 from dagster_project.landing.discovery import LandedFile, event_files, hashed, settle
-from dagster_project.landing.event_group import EventGroup
+from dagster_project.landing.event_group import EventGroup, mapping_version
 from dagster_project.landing.register import (
+    LoadedContent,
     Register,
     Writing,
-    loaded_content,
     next_file_id,
     record_redelivered,
     record_unreadable,
@@ -72,7 +72,9 @@ def load_events(
         What became of every file that was looked at.
     """
     register = Register(connection, "events")
-    ready, waiting = settle([f for f in event_files(landing) if not register.is_done(f)], rules.settle_seconds)
+
+    found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]
+    ready, waiting = settle(found, rules.settle_seconds)
     outcomes: list[FileOutcome] = []
 
     def tell(finished: Iterable[FileOutcome]) -> None:
@@ -89,11 +91,12 @@ def load_events(
     firsts = {file.content_hash: file for file in reversed(new)}
     twins = [file for file in new if firsts[file.content_hash] is not file]
     for files in ([file for file in new if firsts[file.content_hash] is file], twins):
-        seen = loaded_content(connection, "events")
-        again = [file for file in files if file.content_hash in seen]
+        seen = LoadedContent(connection, "events")
+        known = {file.path for file in files if seen.has(file, mapping_version(rules, file))}
+        again = [file for file in files if file.path in known]
         tell(_recorded(connection, again, record_redelivered, batch_id, now))
-        for group in _groups([file for file in files if file.content_hash not in seen]):
-            loading = EventGroup(connection, landing, rules, register, batch_id=batch_id, now=now)
+        for group in _groups([file for file in files if file.path not in known]):
+            loading = EventGroup(connection, rules, register, batch_id=batch_id, now=now)
             tell(loading.load(group))
     return LoadReport(tuple(outcomes))
 

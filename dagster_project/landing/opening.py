@@ -11,6 +11,16 @@ import pyarrow as pa
 
 from dagster_project.landing.discovery import LandedFile
 
+_FOREIGN = {
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+"""First bytes -> what a file is that is named as if it were text in UTF-8."""
+
 
 class UnreadableFile(Exception):
     """No row of a file can be read; the message says why."""
@@ -24,17 +34,19 @@ def plain_file(file: LandedFile) -> Iterator[Path]:
     plain file with all threads.
 
     Raises:
-        UnreadableFile: The archive is damaged or cut off, or the file can't be opened.
+        UnreadableFile: The archive is damaged or cut off, or the content is not what the name says.
     """
-    if file.compression is None and not set("*?[") & set(str(file.path)):
+    if file.compression is None and _is_plain(str(file.path)):
+        _expect_text(file, file.path)
         yield file.path
         return
     with tempfile.TemporaryDirectory(prefix="pls-landing-") as folder:
         plain = Path(folder) / f"plain{file.kind}"
         if file.compression is None:
-            plain.symlink_to(file.path.resolve())  # DuckDB would take the name for a glob
+            plain.symlink_to(file.path.resolve())
         else:
             _unpack(file, plain)
+        _expect_text(file, plain)
         yield plain
 
 
@@ -56,6 +68,21 @@ def unfinished_last_line(path: Path, limit: int = 1 << 24) -> bytes:
     if tail.endswith(b"\n") or (size > limit and b"\n" not in tail):
         return b""
     return tail.rpartition(b"\n")[2]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether DuckDB takes a name for a name: neither for a glob nor for something that it can't spell."""
+    return not set("*?[") & set(name) and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _expect_text(file: LandedFile, content: Path) -> None:
+    if file.kind == ".parquet":
+        return
+    with content.open("rb") as opened:
+        head = opened.read(4)
+    for start, what in _FOREIGN.items():
+        if head.startswith(start):
+            raise UnreadableFile(f"this is {what}, expected {file.kind} text in UTF-8")
 
 
 def _unpack(file: LandedFile, target: Path) -> None:

@@ -18,6 +18,9 @@ SETTINGS_FILE = "sources.yml"
 """Named by the reasons for which changing the playbook is the way out; such a file is tried each time."""
 
 
+NO_MAPPING = "none"
+"""The version of the mapping of a file that has none."""
+
 WAITING = "the file is still being written; it is read once it has been left alone"
 
 
@@ -50,12 +53,19 @@ class Register:
         ).fetchall()
         self._known = {path: KnownFile(r["s"], r["m"], r["t"], r["d"]) for path, r in rows}
 
-    def is_done(self, file: LandedFile) -> bool:
-        """Whether this path was dealt with and has not changed since."""
+    def is_done(self, file: LandedFile, mapping: str = NO_MAPPING) -> bool:
+        """Whether this path was dealt with and nothing has changed since.
+
+        Args:
+            file: As it is now.
+            mapping: The version of the mapping that it would be read with.
+        """
         known = self._known.get(file.name)
         if known is None or (known.size, known.modified_at) != (file.size, file.modified_at):
             return False
-        return not (known.status == "unreadable" and SETTINGS_FILE in (known.detail or ""))
+        if known.status == "unreadable":
+            return SETTINGS_FILE not in (known.detail or "")
+        return known.status != "loaded" or says_all(known.detail, mapping)
 
     def last_detail(self, file: LandedFile) -> str | None:
         """What was said about this very state of the file, if it was seen before."""
@@ -77,12 +87,38 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def loaded_content(connection: duckdb.DuckDBPyConnection, source: str) -> set[str]:
-    """The content hashes of a source's files that were loaded."""
-    rows = connection.execute(
-        "select distinct content_hash from raw.files where source = ? and status = 'loaded'", [source]
-    ).fetchall()
-    return {content_hash for (content_hash,) in rows}
+def refused_rows(count: int, mapping: str) -> str:
+    """The detail of an event file of which rows are in quarantine."""
+    return (
+        f"rows in quarantine: {count}; the file is read again when event_files in {SETTINGS_FILE} says something "
+        f"else about it (mapping {mapping})"
+    )
+
+
+def says_all(detail: str | None, mapping: str) -> bool:
+    """Whether a loaded file has nothing more to say, read with this mapping."""
+    return detail is None or "(mapping " not in detail or detail.endswith(f"(mapping {mapping})")
+
+
+class LoadedContent:
+    """The contents of a source's files that were loaded, whatever their names.
+
+    Args:
+        connection: The warehouse.
+        source: The source.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str) -> None:
+        rows = connection.execute(
+            "select distinct content_hash, detail from raw.files where source = ? and status = 'loaded'", [source]
+        ).fetchall()
+        self._details: dict[str, list[str | None]] = {}
+        for content_hash, detail in rows:
+            self._details.setdefault(content_hash, []).append(detail)
+
+    def has(self, file: LandedFile, mapping: str) -> bool:
+        """Whether a file, read with this mapping, would say nothing new."""
+        return any(says_all(detail, mapping) for detail in self._details.get(file.content_hash, []))
 
 
 def next_file_id(connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,4 +1,4 @@
-"""Source relations over the three kinds of files: `(row_number, problem, src)`, in which `src` is a struct.
+"""Source relations over the three kinds of files: `(file_id, row_number, problem, src)`; `src` is a struct.
 
 Here is how rows are split and how their cells are named; what the cells mean is the business of events and
 CRM.
@@ -32,7 +32,7 @@ SLOW_ROWS = "slow_rows"
 BLANK = "blank line"
 """The problem of a line that is no row."""
 
-_NUMBER, _ROWS = "<number>", "<rows>"
+_NUMBER = "<number>"
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Rows:
 
     Attributes:
         path: The uncompressed file.
-        relation: SQL of the source relation, read by DuckDB alone.
-        slow_relation: The same over SLOW_ROWS; None where there is no slow way.
+        relation: SQL of the source relation without `file_id`, read by DuckDB alone.
+        slow_relation: SQL of the source relation over SLOW_ROWS; None where there is no slow way. The same SQL
+            for two files says that they can be read together.
         raw: SQL of a row's raw text.
         places: Column -> SQL of its value, in the file's order; empty for NDJSON.
         types: Column -> DuckDB type.
@@ -64,19 +65,20 @@ class Rows:
         """The columns found; None for NDJSON, where every line has its own."""
         return tuple(self.places) or None
 
-    def read_with(self, way: Way) -> str:
-        """The source relation for one way of reading."""
+    def read_with(self, way: Way, file_id: int = 0) -> str:
+        """The source relation for one way of reading; by hand the rows bring their file ids."""
         if way == "by hand":
             if self.slow_relation is None:
                 raise ValueError(f"{self.path} has no lines to split")
             return self.slow_relation
-        return self.relation.replace(_NUMBER, "row_number() over ()" if way == "in order" else "null::bigint")
+        rows = self.relation.replace(_NUMBER, "row_number() over ()" if way == "in order" else "null::bigint")
+        return f"select {file_id}::integer as file_id, * from ({rows})"
 
-    def slow_rows(self) -> pa.RecordBatchReader:
+    def slow_rows(self, file_id: int = 0) -> pa.RecordBatchReader:
         """The rows as Python splits them; read once."""
         if self.columns is None:
-            return line_reader(self.path)
-        return csv_reader(self.path, self.width, self.delimiter)
+            return line_reader(self.path, file_id)
+        return csv_reader(self.path, file_id, self.width, self.delimiter)
 
 
 def csv_rows(path: Path) -> Rows | None:
@@ -102,7 +104,8 @@ def csv_rows(path: Path) -> Rows | None:
         "header = true, "
         f"columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
         f"max_line_size = {LONGEST_ROW})",
-        slow_relation=f"select row_number, problem, struct_pack({pack}, raw_line := raw_line) as src from {SLOW_ROWS}",
+        slow_relation="select file_id, row_number, problem, "
+        f"struct_pack({pack}, raw_line := raw_line) as src from {SLOW_ROWS}",
         raw=f"coalesce(src.raw_line, {_joined(cells, delimiter)})",
         places=places,
         types=dict.fromkeys(places, "VARCHAR"),
@@ -120,22 +123,27 @@ def line_rows(path: Path, keys: Sequence[str], *, certain: str) -> Rows:
         certain: A path among `keys` that every good row has; without it a line is looked at twice.
     """
     said = f"json_extract_string(line, [{', '.join(keys)}])"
-    invalid = "'the line is not valid JSON'"
-    last_line = unfinished_last_line(path)
-    if last_line and b"\0" not in last_line:
-        same = f"line = {literal(last_line.decode('utf-8', 'replace'))}"
-        invalid = f"case when {same} then {literal(CUT_OFF)} else {invalid} end"
     position = list(keys).index(certain) + 1
     no_object = f"case when said[{position}] is null then json_type(line) <> 'OBJECT' else false end"
-    shape = (
-        f"select row_number, case when problem is not null then problem when said is null then {invalid} "
-        f"when {no_object} then 'the line is no JSON object' end as problem, "
-        f"struct_pack(line := line, said := said) as src from (select *, try({said}) as said from ({_ROWS}))"
-    )
+
+    def relation(columns: str, lines: str, is_open: str) -> str:
+        invalid = f"case when {is_open} then {literal(CUT_OFF)} else 'the line is not valid JSON' end"
+        return (
+            f"select {columns}, case when problem is not null then problem when said is null then {invalid} "
+            f"when {no_object} then 'the line is no JSON object' end as problem, "
+            f"struct_pack(line := line, said := said) as src from (select *, try({said}) as said from ({lines}))"
+        )
+
+    last_line = unfinished_last_line(path)
+    is_last = last_line and b"\0" not in last_line
     return Rows(
         path=path,
-        relation=shape.replace(_ROWS, lines_sql(path)),
-        slow_relation=shape.replace(_ROWS, f"select * from {SLOW_ROWS}"),
+        relation=relation(
+            "row_number",
+            lines_sql(path),
+            f"line = {literal(last_line.decode('utf-8', 'replace'))}" if is_last else "false",
+        ),
+        slow_relation=relation("file_id, row_number", f"select * from {SLOW_ROWS}", "is_open"),
         raw="src.line",
         places={},
         types={},
@@ -175,7 +183,10 @@ def parquet_rows(
 
 
 def parquet_text(place: str, sql_type: str) -> str:
-    """A cell as text: structs and maps become JSON objects without empty fields, lists JSON arrays."""
+    """A cell as text: structs and maps become JSON objects without empty fields, lists JSON arrays.
+
+    Whole numbers are written without a point: an id or a count is a DOUBLE where a column has gaps.
+    """
     if sql_type.endswith("]"):
         return f"to_json({place})::varchar"
     if sql_type.startswith(("STRUCT", "MAP")):
@@ -183,6 +194,11 @@ def parquet_text(place: str, sql_type: str) -> str:
         return (
             f"case when {place} is not null then case when contains({made}, ':null') "
             f"then json_merge_patch('{{}}', {made})::varchar else {made} end end"
+        )
+    if sql_type in ("FLOAT", "DOUBLE"):
+        return (
+            f"case when {place} = trunc({place}) and abs({place}) < 1e18 then {place}::bigint::varchar "
+            f"else {place}::varchar end"
         )
     return f"{place}::varchar"
 

@@ -5,9 +5,10 @@ from dagster_project.core.source_rules import EPOCH_FORMATS
 FIRST_MOMENT, LAST_MOMENT = "0001-01-01", "9999-12-31 23:59:59.999999"
 WHITE_SPACE = "' \t\r\n'"
 _DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
-_NAIVE_OR_Z = f"{_DAY}({_CLOCK}[zZ]?)?"
-_WITH_OFFSET = _DAY + _CLOCK + r" ?[+-]\d\d(:?\d\d)?"
-_BASIC = r"(\d{4})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)([.,]\d+)?([Zz]|[+-]\d\d(?::?\d\d)?)"
+_NAIVE_OR_Z = f"{_DAY}({_CLOCK}([zZ]| UTC)?)?"
+_OFFSET = r"[+-][01]\d(?::?[0-5]\d)?"
+_WITH_OFFSET = f"{_DAY}{_CLOCK} ?{_OFFSET}"
+_BASIC = rf"(\d{{4}})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)([.,]\d+)?([Zz]|{_OFFSET})"
 _EXTENDED = r"\1-\2-\3T\4:\5:\6\7\8"
 
 
@@ -32,9 +33,10 @@ def text_of(expression: str) -> str:
     )
 
 
-def json_path(key: str) -> str:
-    """A key of a JSON object as a path, as an SQL literal."""
-    return literal('$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"')
+def json_path(*keys: str) -> str:
+    """A key of a JSON object, or a way through objects, as an SQL literal."""
+    escaped = [key.replace("\\", "\\\\").replace('"', '\\"') for key in keys]
+    return literal("$" + "".join(f'."{key}"' for key in escaped))
 
 
 def json_object_of(expression: str) -> str:
@@ -64,9 +66,13 @@ def moment_of(expression: str, timestamp_format: str | None = None) -> str:
 
 def typed_moment(expression: str, sql_type: str) -> str:
     """A column of a date or timestamp type as naive UTC TIMESTAMP."""
-    if sql_type == "TIMESTAMP WITH TIME ZONE":
-        return f"{expression} at time zone 'UTC'"
-    return f"try_cast({expression} as timestamp)"
+    return f"try_cast({without_zone(expression, sql_type)} as timestamp)"
+
+
+def without_zone(expression: str, sql_type: str) -> str:
+    """A column of a timestamp type with a zone as naive UTC; others as they are."""
+    has_zone = sql_type.endswith("WITH TIME ZONE") or sql_type.startswith("TIMESTAMPTZ")
+    return f"{expression} at time zone 'UTC'" if has_zone else expression
 
 
 def is_moment_type(sql_type: str) -> bool:

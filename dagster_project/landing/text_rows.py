@@ -50,30 +50,35 @@ def split_header(header: str, delimiter: str) -> list[str]:
     return [name.strip() for name in names or [header]]
 
 
-def line_reader(path: Path) -> pa.RecordBatchReader:
-    """The lines of a text file that aren't blank: (row_number, problem, line)."""
-    schema = pa.schema([("row_number", pa.int64()), ("problem", pa.string()), ("line", pa.large_string())])
+def line_reader(path: Path, file_id: int) -> pa.RecordBatchReader:
+    """The lines of a text file that aren't blank: (file_id, row_number, problem, line, is_open).
+
+    `is_open` says that nothing ends the line: it is the file's last one.
+    """
+    schema = pa.schema(
+        [("file_id", pa.int32()), ("row_number", pa.int64()), ("problem", pa.string())]
+        + [("line", pa.large_string()), ("is_open", pa.bool_())]
+    )
 
     def batches() -> Iterator[pa.RecordBatch]:
         for part in _portions(_lines(path)):
-            numbers, problems, texts = zip(*part, strict=True)
-            yield pa.record_batch([numbers, problems, texts], schema=schema)
+            yield pa.record_batch([[file_id] * len(part), *map(list, zip(*part, strict=True))], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def csv_reader(path: Path, width: int, delimiter: str) -> pa.RecordBatchReader:
-    """The rows after the header: (row_number, problem, raw_line, c0, c1, ...), blank lines left out."""
+def csv_reader(path: Path, file_id: int, width: int, delimiter: str) -> pa.RecordBatchReader:
+    """The rows after the header: (file_id, row_number, problem, raw_line, c0, c1, ...), blank lines left out."""
     names = [f"c{i}" for i in range(width)]
     schema = pa.schema(
-        [("row_number", pa.int64()), ("problem", pa.string()), ("raw_line", pa.large_string())]
-        + [(name, pa.large_string()) for name in names]
+        [("file_id", pa.int32()), ("row_number", pa.int64()), ("problem", pa.string())]
+        + [("raw_line", pa.large_string()), *((name, pa.large_string()) for name in names)]
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
         for part in _portions(_records(path, width, delimiter)):
             nothing: list[str | None] = [None] * width
-            rows = [(number, problem, raw, *(fields or nothing)) for number, problem, raw, fields in part]
+            rows = [(file_id, number, problem, raw, *(fields or nothing)) for number, problem, raw, fields in part]
             yield pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
@@ -85,14 +90,15 @@ def _portions(rows: Iterable[T]) -> Iterator[list[T]]:
         yield part
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | None, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str | None, str, bool]]:
     for number, raw in _raw_lines(path):
         if not raw.strip():
             continue
         text, problem = _decoded(raw)
-        if problem == NOT_UTF8 and not raw.endswith(b"\n"):
+        is_open = not raw.endswith(b"\n")
+        if problem == NOT_UTF8 and is_open:
             problem = CUT_OFF
-        yield number, problem, text
+        yield number, problem, text, is_open
 
 
 def _records(path: Path, width: int, delimiter: str) -> Iterator[Row]:

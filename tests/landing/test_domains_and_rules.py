@@ -80,7 +80,13 @@ def test_the_packaged_sources_are_valid() -> None:
     [
         ({"columns": {"when": "ts"}}, "expected some of message_id"),
         ({"timestamp_format": "epoch"}, "expected a strptime format"),
+        ({"timestamp_format": "%Y-%Q"}, "'%Q' stands for nothing that can be read"),
+        ({"timestamp_format": "%d.%m.%Y %"}, "stands for nothing that can be read"),
         ({"columns": {"type": "t"}, "constants": {"type": "track"}}, "both a column and a constant"),
+        ({"types": {"view": "pages"}}, "unknown types pages: expected some of track"),
+        ({"constants": {"type": "event"}}, "unknown types event: expected some of track"),
+        ({"types": {"view": "page"}, "constants": {"type": "track"}}, "nothing to translate"),
+        ({"properties": "plan"}, "expected a list of their columns"),
     ],
 )
 def test_a_wrong_mapping_says_what_was_expected(wrong: dict, words: str) -> None:

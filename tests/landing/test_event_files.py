@@ -5,8 +5,10 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -14,7 +16,9 @@ import pytest
 from landing_folder import Landing, event, rules
 
 from dagster_project.core.source_rules import EventMapping
-from dagster_project.landing import event_group
+from dagster_project.landing import event_group, event_reading
+from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.small_files import SmallFiles
 
 CSV = "message_id,type,user_id,timestamp\n"
 
@@ -200,6 +204,7 @@ def test_a_file_that_changes_while_it_is_read_leaves_no_row(landing: Landing, mo
         yield from read(*args, **kwargs)  # type: ignore[arg-type]
         path.write_text(json.dumps(event("m1")) + "\n" + json.dumps(event("m3")) + "\n")
 
+    monkeypatch.setattr(event_reading, "SMALL_TEXT", 0)
     monkeypatch.setattr(event_group, "SLICE_ROWS", 1)
     monkeypatch.setattr(event_group, "event_batches", read_and_meddle)
     assert {file.path: file.status for file in landing.load().files} == {
@@ -224,3 +229,125 @@ def test_a_file_that_can_not_be_opened_is_unreadable(landing: Landing, monkeypat
     outcome = landing.load_one()
     assert (outcome.status, outcome.quarantined) == ("unreadable", 1)
     assert "Permission denied" in (outcome.detail or "")
+
+
+@pytest.mark.parametrize("meddle", [lambda path: path.write_text("{}\n"), lambda path: path.unlink()])
+def test_a_small_file_that_changes_or_goes_while_it_is_read_leaves_no_row(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch, meddle: Callable[[Path], object]
+) -> None:
+    path = landing.events("a.ndjson", event("m1"))
+    landing.events("b.ndjson", event("m2"))
+    add = SmallFiles.add
+
+    def add_and_meddle(self: SmallFiles, file: LandedFile, *args: Any) -> None:
+        if file.path == path:
+            meddle(path)
+        add(self, file, *args)
+
+    monkeypatch.setattr(SmallFiles, "add", add_and_meddle)
+    monkeypatch.setattr(event_group, "SLICE_BYTES", 1)
+    assert {file.path: file.status for file in landing.load().files} == {
+        "events/a.ndjson": "waiting", "events/b.ndjson": "loaded",
+    }  # fmt: skip
+    assert landing.stored(["message_id"]) == [("m2",)]
+    assert landing.law_holds()
+
+
+def test_small_files_that_are_read_together_keep_their_own_rows(landing: Landing) -> None:
+    good = json.dumps(event("m1")) + "\n"
+    landing.put("events/a.ndjson", good + "no json\n" + '{"type": "tra')
+    landing.put("events/b.ndjson", good.replace("m1", "m2"))
+    landing.put("events/c.csv", CSV + "m3,track,u1,2026-06-01\nm4,track,u1\n")
+    landing.put("events/d.csv", CSV + "m5,track,u1,2026-06-01\n")
+    landing.put("events/e.csv", "type;user_id;timestamp;message_id\ntrack;u1;never;m6\n")
+    assert [(file.path[-8:], file.loaded, file.quarantined) for file in landing.load().files] == [
+        ("a.ndjson", 1, 2), ("b.ndjson", 1, 0), ("ts/c.csv", 1, 1), ("ts/d.csv", 1, 0), ("ts/e.csv", 0, 1),
+    ]  # fmt: skip
+    assert landing.rows("select file, row_number, raw, left(reason, 24) from raw.quarantine order by all") == [
+        ("events/a.ndjson", 2, "no json", "the line is not valid JS"),
+        ("events/a.ndjson", 3, '{"type": "tra', "the last line is cut off"),
+        ("events/c.csv", 2, "m4,track,u1", "the row has 3 fields, th"),
+        ("events/e.csv", 1, "track;u1;never;m6", "timestamp is no date and"),
+    ]
+    assert landing.rows("select message_id, files.path from raw.events join raw.files using (file_id) order by 1") == [
+        ("m1", "events/a.ndjson"), ("m2", "events/b.ndjson"), ("m3", "events/c.csv"), ("m5", "events/d.csv"),
+    ]  # fmt: skip
+    assert landing.law_holds()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PAR1....", "a Parquet file"),
+        (gzip.compress(b"{}"), "a gzip archive"),
+        (b"PK\x03\x04...", "a zip archive or a spreadsheet"),
+        ("type,timestamp\n".encode("utf-16"), "UTF-16 text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.ndjson", "a.csv"])
+def test_a_file_that_is_not_what_its_name_says_is_unreadable(
+    landing: Landing, name: str, content: bytes, what: str
+) -> None:
+    landing.put(f"events/{name}", content)
+    outcome = landing.load_one()
+    assert (outcome.status, outcome.quarantined) == ("unreadable", 1)
+    assert outcome.detail == f"this is {what}, expected {Path(name).suffix} text in UTF-8"
+
+
+def test_a_name_that_is_no_utf8_is_read_and_escaped(landing: Landing) -> None:
+    path = landing.events("a.ndjson", event())
+    try:
+        path.rename(os.fsdecode(os.fsencode(path.parent) + b"/\xff.ndjson"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert landing.load_one().path == "events/\\udcff.ndjson"
+    assert landing.values("select path from raw.files") == ["events/\\udcff.ndjson"]
+    assert landing.load().files == ()
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_not(landing: Landing) -> None:
+    elsewhere = landing.events("../../elsewhere/a.ndjson", event("m1"))
+    (landing.root / "events/link.ndjson").symlink_to(elsewhere)
+    (landing.root / "events/gone.ndjson").symlink_to(elsewhere.parent / "gone.ndjson")
+    (landing.root / "events/folder").symlink_to(elsewhere.parent)
+    assert landing.load_one().path == "events/link.ndjson"
+
+
+def test_a_mapped_column_that_is_not_there_refuses_the_file(landing: Landing) -> None:
+    landing.rules = rules(EventMapping(files="*", columns={"event": "action", "user_id": "who"}))
+    landing.put("events/a.csv", "type,timestamp,who,aktion\ntrack,2026-06-01,u1,Paid\n")
+    outcome = landing.load_one()
+    assert outcome.status == "unreadable"
+    assert (outcome.detail or "").startswith("no column action, mapped to event; found type, timestamp, who, aktion")
+
+
+def test_refused_rows_are_read_again_once_the_mapping_has_changed(landing: Landing) -> None:
+    def mapping(form: str) -> EventMapping:
+        return EventMapping(files="**", timestamp_format=form)
+
+    landing.put("events/a.csv", CSV + "m1,track,u1,01/06/2026\nm2,track,u1,30/06/2026\n")
+    landing.rules = rules(mapping("%m/%d/%Y"))
+    assert landing.load_one().quarantined == 1
+    assert landing.load().files == ()
+    landing.rules = rules(mapping("%d/%m/%Y"))
+    outcome = landing.load_one()
+    assert (outcome.rows_in, outcome.loaded, outcome.duplicate) == (2, 1, 1)
+    assert landing.load().files == ()
+    assert landing.law_holds()
+
+
+def test_a_refused_file_is_read_when_it_moves_to_where_a_mapping_holds(landing: Landing) -> None:
+    landing.rules = rules(EventMapping(files="web/*", columns={"type": "kind"}))
+    path = landing.put("events/a.ndjson", '{"kind": "page", "user_id": "u1", "timestamp": "2026-06-01"}\n')
+    assert landing.load_one().quarantined == 1
+    (path.parent / "web").mkdir()
+    path.rename(path.parent / "web/a.ndjson")
+    assert landing.load_one().loaded == 1
+    assert landing.load().files == ()
+
+
+def test_what_was_read_whole_is_not_read_again_when_the_mapping_changes(landing: Landing) -> None:
+    landing.events("a.ndjson", event())
+    landing.load()
+    landing.rules = rules(EventMapping(files="*", properties={"plan": "tier"}))
+    assert landing.load().files == ()

@@ -4,12 +4,22 @@ import json
 from datetime import datetime
 
 import duckdb
+import pyarrow as pa
 import pytest
 from landing_folder import Landing, event, rules
+from pyarrow import parquet
 
 from dagster_project.core.source_rules import EventMapping
+from dagster_project.landing import event_reading
 
 IDS = ["type", "user_id", "anonymous_id", "group_id", "session_id"]
+
+
+@pytest.fixture(params=["small", "large"], autouse=True)
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are split by Python and large ones by DuckDB; what is in them must not depend on it."""
+    if request.param == "large":
+        monkeypatch.setattr(event_reading, "SMALL_TEXT", 0)
 
 
 def _one(landing: Landing, column: str) -> object:
@@ -50,6 +60,9 @@ def test_the_group_may_stand_in_the_context(landing: Landing, context: object) -
         ("20260601T100000Z", datetime(2026, 6, 1, 10)),
         ("20260601T100000.25+0100", datetime(2026, 6, 1, 9, 0, 0, 250000)),
         (" 2026-06-01T10:00:00Z ", datetime(2026, 6, 1, 10)),
+        ("2026-06-01 10:00:00.5 UTC", datetime(2026, 6, 1, 10, 0, 0, 500000)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1)),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59)),
     ],
 )
 def test_timestamps_become_naive_utc(landing: Landing, text: str, moment: datetime) -> None:
@@ -264,3 +277,114 @@ def test_a_strptime_format_may_have_an_offset(landing: Landing) -> None:
     landing.events("a.ndjson", event(timestamp="01/06/2026 10:00 +0200", received_at=None))
     landing.load()
     assert _one(landing, "timestamp") == datetime(2026, 6, 1, 8)
+
+
+def test_their_words_for_types_become_ours(landing: Landing) -> None:
+    landing.rules = rules(
+        EventMapping(files="some.*", types={"$Pageview": "page", "$identify": "identify"}),
+        EventMapping(files="all.*", columns={"type": "event"}, types={"$pageview": "page", "*": "track"}),
+    )
+    landing.events("some.ndjson", event("a1", type="$pageview"), event("a2", type="Track"), event("a3", type="click"))
+    landing.put(
+        "events/all.csv",
+        "message_id,event,user_id,timestamp\nb1,$PageView ,u,2026-06-01\nb2,click,u,2026-06-01\nb3,,u,2026-06-01\n",
+    )
+    landing.load()
+    assert landing.stored(["message_id", "type", "event"]) == [
+        ("a1", "page", "Report Created"), ("a2", "track", "Report Created"),
+        ("b1", "page", "$PageView"), ("b2", "track", "click"),
+    ]  # fmt: skip
+    assert [reason for *_, reason in landing.quarantine()] == [
+        "type is missing", "type is none of track, page, screen, identify, group, alias: click",
+    ]  # fmt: skip
+
+
+def test_their_columns_become_properties_and_traits_under_our_names(landing: Landing) -> None:
+    landing.rules = rules(
+        EventMapping(
+            files="*.csv",
+            constants={"type": "identify", "traits": '{"source": "users"}'},
+            properties={"path": "URL Path", "seats": "seats"},
+            traits={"email": "mail", "plan": "not there"},
+        ),
+        EventMapping(files="*.ndjson", properties={"path": "page.path"}, traits=["user.mail"]),  # type: ignore[arg-type]
+    )
+    landing.put(
+        "events/a.csv",
+        'message_id,user_id,timestamp,url path,mail,seats\na,u,2026-06-01,/x,a@b.example,""\nb,u,2026-06-01,,,\n',
+    )
+    landing.events(
+        "c.ndjson",
+        event("c", page={"path": "/y"}, user={"mail": "c@b.example"}, properties={"path": "/z"}),
+        event("d", page={"path": None}, properties={"path": "/z"}),
+    )
+    landing.load()
+    assert landing.stored(["message_id", "properties", "path", "traits"]) == [
+        ("a", '{"path":"/x"}', "/x", '{"source":"users","email":"a@b.example"}'),
+        ("b", "{}", None, '{"source":"users"}'),
+        ("c", '{"path":"/y"}', "/y", '{"user.mail":"c@b.example"}'),
+        ("d", '{"path":"/z"}', "/z", "{}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "moment"),
+    [
+        ("epoch_s", 1780300800.25, datetime(2026, 6, 1, 8, 0, 0, 250000)),
+        ("epoch_us", "1780300800123456", datetime(2026, 6, 1, 8, 0, 0, 123456)),
+        ("epoch_ns", 1780300800123456400, datetime(2026, 6, 1, 8, 0, 0, 123456)),
+        ("%Y-%m-%d %I:%M %p", "2026-06-01 08:00 PM", datetime(2026, 6, 1, 20)),
+    ],
+)
+def test_timestamps_may_have_a_format(landing: Landing, form: str, text: object, moment: datetime) -> None:
+    landing.rules = rules(EventMapping(files="*", timestamp_format=form))
+    landing.events("a.ndjson", event(timestamp=text, received_at=None))
+    landing.load()
+    assert _one(landing, "timestamp") == moment
+
+
+def test_a_number_for_a_timestamp_names_the_way_out(landing: Landing) -> None:
+    landing.events("a.ndjson", event(timestamp=1780300800123))
+    landing.load()
+    [(_, _, reason)] = landing.quarantine()
+    assert reason == (
+        "timestamp is no date and time: 1780300800123 (a number: timestamp_format in sources.yml says of what)"
+    )
+
+
+def test_parquet_columns_of_other_types_say_the_same(landing: Landing) -> None:
+    path = landing.put("events/a.parquet", "")
+    moment = datetime(2026, 6, 1, 8, 0, 0, 123456)
+    table = pa.table(
+        {
+            "message_id": [1.0, 2.0, 3.0],
+            "type": pa.array(["track"] * 3).dictionary_encode(),
+            "user_id": pa.array([1e15, None, None], pa.float64()),
+            "anonymous_id": [None, 0.5, 7.0],
+            "timestamp": pa.array([moment] * 3, pa.timestamp("ns", tz="Europe/Berlin")),
+            "properties": pa.array([[("path", "/a")], [], None], pa.map_(pa.string(), pa.string())),
+            "traits": pa.array([{"email": "a@b.example", "plan": None}, None, None]),
+        }
+    )
+    parquet.write_table(table, path)
+    landing.load()
+    assert landing.stored(["message_id", "user_id", "anonymous_id", "timestamp", "path", "traits"]) == [
+        ("1", "1000000000000000", None, moment, "/a", '{"email":"a@b.example"}'),
+        ("2", None, "0.5", moment, None, None),
+        ("3", None, "7", moment, None, None),
+    ]
+
+
+def test_json_that_only_some_read_is_kept(landing: Landing) -> None:
+    landing.put(
+        "events/a.ndjson",
+        json.dumps(event("m1", properties={"n": float("nan")})) + "\n"
+        + '{"message_id": "m2", "type": "track", "type": "page", "user_id": "a", "timestamp": "2026-06-01"}\n',
+    )  # fmt: skip
+    landing.load()
+    assert landing.stored(["message_id", "type", "properties"]) == [("m1", "track", '{"n":NaN}'), ("m2", "track", None)]
+
+
+def test_a_very_long_line_is_a_row_like_any_other(landing: Landing) -> None:
+    landing.events("a.ndjson", event("m1", properties={"text": "x" * 3_000_000}), event("m2"))
+    assert landing.load_one().loaded == 2

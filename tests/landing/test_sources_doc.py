@@ -1,0 +1,55 @@
+"""The example in docs/sources.md does what the page says."""
+
+import re
+from pathlib import Path
+
+import yaml
+from landing_folder import Landing
+
+from dagster_project.core.source_rules import EventMapping, SourceRules
+from dagster_project.playbook_files import PACKAGED
+
+PAGE = (Path(__file__).parents[2] / "docs/sources.md").read_text(encoding="utf-8")
+
+
+def _block(language: str) -> str:
+    [block] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return block
+
+
+def _rules() -> SourceRules:
+    """The packaged file with the page's lines instead of its last one, as the page advises."""
+    packaged = (PACKAGED / "sources.yml").read_text(encoding="utf-8")
+    *lines, last = packaged.splitlines()
+    assert last == "event_files: []"
+    return SourceRules(**yaml.safe_load("\n".join(lines) + "\n" + _block("yaml")))
+
+
+def test_the_example_is_read_as_the_page_says(landing: Landing) -> None:
+    landing.rules = _rules().model_copy(update={"settle_seconds": 0})
+    landing.put("events/billing/2026-06.csv", _block("csv"))
+    outcome = landing.load_one()
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (4, 3, 1)
+    assert landing.rows("select type, event, user_id, path, properties, traits from raw.events order by timestamp") == [
+        ("identify", None, "c-17", None, "{}", '{"email":"ann@acme.example"}'),
+        ("page", None, "c-17", "/pricing", '{"path":"/pricing"}', "{}"),
+        ("track", "Plan Changed", "c-17", None, '{"plan":"pro","seats":"5"}', "{}"),
+    ]
+    assert landing.values("select distinct context from raw.events") == ['{"app":"billing"}']
+    assert landing.quarantine() == [
+        (4, "c-18;;click;Plan Changed;yesterday;;pro;2", "timestamp is no date and time: yesterday")
+    ]
+
+
+def test_every_key_is_on_the_page() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    assert set(rows) == set(EventMapping.model_fields)
+    for setting in set(SourceRules.model_fields) - {"event_files"}:
+        assert f"`{setting}`" in PAGE
+
+
+def test_the_commented_example_in_the_packaged_file_is_valid() -> None:
+    packaged = (PACKAGED / "sources.yml").read_text(encoding="utf-8")
+    [example] = re.findall(r"^#   event_files:\n(?:^#    .*\n)+", packaged, re.MULTILINE)
+    rules = yaml.safe_load("\n".join(line[1:] for line in example.splitlines()))
+    assert [EventMapping(**entry).files for entry in rules["event_files"]] == ["billing/**/*.csv"]
