@@ -1,4 +1,4 @@
-"""Shared by the tests that need a whole run: a small demo company, scored once for all test processes.
+"""Shared by the tests that need a whole run: a small demo company, scored for all test processes together.
 
 The pipeline is imported where it is used: most tests need none of it, and importing it takes seconds.
 """
@@ -6,16 +6,13 @@ The pipeline is imported where it is used: most tests need none of it, and impor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 from filelock import FileLock
 
-if TYPE_CHECKING:
-    from dagster_project.defs.resources import Workplace
-
 END = datetime(2026, 6, 30, 18, 0, 0)
+FIRST_SCORED = datetime(2026, 6, 25, 18, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -24,11 +21,13 @@ class Installation:
 
     Attributes:
         data_dir: The data folder.
-        as_of: The moment to score, ISO 8601.
     """
 
     data_dir: Path
-    as_of: str
+
+    @property
+    def landing(self) -> Path:
+        return self.data_dir / "landing"
 
     @property
     def serving(self) -> Path:
@@ -38,18 +37,18 @@ class Installation:
     def warehouse(self) -> Path:
         return self.data_dir / "warehouse.duckdb"
 
-    @property
-    def workplace(self) -> "Workplace":
-        from dagster_project.defs.resources import Workplace
+    def run(self, *, as_of: datetime = END, **variables: str) -> dg.ExecuteInProcessResult:
+        """Run the whole graph in this process on a throw-away instance.
 
-        return Workplace(overrides={"PLS_DATA_DIR": str(self.data_dir), "PLS_AS_OF": self.as_of})
-
-    def run(self, *, as_of: str | None = None) -> dg.ExecuteInProcessResult:
-        """Run the whole graph in this process on a throw-away instance."""
+        Args:
+            as_of: The moment to score.
+            variables: More PLS_* variables.
+        """
         from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
         from dagster_project.defs.resources import Workplace
 
-        workplace = Workplace(overrides={"PLS_DATA_DIR": str(self.data_dir), "PLS_AS_OF": as_of or self.as_of})
+        places = {"PLS_DATA_DIR": str(self.data_dir), "PLS_LEDGER_URL": f"sqlite:///{self.data_dir / 'ledger.sqlite'}"}
+        workplace = Workplace(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
         definitions = build_definitions(workplace=workplace)
         job = definitions.resolve_job_def(SCORE_EVERYTHING)
         with dg.DagsterInstance.ephemeral() as instance:
@@ -60,15 +59,18 @@ class Installation:
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Installation:
-    """A demo company of 400 users, scored once; read it, don't change it."""
+    """A demo company of 400 users, scored at `FIRST_SCORED` and again at `END`; read it, don't change it."""
     from dagster_project.demo.company import write_demo_company
 
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     data_dir = shared / "demo-company"
-    installation = Installation(data_dir, END.isoformat())
+    installation = Installation(data_dir)
+    scored = shared / "demo-company.scored"
     with FileLock(shared / "demo-company.lock"):
-        if not (data_dir / "serving.duckdb").exists():
-            write_demo_company(data_dir / "landing", 7, users=400, accounts=60, days=90, end=END)
+        if not scored.exists():
+            write_demo_company(installation.landing, 7, users=400, accounts=60, days=90, end=END)
+            installation.run(as_of=FIRST_SCORED)
             installation.run()
+            scored.touch()
     return installation

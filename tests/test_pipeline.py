@@ -1,0 +1,289 @@
+"""The whole graph in one process: the life of one small installation, told in five runs, and what breaks it.
+
+The runs are expensive, so that each chapter is run once and looked at by many tests.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from conftest import END, FIRST_SCORED, Installation
+
+from dagster_project.core.playbook import PlaybookError
+from dagster_project.playbook_files import PACKAGED
+
+CONTRACT = {
+    "pql_scores": "user_id, account_id, contact_id, email, usage_score, engagement_score, intent_score, fit_tier, "
+    "fit_multiplier, pql_score, classification, segment, motion, segment_source, activation_stage, usage_tier, "
+    "last_active_at, features_used, explanation, as_of, model_version",
+    "pqa_scores": "account_id, name, domain, breadth_score, depth_score, fit_score, momentum_score, usage_score, "
+    "pqa_score, classification, quadrant, segment, motion, active_users_30d, explanation, as_of, model_version",
+    "score_history": "subject_type, subject_id, score, classification, previous_score, reason, as_of, model_version",
+    "segment_history": "subject_type, subject_id, segment, motion, source, valid_from, valid_to",
+    "handoff_decisions": "decision_id, candidate_key, handoff_id, user_id, account_id, triggers, priority, decision, "
+    "reason, decided_at",
+    "handoffs": "handoff_id, user_id, account_id, trigger, triggers, priority, handoff_type, recipient_id, due_at, "
+    "package_markdown, status, created_at",
+    "deliveries": "delivery_id, destination, object_type, object_id, operation, status, attempts, error, payload_hash, "
+    "requested_at, confirmed_at",
+    "product_traits": "subject_type, subject_id, owner, contract_value, segment, custom_fields, updated_at",
+    "funnel": "stage, motion, users, share_of_signups",
+    "calibration": "model_version, dimension, value, leads, won, close_rate, lift, from_date, to_date",
+    "exclusions": "user_id, email, reason",
+    "quarantine": "source, file, row_number, raw, reason, quarantined_at",
+}
+"""The published tables and the columns that other programs read, as the specification lists them."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What an installation shows to the outside after a run.
+
+    Attributes:
+        columns: The columns of each table of schema `marts`.
+        tables: Their rows, in a fixed order.
+        outbox: The files in the outbox and their texts.
+        files: Per event file: status, rows in, loaded, duplicate, quarantined.
+        events: How many events the warehouse holds.
+    """
+
+    columns: Mapping[str, list[str]]
+    tables: Mapping[str, list[dict[str, Any]]]
+    outbox: Mapping[str, str]
+    files: Mapping[str, tuple[Any, ...]]
+    events: int
+
+    def count(self, table: str, column: str) -> Counter[Any]:
+        return Counter(row[column] for row in self.tables[table])
+
+
+@dataclass(frozen=True)
+class Story:
+    """The chapters of one installation's life.
+
+    Attributes:
+        empty: Nothing has landed yet.
+        first: The first files, scored some days before the end.
+        late: Older files, a file delivered again and a truncated one have landed, scored at the end.
+        again: Nothing is new.
+        rebuilt: The warehouse was deleted.
+        read: What somebody counted who had the serving copy open while `late` was made: before and after.
+    """
+
+    empty: Published
+    first: Published
+    late: Published
+    again: Published
+    rebuilt: Published
+    read: tuple[str, str]
+
+
+LATE_FILES = ("events/web/2026-06-06.parquet", "events/mobile/2026-06-20.ndjson.gz")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    from dagster_project.demo.company import write_demo_company
+
+    installation = Installation(tmp_path_factory.mktemp("story"))
+    delivered = tmp_path_factory.mktemp("delivered")
+    write_demo_company(delivered, 11, users=120, accounts=20, days=60, end=END)
+
+    installation.run(as_of=FIRST_SCORED)
+    empty = published(installation)
+
+    shutil.copytree(delivered, installation.landing, ignore=lambda folder, names: withheld(Path(folder), names))
+    installation.run(as_of=FIRST_SCORED)
+    first = published(installation)
+
+    with reader(installation.serving) as ask:
+        before = ask()
+        land_late_files(delivered, installation.landing)
+        installation.run()
+        read = (before, ask())
+    late = published(installation)
+
+    installation.run()
+    again = published(installation)
+
+    installation.warehouse.unlink()
+    installation.run()
+    return Story(empty, first, late, again, published(installation), read)
+
+
+def withheld(folder: Path, names: list[str]) -> list[str]:
+    return [name for name in names if any((folder / name).as_posix().endswith(late) for late in LATE_FILES)]
+
+
+def land_late_files(delivered: Path, landing: Path) -> None:
+    for name in LATE_FILES:
+        shutil.copy2(delivered / name, landing / name)
+    whole = delivered / LATE_FILES[0]
+    shutil.copy2(delivered / "events/web/2026-06-13.parquet", landing / "events/web/delivered-again.parquet")
+    truncated = landing / "events/web/truncated.parquet"
+    truncated.write_bytes(whole.read_bytes()[:1000])
+    settled = whole.stat().st_mtime
+    os.utime(truncated, (settled, settled))
+
+
+@contextmanager
+def reader(serving: Path) -> Iterator[Any]:
+    """Another process that has the serving copy open; calling what this yields makes it count its users again."""
+    program = (
+        "import duckdb, sys\n"
+        "opened = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "for _ in sys.stdin:\n"
+        "    [(users, as_of)] = opened.sql('select count(*), max(as_of) from marts.pql_scores').fetchall()\n"
+        "    print(users, as_of, flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(serving)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        stdin, stdout = process.stdin, process.stdout
+
+        def ask() -> str:
+            print("count", file=stdin, flush=True)
+            return stdout.readline().strip()
+
+        yield ask
+        stdin.close()
+
+
+def published(installation: Installation) -> Published:
+    with duckdb.connect(str(installation.serving), read_only=True) as serving:
+        names = serving.sql("select table_name from information_schema.tables where table_schema = 'marts'").fetchall()
+        found = {name: serving.sql(f"select * from marts.{name}") for (name,) in names}
+        columns = {name: relation.columns for name, relation in found.items()}
+        tables = {name: sorted(relation.fetchall(), key=repr) for name, relation in found.items()}
+    with duckdb.connect(str(installation.warehouse), read_only=True) as warehouse:
+        files = warehouse.sql(
+            "select path, status, rows_in, loaded, duplicate, quarantined from raw.files where source = 'events'"
+        ).fetchall()
+        [(events,)] = warehouse.sql("select count(*) from raw.events").fetchall()
+    outbox = installation.data_dir / "outbox"
+    return Published(
+        columns=columns,
+        tables={name: [dict(zip(columns[name], row, strict=True)) for row in tables[name]] for name in tables},
+        outbox={
+            path.relative_to(outbox).as_posix(): path.read_text(encoding="utf-8")
+            for path in outbox.rglob("*")
+            if path.is_file()
+        },
+        files={path: tuple(outcome) for path, *outcome in files},
+        events=events,
+    )
+
+
+@pytest.mark.parametrize("chapter", ["empty", "late"])
+def test_every_table_has_the_columns_that_others_rely_on(chapter: str, story: Story) -> None:
+    found = getattr(story, chapter).columns
+    lacking = {table: set(columns.split(", ")) - set(found.get(table, [])) for table, columns in CONTRACT.items()}
+    assert {table: columns for table, columns in lacking.items() if columns} == {}
+
+
+def test_a_run_before_anything_has_landed_publishes_empty_tables(story: Story) -> None:
+    assert {table for table, found in story.empty.tables.items() if found} == {"funnel"}
+    assert story.empty.count("funnel", "users") == {0: 4}
+    assert story.empty.outbox == {}
+
+
+@pytest.mark.parametrize(("table", "score"), [("pql_scores", "pql_score"), ("pqa_scores", "pqa_score")])
+def test_the_explanation_of_a_score_sums_to_it(table: str, score: str, story: Story) -> None:
+    scored = story.late.tables[table]
+    assert max(row[score] for row in scored) > 50
+    for row in scored:
+        assert sum(entry["contribution"] for entry in row["explanation"]) == pytest.approx(row[score], abs=1e-9)
+
+
+def test_a_new_installation_hands_nobody_over_for_what_is_old_news(story: Story) -> None:
+    decided = story.first.count("handoff_decisions", "decision")
+    assert decided["suppressed_baseline"] > decided["sent"] > 0
+    old_news = [row for row in story.first.tables["handoff_decisions"] if row["decision"] == "suppressed_baseline"]
+    assert {row["handoff_id"] for row in old_news} == {None}
+
+
+def test_every_handoff_is_in_the_outbox_once(story: Story) -> None:
+    handoffs = story.late.tables["handoffs"]
+    assert len(handoffs) > len(story.first.tables["handoffs"])
+    assert sorted(story.late.outbox.values()) == sorted(row["package_markdown"] for row in handoffs)
+    assert story.late.count("handoffs", "status") == {"delivered": len(handoffs)}
+
+
+def test_new_files_are_picked_up(story: Story) -> None:
+    assert set(LATE_FILES) & set(story.first.files) == set()
+    assert [story.late.files[name][0] for name in LATE_FILES] == ["loaded", "loaded"]
+    assert story.late.events > story.first.events
+
+
+def test_a_file_delivered_again_under_another_name_counts_once(story: Story) -> None:
+    assert story.late.files["events/web/delivered-again.parquet"] == ("redelivered", 0, 0, 0, 0)
+    assert story.late.events == sum(loaded for _, _, loaded, _, _ in story.late.files.values())
+
+
+def test_a_truncated_file_is_reported_and_keeps_no_other_back(story: Story) -> None:
+    assert story.late.files["events/web/truncated.parquet"] == ("unreadable", 1, 0, 0, 1)
+    [refused] = [row for row in story.late.tables["quarantine"] if row["file"] == "events/web/truncated.parquet"]
+    assert "parquet" in refused["reason"].lower()
+
+
+def test_a_second_run_with_nothing_new_changes_nothing(story: Story) -> None:
+    assert story.again == story.late
+
+
+def test_somebody_who_has_the_serving_copy_open_goes_on_reading_it(story: Story) -> None:
+    before, after = story.read
+    assert before == after == f"{len(story.first.tables['pql_scores'])} 2026-06-25 23:59:59.999999"
+
+
+def test_the_histories_grow_by_what_changed(story: Story) -> None:
+    first, late = (
+        {(row["subject_type"], row["subject_id"], row["as_of"]): row for row in chapter.tables["score_history"]}
+        for chapter in (story.first, story.late)
+    )
+    assert first.items() <= late.items()
+    added = [row for key, row in late.items() if key not in first]
+    assert added
+    told = {(row["subject_type"], row["subject_id"]): row["score"] for row in first.values()}
+    for row in added:
+        previous = told.get((row["subject_type"], row["subject_id"]))
+        assert row["previous_score"] == previous
+        assert row["score"] != previous or row["reason"] == "reclassified"
+
+
+def test_late_events_and_a_rebuilt_warehouse_give_the_same_scores(story: Story) -> None:
+    assert story.rebuilt.events == story.late.events
+    assert story.rebuilt.tables["pqa_scores"] == story.late.tables["pqa_scores"]
+    assert without(story.rebuilt.tables["pql_scores"], "milestones") == without(
+        story.late.tables["pql_scores"], "milestones"
+    )
+
+
+def test_a_rebuilt_warehouse_hands_nobody_over_again(story: Story) -> None:
+    for table in ("handoff_decisions", "handoffs"):
+        assert story.rebuilt.tables[table] == story.late.tables[table]
+    assert story.rebuilt.outbox == story.late.outbox
+
+
+def without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != column} for row in rows]
+
+
+def test_a_broken_playbook_stops_the_run_with_the_file_the_key_and_what_was_expected(tmp_path: Path) -> None:
+    playbook = tmp_path / "playbook"
+    playbook.mkdir()
+    text = (PACKAGED / "scoring.yml").read_text(encoding="utf-8")
+    (playbook / "scoring.yml").write_text(text.replace("weights:", "wieghts:"), encoding="utf-8")
+    installation = Installation(tmp_path / "data")
+    with pytest.raises(PlaybookError, match=r"scoring\.yml: .*wieghts"):
+        installation.run(PLS_PLAYBOOK_DIR=str(playbook))
+    assert not installation.serving.exists()
