@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -24,7 +26,7 @@ def run() -> None:
     from dagster_project.run import run_pipeline
     from dagster_project.summary import print_summary
 
-    outcome = run_pipeline(CONSOLE)
+    outcome = run_pipeline(CONSOLE, Path(os.environ["DAGSTER_HOME"]))
     if not outcome.success:
         raise click.ClickException(outcome.cause)
     print_summary(CONSOLE, outcome.settings, outcome.started_at)
@@ -44,25 +46,34 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
 
     landing = environment_settings().landing
     if if_empty and landing.exists() and any(path.is_file() for path in landing.rglob("*")):
-        CONSOLE.print(f"{landing} holds files already: no demo data written.")
+        _say(f"{landing} holds files already: no demo data written.")
         return
     now = datetime.now(UTC).replace(tzinfo=None)
     report = write_demo_company(
         landing, seed, users=users, accounts=accounts, days=days, end=parse_moment(end, name="--end") if end else now
     )
-    CONSOLE.print(f"Demo company written to {landing}: {report}")
+    _say(f"Demo company written to {landing}: {report}")
 
 
-def main() -> None:
-    """Entry point: errors that a user can act on are one line on stderr, exit code 1."""
+def _say(text: str) -> None:
+    """A line whose paths stay whole."""
+    CONSOLE.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: errors that a user can act on are one line on stderr, exit code 1.
+
+    Args:
+        arguments: The words after `pls`; None means the process's own.
+    """
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT))
     try:
-        pls(standalone_mode=False)
+        pls(arguments, prog_name="pls", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except SettingsError as error:
+    except (SettingsError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

@@ -69,7 +69,7 @@ def step_logger(console: Console) -> dg.LoggerDefinition:
 
     def build(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.Logger("pls.progress", level=logging.DEBUG)
-        logger.addHandler(_StepHandler(lambda line: console.print(line, highlight=False)))
+        logger.addHandler(_StepHandler(lambda line: console.print(line, highlight=False, soft_wrap=True)))
         return logger
 
     return dg.LoggerDefinition(build, description="One line per finished step, for a person at a terminal")

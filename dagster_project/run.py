@@ -1,17 +1,24 @@
 """One run of the whole graph in this process, recorded on the persistent instance so that the UI shows it."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.events import JobFailureData
 from dagster._core.instance.ref import InstanceRef  # the only way to give absolute paths from any folder
+from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
 from dagster_project.defs.resources import Workplace, environment_settings
 from dagster_project.progress import step_logger
 from dagster_project.settings import PROJECT_ROOT, Settings
 
-INSTANCE_FOLDER = PROJECT_ROOT / ".dagster"
+_WRITTEN_FOR_PEOPLE = re.compile(r"(?:dagster_project\.[\w.]+|dagster\.[\w.]+\.Failure): ")
+"""How errors begin whose text says it all; the class of any other tells something."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +38,37 @@ class RunOutcome:
     started_at: datetime
 
 
-def persistent_instance() -> dg.DagsterInstance:
-    """The checkout's instance, with its storage found from any working directory."""
-    storage = str(INSTANCE_FOLDER / "storage")
+def persistent_instance(home: Path) -> dg.DagsterInstance:
+    """The instance that the UI shows.
+
+    Args:
+        home: Its folder. The checkout's own instance has its storage found from any working directory.
+    """
+    overrides = _storage_of_the_checkout() if home == PROJECT_ROOT else None
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+
+
+def _storage_of_the_checkout() -> dict[str, Any]:
+    folder = PROJECT_ROOT / ".dagster"
     local = {"module": "dagster._core.storage.root", "class": "LocalArtifactStorage"}
     logs = {
         "module": "dagster._core.storage.local_compute_log_manager",
         "class": "LocalComputeLogManager",
-        "config": {"base_dir": str(INSTANCE_FOLDER / "compute_logs")},
+        "config": {"base_dir": str(folder / "compute_logs")},
     }
-    overrides = {
-        "storage": {"sqlite": {"base_dir": storage}},
-        "local_artifact_storage": {**local, "config": {"base_dir": str(INSTANCE_FOLDER)}},
+    return {
+        "storage": {"sqlite": {"base_dir": str(folder / "storage")}},
+        "local_artifact_storage": {**local, "config": {"base_dir": str(folder)}},
         "compute_logs": logs,
     }
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(PROJECT_ROOT), overrides=overrides))
 
 
-def run_pipeline(console: Console) -> RunOutcome:
+def run_pipeline(console: Console, home: Path) -> RunOutcome:
     """Materialize every asset once and print a line per step.
 
     Args:
         console: Where the lines go.
+        home: The folder of the Dagster instance that records the run.
     """
     from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
 
@@ -60,28 +76,34 @@ def run_pipeline(console: Console) -> RunOutcome:
     started_at = datetime.now(UTC).replace(tzinfo=None)
     definitions = build_definitions(loggers={"progress": step_logger(console)})
     job = definitions.resolve_job_def(SCORE_EVERYTHING)
-    with persistent_instance() as instance:
+    with persistent_instance(home) as instance:
         result = job.execute_in_process(
             instance=instance,
             run_config={"loggers": {"progress": {}}},
             resources={"workplace": Workplace()},
             raise_on_error=False,
         )
-    return RunOutcome(success=result.success, cause=_cause(result), settings=settings, started_at=started_at)
+    return RunOutcome(success=result.success, cause=_cause(result.all_events), settings=settings, started_at=started_at)
 
 
-def _cause(result: dg.ExecuteInProcessResult) -> str:
-    failures = [e for e in result.all_events if e.event_type_value in ("STEP_FAILURE", "RUN_FAILURE")]
-    if result.success or not failures:
-        return ""
-    return "\n".join(_words(event) for event in failures[:1])
+def _cause(events: Iterable[dg.DagsterEvent]) -> str:
+    """The first failing step's own words, or the run's when it never came to a step; empty when all went well."""
+    failures = sorted((event for event in events if event.is_failure), key=lambda event: not event.is_step_failure)
+    return _words(failures[0]) if failures else ""
 
 
 def _words(event: dg.DagsterEvent) -> str:
-    if event.is_step_failure:
-        data = event.step_failure_data
-        if data.user_failure_data and data.user_failure_data.description:
-            return f"{event.step_key}: {data.user_failure_data.description}"
-        error = data.error.cause or data.error if data.error else None
-        return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
-    return event.message or "the run failed"
+    if not event.is_step_failure:
+        data = event.event_specific_data
+        return _said(data.error if isinstance(data, JobFailureData) else None)
+    failure = event.step_failure_data
+    told = failure.user_failure_data and failure.user_failure_data.description
+    return f"{event.step_key}: {told or _said(failure.error)}"
+
+
+def _said(error: SerializableErrorInfo | None) -> str:
+    """What the cause of an error says; the error itself is Dagster's wrapping."""
+    if error is None:
+        return "the run failed; `make dev` shows its events"
+    text = (error.cause or error).message.strip()
+    return _WRITTEN_FOR_PEOPLE.sub("", text, count=1) if _WRITTEN_FOR_PEOPLE.match(text) else text

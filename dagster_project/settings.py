@@ -73,6 +73,7 @@ class Settings:
 
 
 KNOWN_CRMS = ("local",)
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -90,13 +91,23 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     crm = set_values.get("PLS_CRM", "local").lower()
     if crm not in KNOWN_CRMS:
         raise SettingsError(f"PLS_CRM is {crm!r}; this version knows {', '.join(KNOWN_CRMS)}")
+    ledger_url = set_values.get("PLS_LEDGER_URL", f"sqlite:///{data_dir / 'ledger.sqlite'}")
+    if "://" not in ledger_url:
+        # It may hold a password, so it is not repeated.
+        raise SettingsError(
+            "PLS_LEDGER_URL is no URL; expected one such as sqlite:////srv/pls/ledger.sqlite or "
+            "postgresql+psycopg://user@host/database"
+        )
+    automate = set_values.get("PLS_AUTOMATE", "0")
+    if automate.lower() not in _SWITCH:
+        raise SettingsError(f"PLS_AUTOMATE is {automate!r}; expected 1 or 0")
     return Settings(
         data_dir=data_dir,
         playbook_dir=Path(playbook).expanduser().absolute() if playbook else None,
         as_of=parse_moment(set_values["PLS_AS_OF"]) if "PLS_AS_OF" in set_values else None,
-        ledger_url=set_values.get("PLS_LEDGER_URL", f"sqlite:///{data_dir / 'ledger.sqlite'}"),
+        ledger_url=ledger_url,
         crm=crm,
-        automate=set_values.get("PLS_AUTOMATE", "0").lower() in ("1", "true", "yes"),
+        automate=_SWITCH[automate.lower()],
     )
 
 

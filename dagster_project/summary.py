@@ -5,6 +5,7 @@ from datetime import datetime
 
 import duckdb
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dagster_project.settings import PROJECT_ROOT, Settings
@@ -76,7 +77,7 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
     console.print(f"\nScored as of {summary.as_of}", style="bold")
     console.print(_table("Rows", ["in", "loaded", "duplicate", "quarantined"], _with_events(summary.rows)))
     for path, status, cause in summary.troubles:
-        console.print(f"  [yellow]{status}[/] {path}: {cause}", highlight=False)
+        console.print(f"  [yellow]{status}[/] {escape(path)}: {escape(cause)}", highlight=False, soft_wrap=True)
     console.print(_table("Class", ["users", "accounts"], summary.classes))
     if summary.decisions:
         by_decision = [(f"{decision} {priority}", count) for decision, priority, count in summary.decisions]
@@ -91,7 +92,7 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
         ("the assets, checks and runs", "make dev, then http://localhost:3000"),
         ("the rules", str(settings.playbook_dir or (PROJECT_ROOT / "dagster_project/playbook"))),
     ):
-        console.print(f"  {what}: [cyan]{where}[/]", highlight=False)
+        console.print(f"  {what}: [cyan]{escape(where)}[/]", highlight=False, soft_wrap=True)
 
 
 def _with_events(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[str, int, int, int, int]]:

@@ -1,0 +1,66 @@
+"""What the user may set, and what is said about a value that can't be used."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from dagster_project.settings import PROJECT_ROOT, SettingsError, settings_from
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = settings_from({})
+    assert settings.data_dir == PROJECT_ROOT / "data"
+    assert settings.ledger_url == f"sqlite:///{PROJECT_ROOT / 'data' / 'ledger.sqlite'}"
+    assert (settings.playbook_dir, settings.as_of, settings.crm, settings.automate) == (None, None, "local", False)
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    names = ("DATA_DIR", "PLAYBOOK_DIR", "AS_OF", "LEDGER_URL", "CRM", "AUTOMATE")
+    assert settings_from({f"PLS_{name}": " " for name in names}) == settings_from({})
+
+
+def test_everything_but_a_shared_ledger_lives_in_the_data_folder(tmp_path: Path) -> None:
+    settings = settings_from({"PLS_DATA_DIR": str(tmp_path)})
+    stores = (settings.landing, settings.warehouse, settings.serving, settings.local_crm, settings.outbox)
+    assert {path.parent for path in stores} == {tmp_path}
+    assert settings.ledger_url == f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-06-30", datetime(2026, 6, 30)),
+        ("2026-06-30T12:00:00", datetime(2026, 6, 30, 12)),
+        ("2026-06-30T12:00:00Z", datetime(2026, 6, 30, 12)),
+        ("2026-06-30T12:00:00+02:00", datetime(2026, 6, 30, 10)),
+    ],
+)
+def test_a_moment_is_utc_unless_it_says_otherwise(text: str, moment: datetime) -> None:
+    assert settings_from({"PLS_AS_OF": text}).as_of == moment
+
+
+@pytest.mark.parametrize(("text", "automate"), [("1", True), ("Yes", True), ("on", True), ("0", False), ("OFF", False)])
+def test_automation_is_a_switch(text: str, automate: bool) -> None:
+    assert settings_from({"PLS_AUTOMATE": text}).automate is automate
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("PLS_AS_OF", "yesterday", "PLS_AS_OF is 'yesterday'; expected ISO 8601 in UTC such as"),
+        ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local"),
+        ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
+        ("PLS_LEDGER_URL", "ledger.sqlite", "PLS_LEDGER_URL is no URL; expected one such as sqlite:////"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings_from({name: value})
+    assert str(refused.value).startswith(message)
+
+
+def test_a_refused_ledger_address_is_not_repeated_because_it_may_hold_a_password() -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings_from({"PLS_LEDGER_URL": "pls:secret@db.internal"})
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,65 @@
+"""What a run says at its end."""
+
+import io
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dagster_project.settings import settings_from
+from dagster_project.summary import print_summary
+from dagster_project.warehouse import Warehouse
+
+STARTED = datetime(2026, 6, 30, 18, 0, 0)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder whose warehouse has what a run without users leaves behind."""
+    with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
+        connection.execute("insert into raw.moments values (?, ?, true)", [STARTED, STARTED.date()])
+        connection.execute("create schema marts")
+        for table in ("pql_scores", "pqa_scores"):
+            connection.execute(f"create table marts.{table} (classification varchar)")
+        connection.execute(
+            "create table marts.handoff_decisions (decision varchar, priority varchar, decided_at timestamp)"
+        )
+    return tmp_path
+
+
+def summary_of(data_dir: Path) -> str:
+    said = io.StringIO()
+    print_summary(Console(file=said, width=80), settings_from({"PLS_DATA_DIR": str(data_dir)}), STARTED)
+    return said.getvalue()
+
+
+def test_a_run_with_nothing_new_says_so_in_numbers(data_dir: Path) -> None:
+    lines = [line.split() for line in summary_of(data_dir).splitlines()]
+    assert ["events", "0", "0", "0", "0"] in lines
+    assert ["not_ready", "0", "0"] in lines
+    assert "No new handoff candidates." in summary_of(data_dir)
+
+
+def test_only_the_files_of_this_run_are_counted(data_dir: Path) -> None:
+    with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+        connection.execute("insert into raw.batches values (1, timestamp '2026-06-29'), (2, ?)", [STARTED])
+        for batch in (1, 2):
+            connection.execute(
+                "insert into raw.files (batch_id, source, path, status, rows_in, loaded, duplicate, quarantined) "
+                "values (?, 'events', 'events/a.csv', 'loaded', 1200, 1197, 2, 1)",
+                [batch],
+            )
+    assert ["events", "1,200", "1,197", "2", "1"] in [line.split() for line in summary_of(data_dir).splitlines()]
+
+
+def test_a_file_with_trouble_is_told_whole_whatever_its_name(data_dir: Path) -> None:
+    name = f"events/{'long-' * 20}[red].csv"
+    with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+        connection.execute("insert into raw.batches values (1, ?)", [STARTED])
+        connection.execute(
+            "insert into raw.files (batch_id, source, path, status, detail, rows_in, loaded, duplicate, quarantined) "
+            "values (1, 'events', ?, 'unreadable', 'expected one of [id]', 1, 0, 0, 1)",
+            [name],
+        )
+    assert f"unreadable {name}: expected one of [id]" in summary_of(data_dir)
