@@ -54,7 +54,9 @@ def sync_fields(
         names: Our field -> the CRM's name.
         now: Naive UTC.
     """
-    confirmed = _certain(ledger.confirmed(crm.name, object_type), ledger.unsettled(crm.name, object_type, OPERATION))
+    confirmed = _certain(
+        ledger.confirmed(crm.name, object_type, desired), ledger.unsettled(crm.name, object_type, OPERATION)
+    )
     updates = plan_sync(desired, confirmed, ledger.parked(crm.name, object_type, OPERATION), names=names)
     written, failed, cause = 0, 0, None
     refused: dict[str, str] = {}

@@ -7,8 +7,6 @@ import dagster as dg
 from dagster_project.defs import activation, handoffs, ingest, schedules, scoring, serving, transform
 from dagster_project.defs.resources import Workplace
 
-SCORE_EVERYTHING = "score_everything"
-
 
 def build_definitions(
     *, workplace: Workplace | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
@@ -37,7 +35,7 @@ def build_definitions(
             serving.serving_database,
         ],
         asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *serving.CHECKS],
-        jobs=[schedules.score_everything],
+        jobs=[schedules.score_everything, schedules.score_new_events],
         schedules=daily,
         sensors=sensors,
         resources={"workplace": workplace or Workplace()},

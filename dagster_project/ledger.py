@@ -10,7 +10,8 @@ LedgerError
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -33,6 +34,11 @@ MIGRATION_LOCK = 7_255_512
 """PostgreSQL's advisory lock under which a migration runs; any number that nothing else uses."""
 LOCK_SECONDS = 30
 """How long an SQLite ledger waits for others that write."""
+
+CHANGES = "changes"
+"""The key in `meta` under which the transactions are counted that write what SQL users read."""
+PORTION = 500
+"""Ids that one query asks for."""
 
 Status = Literal["confirmed", "failed", "parked", "cancelled"]
 """Done; to be tried again; refused for good until the payload changes; not to be sent any more."""
@@ -91,10 +97,16 @@ class Ledger:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def read_frame(self, table: str) -> pl.DataFrame:
-        """A whole table; the columns have their types even when there are no rows."""
+    def read_frame(self, table: str, *, after: int | None = None) -> pl.DataFrame:
+        """A table; the columns have their types even when there are no rows.
+
+        Args:
+            table: Its name.
+            after: Only rows written by a later change than this one; of tables with the column `change`.
+        """
         found = schema.METADATA.tables[table]
-        return self._read(sa.select(found), pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
+        query = sa.select(found) if after is None else sa.select(found).where(found.c.change > after)
+        return self._read(query, pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
 
     def past_handoffs(self, since: datetime) -> pl.DataFrame:
         """Handoffs created after `since` that were not cancelled, as `core.handoffs.PAST_SCHEMA`."""
@@ -107,7 +119,8 @@ class Ledger:
     def pending_handoffs(self) -> list[dict[str, Any]]:
         """The handoffs that nobody has got yet, the most urgent first."""
         table = schema.HANDOFFS
-        query = sa.select(table).where(table.c.status == "pending").order_by(table.c.priority, table.c.handoff_id)
+        columns = [column for column in table.columns if column.name != "change"]
+        query = sa.select(*columns).where(table.c.status == "pending").order_by(table.c.priority, table.c.handoff_id)
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -116,14 +129,17 @@ class Ledger:
         with self._engine.connect() as connection:
             return connection.execute(sa.select(schema.META.c.value).where(schema.META.c.key == key)).scalar()
 
-    def confirmed(self, destination: str, object_type: str) -> dict[str, dict[str, Any]]:
-        """By object id, the fields that the destination was last confirmed to hold."""
+    def confirmed(
+        self, destination: str, object_type: str, ids: Collection[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """By object id, the fields that the destination was last confirmed to hold; of all objects or of some."""
         table = schema.CONFIRMED_RECORDS
         query = sa.select(table.c.object_id, table.c.fields).where(
             table.c.destination == destination, table.c.object_type == object_type
         )
         with self._engine.connect() as connection:
-            return {row.object_id: json.loads(row.fields) for row in connection.execute(query)}
+            rows = connection.execute(query) if ids is None else _of(connection, query, table.c.object_id, ids)
+            return {row.object_id: json.loads(row.fields) for row in rows}
 
     def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
         """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""
@@ -166,9 +182,9 @@ class Ledger:
         keys = [column.name for column in schema.TRIGGER_STATES.primary_key]
         changed = plan.states.join(known, on=known.columns, how="anti", nulls_equal=True)
         gone = known.join(plan.states, on=keys, how="anti").select(keys)
-        with self._engine.begin() as connection:
-            self._add(connection, schema.HANDOFF_DECISIONS, plan.decisions.to_dicts())
-            self._add(connection, schema.HANDOFFS, plan.handoffs.to_dicts())
+        with self._changing() as (connection, change):
+            for table, frame in ((schema.HANDOFF_DECISIONS, plan.decisions), (schema.HANDOFFS, plan.handoffs)):
+                self._add(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
             self._put(connection, schema.TRIGGER_STATES, changed.to_dicts())
             for row in gone.to_dicts():
                 connection.execute(schema.TRIGGER_STATES.delete().filter_by(**row))
@@ -185,7 +201,7 @@ class Ledger:
         Returns:
             The delivery id of each request.
         """
-        with self._engine.begin() as connection:
+        with self._changing() as (connection, change):
             before = _open_deliveries(connection, requests)
             rows, superseded = [], []
             for request in requests:
@@ -193,9 +209,9 @@ class Ledger:
                 again = was is not None and was["payload_hash"] == request.payload_hash
                 if was is not None and not again:
                     superseded.append(was["delivery_id"])
-                rows.append(_delivery(request, was if again else None, now))
-            for delivery_id in superseded:
-                self._settle(connection, [Outcome(delivery_id, "cancelled", "superseded by a newer one")], now)
+                rows.append({**_delivery(request, was if again else None, now), "change": change})
+            gone = [Outcome(delivery_id, "cancelled", "superseded by a newer one") for delivery_id in superseded]
+            self._settle(connection, gone, now, change)
             self._put(connection, schema.DELIVERIES, rows)
         return [str(row["delivery_id"]) for row in rows]
 
@@ -215,8 +231,8 @@ class Ledger:
             confirmed: By destination, object type and object id, all fields that the destination is now known to hold.
             handoffs: New status by handoff id.
         """
-        with self._engine.begin() as connection:
-            self._settle(connection, outcomes, now)
+        with self._changing() as (connection, change):
+            self._settle(connection, outcomes, now, change)
             records = [
                 {
                     **dict(zip(("destination", "object_type", "object_id"), key, strict=True)),
@@ -227,7 +243,7 @@ class Ledger:
             ]
             self._put(connection, schema.CONFIRMED_RECORDS, records)
             for handoff_id, status in (handoffs or {}).items():
-                _set_status(connection, handoff_id, status)
+                _set_status(connection, handoff_id, status, change)
 
     def cancel_handoff(self, handoff: Mapping[str, Any], delivery_id: str, reason: str, now: datetime) -> None:
         """Withdraw a handoff that may not be sent after all: its decision, its delivery and the handoff itself."""
@@ -240,10 +256,10 @@ class Ledger:
             "reason": f"at the moment of sending: {reason}",
             "decided_at": now,
         }
-        with self._engine.begin() as connection:
-            self._add(connection, schema.HANDOFF_DECISIONS, [decision])
-            self._settle(connection, [Outcome(delivery_id, "cancelled", reason)], now)
-            _set_status(connection, handoff["handoff_id"], "cancelled")
+        with self._changing() as (connection, change):
+            self._add(connection, schema.HANDOFF_DECISIONS, [{**decision, "change": change}])
+            self._settle(connection, [Outcome(delivery_id, "cancelled", reason)], now, change)
+            _set_status(connection, handoff["handoff_id"], "cancelled", change)
 
     # --- how --------------------------------------------------------------------------------------
 
@@ -252,7 +268,21 @@ class Ledger:
             rows = [tuple(row) for row in connection.execute(query)]
         return pl.DataFrame(rows, schema=kinds, orient="row")
 
-    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[sa.Connection, int]]:
+        """A transaction and its number; nobody else counts until it ends, so that numbers become visible in order."""
+        counter = schema.META
+        following = sa.cast(sa.cast(counter.c.value, sa.BigInteger) + 1, sa.String)
+        with self._engine.begin() as connection:
+            number: str = connection.execute(
+                self._insert(counter)
+                .values(key=CHANGES, value="1")
+                .on_conflict_do_update(index_elements=[counter.c.key], set_={"value": following})
+                .returning(counter.c.value)
+            ).scalar_one()
+            yield connection, int(number)
+
+    def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], now: datetime, change: int) -> None:
         if not outcomes:
             return
         table = schema.DELIVERIES
@@ -260,7 +290,10 @@ class Ledger:
             table.update()
             .where(table.c.delivery_id == sa.bindparam("of_delivery"))
             .values(
-                status=sa.bindparam("now_status"), error=sa.bindparam("now_error"), confirmed_at=sa.bindparam("at")
+                status=sa.bindparam("now_status"),
+                error=sa.bindparam("now_error"),
+                confirmed_at=sa.bindparam("at"),
+                change=change,
             ),
             [
                 {
@@ -322,6 +355,15 @@ def _open_deliveries(
     return {tuple(row[name] for name in _SLOT): row for row in rows}
 
 
+def _of(
+    connection: sa.Connection, query: sa.Select[Any], column: sa.Column[str], ids: Collection[str]
+) -> Iterator[sa.Row[Any]]:
+    """The query's rows whose column is among the ids, in portions that every database takes as parameters."""
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), PORTION):
+        yield from connection.execute(query.where(column.in_(wanted[start : start + PORTION])))
+
+
 _SLOT = ("destination", "object_type", "object_id", "operation")
 _OPEN = ("pending", "failed")
 
@@ -343,9 +385,9 @@ def _delivery(request: Request, was: Mapping[str, Any] | None, now: datetime) ->
     }
 
 
-def _set_status(connection: sa.Connection, handoff_id: str, status: str) -> None:
+def _set_status(connection: sa.Connection, handoff_id: str, status: str, change: int) -> None:
     table = schema.HANDOFFS
-    connection.execute(table.update().where(table.c.handoff_id == handoff_id).values(status=status))
+    connection.execute(table.update().where(table.c.handoff_id == handoff_id).values(status=status, change=change))
 
 
 def _polars_type(kind: sa.types.TypeEngine[Any]) -> pl.DataType:

@@ -12,6 +12,9 @@ from sqlalchemy.types import TypeDecorator
 
 METADATA = sa.MetaData()
 
+# Tables that SQL users read have a column `change`: the number of the ledger's transaction that wrote the row last, so
+# that a copy can be brought up to date by what came after it.
+
 
 class TextList(TypeDecorator[list[str]]):
     """A list of texts, kept as JSON, so that every database can hold it."""
@@ -48,6 +51,8 @@ HANDOFF_DECISIONS = sa.Table(
     sa.Column("decision", sa.String, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("decided_at", sa.DateTime, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_handoff_decisions_change", "change"),
 )
 
 HANDOFFS = sa.Table(
@@ -67,6 +72,8 @@ HANDOFFS = sa.Table(
     sa.Column("status", sa.String, nullable=False),
     sa.Column("classification", sa.String),
     sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_handoffs_change", "change"),
     sa.Index("ix_handoffs_status", "status"),
     sa.Index("ix_handoffs_created_at", "created_at"),
 )
@@ -120,6 +127,9 @@ DELIVERIES = sa.Table(
     sa.Column("payload_hash", sa.String, nullable=False),
     sa.Column("requested_at", sa.DateTime, nullable=False),
     sa.Column("confirmed_at", sa.DateTime),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_deliveries_change", "change"),
+    sa.Index("ix_deliveries_status", "status"),
     sa.Index("ix_deliveries_object", "destination", "object_type", "object_id"),
 )
 

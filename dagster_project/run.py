@@ -70,7 +70,8 @@ def run_pipeline(console: Console, home: Path) -> RunOutcome:
         console: Where the lines go.
         home: The folder of the Dagster instance that records the run.
     """
-    from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
+    from dagster_project.definitions import build_definitions
+    from dagster_project.defs.schedules import SCORE_EVERYTHING
 
     settings = environment_settings()
     started_at = datetime.now(UTC).replace(tzinfo=None)

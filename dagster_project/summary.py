@@ -55,7 +55,7 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
             "union all select 'a', classification from marts.pqa_scores) group by classification"
         ).fetchall()
     }
-    [(as_of,)] = warehouse.sql("select as_of from raw.moments where is_live").fetchall()
+    [(as_of,)] = warehouse.sql("select until from raw.moments where is_live").fetchall()
     decisions = warehouse.execute(
         "select decision, priority, count(*) from marts.handoff_decisions where decided_at = ? "
         "group by all order by 3 desc, 1, 2",

@@ -6,8 +6,9 @@ decided in `landing/`; every other schema is made by whoever fills it (dbt, scor
 """
 
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,7 +47,12 @@ create table if not exists raw.crm_extracts (
   keys bigint, is_complete boolean
 );
 create table if not exists raw.crm_extract_rows (extract_id integer, version_id bigint);
-create table if not exists raw.moments (as_of timestamp, day date, is_live boolean);
+create table if not exists raw.moments (as_of timestamp, day date, is_live boolean, until timestamp);
+create table if not exists raw.refreshes (
+  as_of timestamp, until timestamp, is_full boolean, reason varchar, batch_id integer, definition varchar,
+  rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean
+);
+create table if not exists raw.replaced_identities (batch_id integer, message_id varchar);
 create table if not exists raw.rule_domains (domain varchar, kind varchar, reason varchar);
 create table if not exists raw.rule_exclusions (match varchar, pattern varchar, reason varchar);
 create table if not exists raw.settings (key varchar, value varchar);
@@ -126,24 +132,61 @@ def publish_serving_copy(warehouse_path: Path, serving_path: Path) -> None:
         warehouse_path: The warehouse.
         serving_path: The file that SQL users open read-only.
     """
+    with _fresh_copy(serving_path) as fresh, _attached(warehouse_path, fresh) as connection:
+        _copy_marts(connection)
+
+
+def publish_changes(warehouse_path: Path, serving_path: Path, changed: Mapping[str, str]) -> None:
+    """Replace the serving database with itself and the rows that have changed, in one step.
+
+    The file is copied as it is, which takes a fraction of the time that writing its tables anew would.
+
+    Args:
+        warehouse_path: The warehouse.
+        serving_path: The file that SQL users open read-only; it exists.
+        changed: By table of schema `marts`, a condition that finds the changed rows, in the warehouse and in the copy,
+            which is attached as `serving`.
+    """
+    with _fresh_copy(serving_path) as fresh:
+        shutil.copyfile(serving_path, fresh)
+        with _attached(warehouse_path, fresh) as connection:
+            connection.begin()
+            for table, condition in changed.items():
+                name = _identifier(table)
+                connection.execute(
+                    f"create or replace temp table incoming as select * from marts.{name} where {condition}"
+                )
+                connection.execute(f"delete from serving.marts.{name} where {condition}")
+                connection.execute(f"insert into serving.marts.{name} by name select * from incoming")
+            connection.commit()
+            connection.execute("drop table incoming; checkpoint serving")
+
+
+@contextmanager
+def _fresh_copy(serving_path: Path) -> Iterator[Path]:
+    """A file that takes the serving database's place at the end of the block, unless something went wrong."""
     serving_path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in serving_path.parent.glob(f".{serving_path.name}.*.publishing*"):
         leftover.unlink(missing_ok=True)
     fresh = serving_path.with_name(f".{serving_path.name}.{os.getpid()}.publishing")
     try:
-        with Warehouse(warehouse_path).connect() as connection:
-            connection.execute(
-                f"attach {_literal(str(fresh))} as serving (storage_version '{SERVING_STORAGE_VERSION}')"
-            )
-            try:
-                _copy_marts(connection)
-            finally:
-                connection.execute("detach serving")
+        yield fresh
         _sync(fresh)
         fresh.replace(serving_path)
         _sync(serving_path.parent)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def _attached(warehouse_path: Path, serving: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse with a serving database beside it."""
+    with Warehouse(warehouse_path).connect() as connection:
+        connection.execute(f"attach {_literal(str(serving))} as serving (storage_version '{SERVING_STORAGE_VERSION}')")
+        try:
+            yield connection
+        finally:
+            connection.execute("detach serving")
 
 
 def _copy_marts(connection: duckdb.DuckDBPyConnection) -> None:

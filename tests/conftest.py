@@ -3,58 +3,14 @@
 The pipeline is imported where it is used: most tests need none of it, and importing it takes seconds.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-
-import dagster as dg
 import pytest
 from filelock import FileLock
+from hypothesis import settings
+from installation import END, FIRST_SCORED, Installation
 
-END = datetime(2026, 6, 30, 18, 0, 0)
-FIRST_SCORED = datetime(2026, 6, 25, 18, 0, 0)
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A data folder with a pipeline over it.
-
-    Attributes:
-        data_dir: The data folder.
-    """
-
-    data_dir: Path
-
-    @property
-    def landing(self) -> Path:
-        return self.data_dir / "landing"
-
-    @property
-    def serving(self) -> Path:
-        return self.data_dir / "serving.duckdb"
-
-    @property
-    def warehouse(self) -> Path:
-        return self.data_dir / "warehouse.duckdb"
-
-    def run(self, *, as_of: datetime = END, **variables: str) -> dg.ExecuteInProcessResult:
-        """Run the whole graph in this process on a throw-away instance.
-
-        Args:
-            as_of: The moment to score.
-            variables: More PLS_* variables.
-        """
-        from dagster_project.definitions import SCORE_EVERYTHING, build_definitions
-        from dagster_project.defs.resources import Workplace
-
-        places = {"PLS_DATA_DIR": str(self.data_dir), "PLS_LEDGER_URL": f"sqlite:///{self.data_dir / 'ledger.sqlite'}"}
-        workplace = Workplace(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
-        definitions = build_definitions(workplace=workplace)
-        job = definitions.resolve_job_def(SCORE_EVERYTHING)
-        with dg.DagsterInstance.ephemeral() as instance:
-            return job.execute_in_process(
-                instance=instance, run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-            )
+# The same examples everywhere, and as long as they take: a busy machine is no failure.
+settings.register_profile("pls", deadline=None, derandomize=True)
+settings.load_profile("pls")
 
 
 @pytest.fixture(scope="session")

@@ -107,10 +107,23 @@ class Shop:
         self.batch += 1
         self.execute("insert into raw.batches values (?, timestamp '2026-07-01 00:00:00')", [self.batch])
 
-    def moments(self, live: str, *others: str) -> None:
-        """Replace the moments; the first is live."""
+    def moments(self, live: str, *others: str, until: str | None = None) -> None:
+        """Replace the moments; the first is live. In a delta it is the full run's, and events count until later."""
         self.execute("delete from raw.moments")
-        self._insert("raw.moments", [(m, m[:10], m == live) for m in (live, *others)])
+        self._insert("raw.moments", [(m, m[:10], m == live, until or m) for m in (live, *others)])
+
+    def copy(self, folder: Path) -> "Shop":
+        """The same raw tables in another warehouse, where nothing was built yet."""
+        twin = Shop(folder)
+        with duckdb.connect(str(twin.path)) as connection:
+            connection.execute(f"attach '{self.path}' as before (read_only)")
+            connection.execute("create schema raw")
+            for (name,) in connection.execute(
+                "select table_name from duckdb_tables() where database_name = 'before' and schema_name = 'raw'"
+            ).fetchall():
+                connection.execute(f"create table raw.{name} as from before.raw.{name}")
+        twin.execute(SCORE_TABLES)
+        return twin
 
     def load(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Load events as the ingest part does: the days that they touch are noted."""
@@ -147,7 +160,7 @@ class Shop:
         self._note_domains(record.get("email") for record in records)
         self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
 
-    def build(self, select: str = "tag:features", *, full_refresh: bool = False, unit_tests: bool = False) -> list[Any]:
+    def build(self, select: str = "tag:features", *, delta: bool = False, unit_tests: bool = False) -> list[Any]:
         """Run dbt in this process; no connection to the warehouse may be open. Returns dbt's node results."""
         project, target = str(DBT_PROJECT), str(self.folder / "target")
         arguments = [
@@ -163,7 +176,7 @@ class Shop:
         arguments += ["--target-path", target, "--log-path", target]
         if not unit_tests:
             arguments += ["--exclude-resource-type", "unit_test"]
-        if full_refresh:
+        if not delta:
             arguments.append("--full-refresh")
         os.environ["PLS_WAREHOUSE_PATH"] = str(self.path)
         outcome = dbtRunner().invoke(arguments)

@@ -104,7 +104,8 @@ def test_the_rollup_equals_one_from_scratch(grown):
     sql = "from intermediate.int_user_days order by day, user_id"
     incremental = shop.rows(sql)
     assert len(incremental) > 300
-    shop.build("+int_user_days", full_refresh=True)
+    shop.execute("drop table intermediate.int_user_days")
+    shop.build("+int_user_days")
     assert shop.rows(sql) == incremental
 
 

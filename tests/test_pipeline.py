@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import END, FIRST_SCORED, Installation
+from installation import END, FIRST_SCORED, Installation
 
 from dagster_project.core.playbook import PlaybookError
 from dagster_project.playbook_files import PACKAGED

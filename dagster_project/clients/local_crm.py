@@ -70,7 +70,7 @@ class LocalCrm:
     def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         """Write fields of records; see `CrmClient.update`."""
         with self._transaction() as connection:
-            known = self._records(connection, object_type)
+            known = self._records(connection, object_type, [update.object_id for update in updates])
             receipts, rows = [], []
             for update in updates:
                 fields, _, is_deleted = known.get(update.object_id, ({}, {}, None))
@@ -92,10 +92,13 @@ class LocalCrm:
         return {object_id: fields for object_id, (fields, _, is_deleted) in records.items() if not is_deleted}
 
     def _records(
-        self, connection: sqlite3.Connection, object_type: str
+        self, connection: sqlite3.Connection, object_type: str, ids: Sequence[str] | None = None
     ) -> dict[str, tuple[dict[str, Any], dict[str, Any], bool]]:
+        """The records with these ids, or all."""
         found = connection.execute(
-            "select object_id, fields, extracted, is_deleted from records where object_type = ?", [object_type]
+            "select object_id, fields, extracted, is_deleted from records where object_type = ?"
+            + ("" if ids is None else " and object_id in (select value from json_each(?))"),
+            [object_type] if ids is None else [object_type, json.dumps(ids)],
         )
         return {row[0]: (json.loads(row[1]), json.loads(row[2]), bool(row[3])) for row in found}
 

@@ -45,6 +45,12 @@ class Playbook:
     crm_fields: CrmFieldRules
     sources: SourceRules
 
+    def fingerprint(self) -> str:
+        """A hash of every rule: whether anything in the playbook is another one than before."""
+        rules = {field.name: getattr(self, field.name).model_dump() for field in fields(self)}
+        # The order of a set is another one in every process.
+        return sha256(json.dumps(rules, sort_keys=True, default=sorted).encode()).hexdigest()[:16]
+
     def model_version(self, catalogue: str) -> str:
         """A hash of what changes a score: formulas, tiers, segments, domains without a company, the catalogue.
 

@@ -25,6 +25,10 @@ PQA_COLUMNS = (
     "pqa_score", "classification", "quadrant", "segment", "motion", "active_users_30d", "explanation", "as_of",
     "model_version", "segment_source", "team_size", "is_customer",
 )  # fmt: skip
+ACCOUNT_STANDING = (
+    "segment", "motion", "segment_source", "is_customer", "subscription_status", "subscription_status_since",
+)  # fmt: skip
+"""What users' scores and stages take from their account; kept with its score, so that a delta sees a change of it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,23 @@ class Scores:
 
     users: pl.DataFrame
     accounts: pl.DataFrame
+
+
+def accounts_that_moved(accounts: pl.DataFrame, before: pl.DataFrame, playbook: Playbook) -> pl.DataFrame:
+    """The accounts whose users have to be scored again, although nothing was heard of them.
+
+    Args:
+        accounts: Account features.
+        before: `account_id` and `ACCOUNT_STANDING` as they were scored last.
+        playbook: The rules.
+
+    Returns:
+        One column, `account_id`.
+    """
+    placed = segment_accounts(customers(accounts), playbook.segments)
+    now = placed.select("account_id", *ACCOUNT_STANDING)
+    same = before.select(pl.col(name).cast(kind) for name, kind in now.schema.items())
+    return now.join(same, on=now.columns, how="anti", nulls_equal=True).select("account_id")
 
 
 def score_everybody(

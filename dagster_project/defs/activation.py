@@ -14,8 +14,15 @@ from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table
 from dagster_project.defs.transform import OWNERS
+from dagster_project.refresh import current_refresh
 
 _ENTITIES = {"contact": "contacts", "account": "accounts"}
+_CONTACTS_CONCERNED = (
+    "contact_id in (select contact_id from scores.pql_scores "
+    "where user_id in (select user_id from scores.rescored_users) "
+    "union select previous_contact_id from intermediate.int_users_touched)"
+)
+"""In a delta: everybody who shares a contact with somebody scored again, before or now."""
 
 
 @dg.asset(
@@ -30,11 +37,17 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
     """Our fields of contacts and accounts in the CRM, written only where they differ from what it last confirmed."""
     rules = workplace.playbook.crm_fields
     with workplace.connect() as connection:
-        extracted = {kind: _extracted(connection, entity) for kind, entity in _ENTITIES.items()}
-        users = connection.sql("select * from scores.pql_scores").pl()
+        is_full = current_refresh(connection).is_full
+        # The CRM's own records are as they were when only events have come.
+        extracted = {kind: _extracted(connection, entity) for kind, entity in _ENTITIES.items()} if is_full else {}
+        users = connection.sql(
+            f"select * from scores.pql_scores where {'true' if is_full else _CONTACTS_CONCERNED}"
+        ).pl()
         accounts = connection.sql(
             "select scores.*, features.in_crm from scores.pqa_scores as scores "
-            "join features.account_features as features using (account_id, as_of)"
+            "join features.account_features as features using (account_id) "
+            "where features.as_of = (select as_of from raw.moments where is_live) and "
+            + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
         ).pl()
     desired = {
         "contact": contact_fields(users, rules.top_signals),
@@ -45,7 +58,8 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
     results: dict[str, SyncResult] = {}
     with workplace.ledger() as ledger:
         for kind in _ENTITIES:
-            crm.take_over(kind, extracted[kind])
+            if kind in extracted:
+                crm.take_over(kind, extracted[kind])
             results[kind] = sync_fields(
                 ledger, crm, kind, desired=desired[kind], names=names[kind], now=workplace.now()
             )

@@ -17,9 +17,17 @@ from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.outbox import deliver_handoffs
+from dagster_project.refresh import current_refresh
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _LIVE = "as_of = (select as_of from raw.moments where is_live)"
+_RESCORED_ACCOUNTS = (
+    "select account_id from scores.rescored_accounts union "
+    "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users) union "
+    "select account_id from held union "
+    "select account_id from scores.pql_scores where user_id in (select user_id from held)"
+)
+"""Accounts of which everybody is looked at in a delta: an account's handoff names the best of its users."""
 
 
 @dg.asset(
@@ -32,17 +40,19 @@ def handoff_decisions(workplace: Workplace) -> dg.MaterializeResult:
     """What is decided about everybody for whom a trigger fired. One row per candidate and decision, in the ledger."""
     playbook = workplace.playbook
     with workplace.connect() as connection, workplace.ledger() as ledger:
-        [(as_of,)] = connection.sql("select as_of from raw.moments where is_live").fetchall()
+        as_of = current_refresh(connection).until
+        held = ledger.read_frame("candidates")
+        _select_looked_at(connection, held)
         remembered = timedelta(days=max(playbook.handoffs.cooldown_days, 1))
         inputs = HandoffInputs(
             as_of=as_of,
-            users=_scored(connection, "user_features", "pql_scores", "user_id"),
-            accounts=_scored(connection, "account_features", "pqa_scores", "account_id"),
+            users=_scored(connection, "user", "pql_scores"),
+            accounts=_scored(connection, "account", "pqa_scores"),
             baseline=_baseline(connection, workplace),
             owners=connection.sql(f"select * from features.owners where {_LIVE}").pl(),
             crm_hold_reason=crm_freshness(connection, as_of, playbook.sources).hold_reason,
             states=ledger.read_frame("trigger_states"),
-            open_candidates=ledger.read_frame("candidates"),
+            open_candidates=held,
             past=ledger.past_handoffs(as_of - remembered),
             turns=ledger.read_frame("routing_turns"),
         )
@@ -62,17 +72,44 @@ def handoff_decisions(workplace: Workplace) -> dg.MaterializeResult:
 )
 def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Handoffs in the outbox, one Markdown file each, once. No-contact flags are asked again before each is sent."""
-    with workplace.connect() as connection:
-        blocked = _blocked(connection)
     with workplace.ledger() as ledger:
+        people = [handoff["user_id"] for handoff in ledger.pending_handoffs()]
+        with workplace.connect() as connection:
+            blocked = _blocked(connection, people)
         delivery = deliver_handoffs(ledger, workplace.settings.outbox, blocked, now=workplace.now())
     return dg.MaterializeResult(metadata={"outbox": str(workplace.settings.outbox), **vars(delivery)})
 
 
-def _scored(connection: duckdb.DuckDBPyConnection, features: str, scores: str, key: str) -> pl.DataFrame:
-    """The features of the live moment with the scores beside them."""
-    measured = connection.sql(f"select * from features.{features} where {_LIVE}").pl()
-    scored = connection.sql(f"select * from scores.{scores}").pl()
+def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame) -> None:
+    """Whom the decisions look at: everybody, or in a delta those scored again and those who wait for a decision."""
+    if current_refresh(connection).is_full:
+        connection.execute("create or replace temp table looked_at_users as select user_id from scores.pql_scores")
+        connection.execute(
+            "create or replace temp table looked_at_accounts as select account_id from scores.pqa_scores"
+        )
+        return
+    connection.register("held", held.select("user_id", "account_id"))
+    connection.execute(
+        f"create or replace temp table looked_at_accounts as select account_id from ({_RESCORED_ACCOUNTS}) "
+        "where account_id is not null"
+    )
+    connection.execute(
+        "create or replace temp table looked_at_users as select user_id from scores.rescored_users "
+        "union select user_id from held union select user_id from scores.pql_scores "
+        "where account_id in (select account_id from looked_at_accounts)"
+    )
+    connection.unregister("held")
+
+
+def _scored(connection: duckdb.DuckDBPyConnection, subject: str, scores: str) -> pl.DataFrame:
+    """The features of whoever is looked at, with the scores beside them."""
+    key = f"{subject}_id"
+    looked_at = f"{key} in (select {key} from looked_at_{subject}s)"
+    measured = connection.sql(
+        "select * replace ((select until from raw.moments where is_live) as as_of) "
+        f"from features.{subject}_features where {_LIVE} and {looked_at}"
+    ).pl()
+    scored = connection.sql(f"select * from scores.{scores} where {looked_at}").pl()
     added = [column for column in scored.columns if column not in measured.columns]
     return measured.join(scored.select(key, *added), on=key, how="inner", maintain_order="left")
 
@@ -85,10 +122,15 @@ def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl
     return conditions(then.users, then.accounts, workplace.playbook)
 
 
-def _blocked(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def _blocked(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[str, str]:
     """Why users may not be contacted, by user id, as the CRM and the product say it now."""
-    users = connection.sql(f"select * from features.user_features where {_LIVE}").pl()
-    accounts = connection.sql(f"select * from features.account_features where {_LIVE}").pl()
+    users = connection.sql(
+        f"select * from features.user_features where {_LIVE} and list_contains(?, user_id)", params=[people]
+    ).pl()
+    accounts = connection.sql(
+        f"select * from features.account_features where {_LIVE} and list_contains(?, account_id)",
+        params=[users["account_id"].drop_nulls().unique().to_list()],
+    ).pl()
     of_account = accounts.select("account_id", account_reason=account_block_reason())
     reasons = (
         users.with_columns(reason=user_block_reason())

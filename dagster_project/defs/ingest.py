@@ -31,7 +31,7 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
         first_run = ledger.get_meta(BASELINE_DONE) is None
     as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
     planned = scoring_moments(as_of, baseline_days=baseline_days if first_run else None)
-    frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live} for m in planned])
+    frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live, "until": m.as_of} for m in planned])
     with workplace.connect() as connection:
         replace_table(connection, "raw.moments", frame)
     return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run})

@@ -6,13 +6,28 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.defs.ingest import product_events
 from dagster_project.defs.resources import environment_settings
+from dagster_project.defs.transform import DELTA_KEYS, feature_models, mart_models
 from dagster_project.playbook_files import read_playbook
 
+SCORE_EVERYTHING = "score_everything"
+SCORE_NEW_EVENTS = "score_new_events"
+
 score_everything = dg.define_asset_job(
-    "score_everything",
+    SCORE_EVERYTHING,
     selection=dg.AssetSelection.all(),
     description="Load what has landed, score every user and account, decide, write back and publish.",
+)
+
+
+_ALL_MODELS = dg.AssetSelection.assets(feature_models, mart_models)
+score_new_events = dg.define_asset_job(
+    SCORE_NEW_EVENTS,
+    selection=((dg.AssetSelection.all() - _ALL_MODELS) | dg.AssetSelection.assets(*DELTA_KEYS)).without_checks()
+    | dg.AssetSelection.checks_for_assets(product_events),
+    description="Load new events, score the users and accounts that they touch, decide, write back and publish; "
+    "without the checks that read whole tables.",
 )
 
 

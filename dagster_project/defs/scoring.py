@@ -15,16 +15,36 @@ from dagster_project.core.changes import (
     segment_changes,
 )
 from dagster_project.core.playbook import Playbook
-from dagster_project.core.scoring import PQA_COLUMNS, PQL_COLUMNS, Scores, score_everybody
+from dagster_project.core.scoring import (
+    ACCOUNT_STANDING,
+    PQA_COLUMNS,
+    PQL_COLUMNS,
+    Scores,
+    accounts_that_moved,
+    score_everybody,
+)
 from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import bar_chart, column_schema, markdown_table, replace_table
+from dagster_project.defs.tables import bar_chart, column_schema, markdown_table, replace_rows, replace_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.register import transaction
+from dagster_project.refresh import current_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 HOTTEST = 15
+STANDING_SINCE = ("subscription_status", "subscription_status_since")
+"""What of an account's standing is not published."""
+RESCORED = {
+    "pql_scores": "user_id in (select user_id from scores.rescored_users)",
+    "pqa_scores": "account_id in (select account_id from scores.rescored_accounts)",
+}
+"""Which scores a delta replaces."""
+RESCORED_SUBJECTS = (
+    "case subject_type when 'user' then subject_id in (select user_id from scores.rescored_users) "
+    "else subject_id in (select account_id from scores.rescored_accounts) end"
+)
+"""The same of the tables that hold users and accounts."""
 _DESCRIPTIONS = {
     "pql_scores": "Users scored at the live moment, with segment, stage and explanation. One row per user.",
     "pqa_scores": "Accounts scored at the live moment, with quadrant and explanation. One row per account.",
@@ -55,47 +75,85 @@ def scores(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect() as connection:
         _create_histories(connection)
-        scored = score_moment(connection, playbook, is_live=True, model_version=version)
+        is_full = current_refresh(connection).is_full
+        if not is_full:
+            select_rescored(connection, playbook)
+        scored = score_moment(connection, playbook, is_live=True, model_version=version, is_full=is_full)
         changed = _score_changes(connection, scored)
         moved = _segment_changes(connection, scored)
         published = {
             "pql_scores": scored.users.select(PQL_COLUMNS),
-            "pqa_scores": scored.accounts.select(PQA_COLUMNS),
+            "pqa_scores": scored.accounts.select(*PQA_COLUMNS, *STANDING_SINCE),
         }
         with transaction(connection):
             for table, frame in published.items():
-                replace_table(connection, f"scores.{table}", frame)
-            _replace_moment(connection, "score_history", changed, "as_of")
-            _replace_moment(connection, "segment_history", moved, "valid_from")
+                if is_full:
+                    replace_table(connection, f"scores.{table}", frame)
+                else:
+                    replace_rows(connection, f"scores.{table}", frame, RESCORED[table])
+            _replace_moment(connection, "score_history", changed, "as_of", is_full=is_full)
+            _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
     for table, frame in published.items():
-        yield dg.MaterializeResult(["scores", table], metadata=_score_metadata(frame, version))
+        yield dg.MaterializeResult(["scores", table], metadata=_score_metadata(frame, version, is_full=is_full))
     for table, frame in (("score_history", changed), ("segment_history", moved)):
         yield dg.MaterializeResult(
             ["scores", table], metadata={"rows added": frame.height, "dagster/column_schema": column_schema(frame)}
         )
 
 
+def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:
+    """Note whom a delta scores again: touched users and accounts, and all users of accounts whose standing moved."""
+    accounts = connection.sql(
+        "select * from features.account_features where as_of = (select as_of from raw.moments where is_live) "
+        "and account_id in (select account_id from intermediate.int_accounts_touched)"
+    ).pl()
+    before = connection.sql(
+        f"select account_id, {', '.join(ACCOUNT_STANDING)} from scores.pqa_scores "
+        "where account_id in (select account_id from intermediate.int_accounts_touched)"
+    ).pl()
+    connection.register("accounts_moved", accounts_that_moved(accounts, before, playbook))
+    connection.execute(
+        "create or replace table scores.rescored_users as select user_id from intermediate.int_users_touched union "
+        "select user_id from features.user_features where account_id in (select account_id from accounts_moved)"
+    )
+    connection.execute("create or replace table scores.rescored_accounts as from intermediate.int_accounts_touched")
+    connection.unregister("accounts_moved")
+
+
 def score_moment(
-    connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, is_live: bool, model_version: str
+    connection: duckdb.DuckDBPyConnection,
+    playbook: Playbook,
+    *,
+    is_live: bool,
+    model_version: str,
+    is_full: bool = True,
 ) -> Scores:
-    """Score the features of the live moment, or of the baseline."""
-    moment = f"as_of = (select as_of from raw.moments where is_live = {is_live})"
+    """Score the features of the live moment, or of the baseline; in a delta of whoever is scored again."""
+    moment = f"select as_of, until from raw.moments where is_live = {is_live}"
+    users, accounts = "true", "true"
+    if not is_full:
+        users = "user_id in (select user_id from scores.rescored_users)"
+        # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
+        accounts = "account_id in (select account_id from scores.rescored_accounts)"
+    measured = (
+        f"select * exclude (until) replace (until as as_of) from features.{{}} join ({moment}) using (as_of) where {{}}"
+    )
     return score_everybody(
-        connection.sql(f"select * from features.user_features where {moment}").pl(),
-        connection.sql(f"select * from features.account_features where {moment}").pl(),
-        _first_pql(connection, playbook, moment),
+        connection.sql(measured.format("user_features", users)).pl(),
+        connection.sql(measured.format("account_features", accounts)).pl(),
+        _first_pql(connection, playbook, users=users, until=f"(select until from ({moment}))"),
         playbook=playbook,
         model_version=model_version,
     )
 
 
-def _first_pql(connection: duckdb.DuckDBPyConnection, playbook: Playbook, moment: str) -> pl.DataFrame:
+def _first_pql(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, users: str, until: str) -> pl.DataFrame:
     """Since when users have been known as PQLs, before the moment."""
     connection.register("pql_classes", pl.DataFrame({"classification": sorted(playbook.stages.pql_classes)}))
-    before = moment.replace("as_of =", "as_of <", 1)
     found = connection.sql(
         "select subject_id as user_id, min(as_of) as first_pql_at from scores.score_history "
-        f"semi join pql_classes using (classification) where subject_type = 'user' and {before} group by all"
+        "semi join pql_classes using (classification) "
+        f"where subject_type = 'user' and as_of < {until} and {users} group by all"
     ).pl()
     connection.unregister("pql_classes")
     return found
@@ -110,16 +168,26 @@ def _create_histories(connection: duckdb.DuckDBPyConnection) -> None:
         connection.unregister("empty_frame")
 
 
-def _latest(connection: duckdb.DuckDBPyConnection, table: str, at: str) -> pl.DataFrame:
+def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, at: str) -> pl.DataFrame:
     """The latest row of each subject before the moment; rows of the moment itself are replaced, not continued."""
-    return connection.sql(
-        f"select * from scores.{table} where {at} < (select as_of from raw.moments where is_live) "
+    connection.register(
+        "subjects",
+        pl.concat(
+            frame.select(pl.lit(subject).alias("subject_type"), pl.col(key).alias("subject_id"))
+            for frame, subject, (key, _, _) in _by_subject(scored)
+        ),
+    )
+    found = connection.sql(
+        f"select * from scores.{table} semi join subjects using ({', '.join(SUBJECT)}) "
+        f"where {at} < (select until from raw.moments where is_live) "
         f"qualify row_number() over (partition by {', '.join(SUBJECT)} order by {at} desc) = 1"
     ).pl()
+    connection.unregister("subjects")
+    return found
 
 
 def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
-    latest = _latest(connection, "score_history", "as_of")
+    latest = _latest(connection, scored, "score_history", "as_of")
     return pl.concat(
         score_changes(
             frame.select(
@@ -136,7 +204,7 @@ def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.
 
 
 def _segment_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
-    latest = _latest(connection, "segment_history", "valid_from")
+    latest = _latest(connection, scored, "segment_history", "valid_from")
     return pl.concat(
         segment_changes(
             frame.select(
@@ -157,21 +225,29 @@ def _by_subject(scored: Scores) -> list[tuple[pl.DataFrame, str, tuple[str, str,
     return [(frames[subject], subject, columns) for subject, columns in _SUBJECTS.items()]
 
 
-def _replace_moment(connection: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame, at: str) -> None:
+def _replace_moment(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame, at: str, *, is_full: bool
+) -> None:
+    """What was written for the same moment before goes, in a delta that of whoever is scored again."""
+    whose = "true" if is_full else RESCORED_SUBJECTS
     connection.register("new_rows", rows)
-    connection.execute(f"delete from scores.{table} where {at} = (select as_of from raw.moments where is_live)")
+    connection.execute(
+        f"delete from scores.{table} where {at} = (select until from raw.moments where is_live) and {whose}"
+    )
     connection.execute(f"insert into scores.{table} by name from new_rows")
     connection.unregister("new_rows")
 
 
-def _score_metadata(frame: pl.DataFrame, version: str) -> dict[str, dg.MetadataValue | dg.TableSchema | int | str]:
+def _score_metadata(
+    frame: pl.DataFrame, version: str, *, is_full: bool
+) -> dict[str, dg.MetadataValue | dg.TableSchema | int | str]:
     counts = dict(frame.group_by("classification").len().iter_rows())
     sizes = [int(counts.get(name, 0)) for name in CLASSES]
     return {
-        "dagster/row_count": frame.height,
+        "dagster/row_count" if is_full else "scored again": frame.height,
         "dagster/column_schema": column_schema(frame),
         "model version": version,
-        "classes": bar_chart(CLASSES, sizes, title="How many in each class"),
+        "classes": bar_chart(CLASSES, sizes, title=f"How many{'' if is_full else ' scored again'} in each class"),
         "hottest": markdown_table(_hottest(frame)),
     }
 

@@ -8,11 +8,31 @@ import duckdb
 from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.handoffs import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import replace_table
+from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
+from dagster_project.defs.tables import replace_rows, replace_table
 from dagster_project.defs.transform import OWNERS, mart_models
-from dagster_project.warehouse import publish_serving_copy
+from dagster_project.landing.register import transaction
+from dagster_project.ledger import Ledger
+from dagster_project.refresh import current_refresh, finish_refresh
+from dagster_project.warehouse import publish_changes, publish_serving_copy
 
-COPIED = ("handoff_decisions", "handoffs", "deliveries")
+SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
+COPIED = {"handoff_decisions": "decision_id", "handoffs": "handoff_id", "deliveries": "delivery_id"}
+_NEW_REFUSALS = (
+    "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
+)
+CHANGED = {
+    **RESCORED,
+    "score_history": RESCORED_SUBJECTS,
+    "segment_history": RESCORED_SUBJECTS,
+    "product_traits": RESCORED_SUBJECTS,
+    **{table: f"{key} in (select {key} from ops.changed_{table})" for table, key in COPIED.items()},
+    "funnel": "true",
+    "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
+    "quarantine": _NEW_REFUSALS,
+    "calibration": "false",
+}
+"""Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy."""
 
 PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
@@ -37,19 +57,33 @@ PUBLISHED = (
     pool=WAREHOUSE_POOL,
 )
 def ledger_copy(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
-    """Copy the ledger's tables into the warehouse."""
-    with workplace.ledger() as ledger:
-        frames = {table: ledger.read_frame(table) for table in COPIED}
-    with workplace.connect() as connection:
-        for table, frame in frames.items():
-            replace_table(connection, f"ops.{table}", frame)
-    for table, frame in frames.items():
-        yield dg.MaterializeResult(["ops", table], metadata={"dagster/row_count": frame.height})
+    """Copy the ledger's tables into the warehouse, in a delta what has changed since."""
+    with workplace.connect() as connection, workplace.ledger() as ledger:
+        is_full = current_refresh(connection).is_full
+        for table, key in COPIED.items():
+            if is_full:
+                replace_table(connection, f"ops.{table}", ledger.read_frame(table))
+                connection.execute(
+                    f"create or replace table ops.changed_{table} as select {key} from ops.{table} limit 0"
+                )
+            else:
+                _copy_changes(connection, ledger, table, key)
+            [(rows,)] = connection.sql(f"select count(*) from ops.{table}").fetchall()
+            yield dg.MaterializeResult(["ops", table], metadata={"dagster/row_count": rows})
+
+
+def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: str, key: str) -> None:
+    [(known,)] = connection.sql(f"select coalesce(max(change), 0) from ops.{table}").fetchall()
+    changed = ledger.read_frame(table, after=known)
+    replace_table(connection, f"ops.changed_{table}", changed.select(key))
+    with transaction(connection):
+        replace_rows(connection, f"ops.{table}", changed, f"{key} in (select {key} from ops.changed_{table})")
 
 
 @dg.asset(
     key=["serving", "serving_database"],
-    deps=[mart_models],
+    # Not through the marts alone, which are views and stay as they are in a delta.
+    deps=[mart_models, *(["scores", table] for table in SCORE_TABLES), *(["ops", table] for table in COPIED)],
     group_name="serving",
     owners=OWNERS,
     kinds={"duckdb", "file"},
@@ -58,7 +92,14 @@ def ledger_copy(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
 def serving_database(workplace: Workplace) -> dg.MaterializeResult:
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
     settings = workplace.settings
-    publish_serving_copy(settings.warehouse, settings.serving)
+    with workplace.connect() as connection:
+        is_full = current_refresh(connection).is_full
+    if is_full or not settings.serving.exists():
+        publish_serving_copy(settings.warehouse, settings.serving)
+    else:
+        publish_changes(settings.warehouse, settings.serving, CHANGED)
+    with workplace.connect() as connection:
+        finish_refresh(connection)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(metadata={"path": str(settings.serving), "megabytes": round(size / 1e6, 1)})
 

@@ -23,6 +23,16 @@ def replace_table(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.D
         connection.unregister("incoming_frame")
 
 
+def replace_rows(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame, rows: str) -> None:
+    """Make the frame's rows stand where `rows`, a condition, holds in `table`; the columns are the same."""
+    connection.register("incoming_frame", frame)
+    try:
+        connection.execute(f"delete from {table} where {rows}")
+        connection.execute(f"insert into {table} by name select * from incoming_frame")
+    finally:
+        connection.unregister("incoming_frame")
+
+
 def markdown_table(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     """A frame as a Markdown table; cell texts that users typed can't break out of their cell."""
     rows = [frame.columns, ["---"] * frame.width, *frame.rows()]

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_subset_selection_for_context
 
 from dagster_project.core.playbook import Playbook
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.refresh import NeedsEverything, plan_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
     NodeOutcome,
@@ -23,6 +24,7 @@ from dagster_project.transform import (
     manifest_is_current,
     parse_project,
     rollup_definition,
+    run_delta,
 )
 
 OWNERS = ["team:data"]
@@ -46,6 +48,11 @@ SOURCE_ASSETS = {
 }
 """Which asset fills a table that dbt reads, where the two differ in name."""
 
+DELTA_KEYS = {dg.AssetKey(["features", "user_features"]), dg.AssetKey(["features", "account_features"])}
+"""What `score_new_events` shows of the models that it runs: telling of each takes Dagster longer than running it."""
+
+RAW_ASSETS = ("product_events", "crm_records", "email_domains", "moments", "playbook_rules")
+
 Event = dg.MaterializeResult | dg.AssetCheckResult
 
 
@@ -62,6 +69,14 @@ class Translator(DagsterDbtTranslator):
             source = dbt_resource_props["source_name"]
             return dg.AssetKey([source, SOURCE_ASSETS.get(source, {}).get(name, name)])
         return dg.AssetKey([dbt_resource_props["schema"], name])
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """As dbt says, and what the models of a delta stand on: between the two are models that it doesn't tell of."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if spec.key not in DELTA_KEYS:
+            return spec
+        raw = {dg.AssetKey(["raw", name]) for name in RAW_ASSETS} - {dep.asset_key for dep in spec.deps}
+        return spec.replace_attributes(deps=[*spec.deps, *sorted(raw)])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The schema: staging, intermediate, features, marts; seeds are reference."""
@@ -96,19 +111,28 @@ def sql_settings(playbook: Playbook) -> dict[str, str]:
     pool=WAREHOUSE_POOL,
 )
 def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
-    """Staging, identities, rollups and features; the rollups start anew when their definition has changed."""
-    definition = rollup_definition(sql_settings(workplace.playbook))
-    with workplace.connect() as connection:
-        connection.execute("create table if not exists raw.rollup_definition (definition varchar)")
-        known = connection.sql("select definition from raw.rollup_definition").fetchall()
-    changed = [(definition,)] != known
-    if changed:
-        context.log.info("The definition of the rollups is new here: they are built from scratch.")
-    yield from _build(context, workplace, select="tag:features", full_refresh=changed)
-    with workplace.connect() as connection:
-        connection.execute("begin; delete from raw.rollup_definition")
-        connection.execute("insert into raw.rollup_definition values (?)", [definition])
-        connection.execute("commit")
+    """Staging, identities, rollups and features; in a delta, for the users that new events touch."""
+    playbook = workplace.playbook
+    is_delta = context.selected_asset_keys == DELTA_KEYS
+    try:
+        with workplace.connect() as connection:
+            refresh = plan_refresh(
+                connection,
+                definition=rollup_definition(sql_settings(playbook)),
+                rules=playbook.fingerprint(),
+                may_be_delta=is_delta,
+            )
+    except NeedsEverything as error:
+        raise dg.Failure(str(error)) from error
+    context.log.info(f"{'Full refresh' if refresh.is_full else 'Delta'}: {refresh.reason}.")
+    if not refresh.is_full:
+        yield from _reported(context, _manifest(context), _delta(workplace))
+    elif is_delta:
+        # More has changed than the job knows assets of: all of it is made, and tested, all the same.
+        outcomes = _built(workplace, select=["tag:features"], full_refresh=True)
+        yield from _reported(context, _manifest(context), outcomes)
+    else:
+        yield from _build(context, workplace, select="tag:features", full_refresh=True)
 
 
 @dbt_assets(
@@ -129,15 +153,29 @@ def _build(
     manifest = _manifest(context)
     arguments, indirect = get_subset_selection_for_context(context, manifest, select, None, None, TRANSLATOR, None)
     selectors = arguments[1].split(" ") if arguments else []
+    selectors += ["--indirect-selection", indirect] if indirect else []
+    yield from _reported(context, manifest, _built(workplace, select=selectors, full_refresh=full_refresh))
+
+
+def _built(workplace: Workplace, *, select: Sequence[str], full_refresh: bool) -> list[NodeOutcome]:
+    settings = workplace.settings
     try:
-        outcomes = build(
-            select=[*selectors, *(["--indirect-selection", indirect] if indirect else [])],
-            warehouse=workplace.settings.warehouse,
-            target=workplace.settings.dbt_target,
-            full_refresh=full_refresh,
-        )
+        return build(select=select, warehouse=settings.warehouse, target=settings.dbt_target, full_refresh=full_refresh)
     except TransformError as error:
         raise dg.Failure(str(error)) from error
+
+
+def _delta(workplace: Workplace) -> list[NodeOutcome]:
+    settings = workplace.settings
+    try:
+        return run_delta(warehouse=settings.warehouse, target=settings.dbt_target)
+    except TransformError as error:
+        raise dg.Failure(str(error)) from error
+
+
+def _reported(
+    context: dg.AssetExecutionContext, manifest: Mapping[str, Any], outcomes: Sequence[NodeOutcome]
+) -> Iterator[Event]:
     yield from _events(context, manifest, outcomes)
     report = failure_report(outcomes)
     if report:
@@ -145,7 +183,11 @@ def _build(
 
 
 def _manifest(context: dg.AssetExecutionContext) -> Mapping[str, Any]:
-    metadata = next(iter(context.assets_def.metadata_by_key.values()))
+    return _manifest_of(context.assets_def)
+
+
+def _manifest_of(models: dg.AssetsDefinition) -> Mapping[str, Any]:
+    metadata = next(iter(models.metadata_by_key.values()))
     return metadata["dagster_dbt/manifest"].manifest
 
 

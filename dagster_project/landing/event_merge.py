@@ -122,6 +122,13 @@ class EventMerge:
             f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from "
             f"raw.events where {worse}"
         )
+        # Who somebody is may have been said by a row that goes, or is said by the one that comes.
+        self._run(
+            "insert into raw.replaced_identities select ?::integer, message_id from raw.events "
+            f"where {worse} and type in ('identify', 'group') union select ?::integer, message_id from {STAGED} "
+            f"where {worse} and type in ('identify', 'group')",
+            [self._batch_id, self._batch_id],
+        )
         self._run(f"delete from raw.events where {worse}")
 
     def _insert(self) -> None:

@@ -12,14 +12,16 @@
 
 {% macro create_rollup_state() %}
   create schema if not exists intermediate;
-  create table if not exists {{ rollup_state('rollup_mark') }} (batch_id integer, as_of timestamp);
+  create table if not exists {{ rollup_state('rollup_mark') }} (
+    batch_id integer, as_of timestamp, previous_batch_id integer, previous_as_of timestamp
+  );
   create table if not exists {{ rollup_state('rolled_up_identities') }} (anonymous_id varchar, user_id varchar)
 {% endmacro %}
 
 {% macro rollup_starts_anew() %}
   {% if not execute %}{{ return(false) }}{% endif %}
   {% set rollup = adapter.get_relation(target.database, 'intermediate', 'int_user_days') %}
-  {{ return(flags.FULL_REFRESH or rollup is none) }}
+  {{ return(rollup is none) }}
 {% endmacro %}
 
 {#
@@ -81,11 +83,21 @@
                 ~ portion[-1][1], info=true) %}
     {% endfor %}
   {% endif %}
+  {% set mark = rolled_up_to() %}
   delete from {{ rollup_state('rollup_mark') }};
   insert into {{ rollup_state('rollup_mark') }}
-  select (select max(batch_id) from {{ source('raw', 'batches') }}), as_of
+  select
+    (select max(batch_id) from {{ source('raw', 'batches') }}),
+    until,
+    {{ mark.batch_id }},
+    {{ "timestamp '" ~ mark.as_of ~ "'" if mark.as_of else 'null' }}
   from {{ source('raw', 'moments') }} where is_live;
-  delete from {{ rollup_state('rolled_up_identities') }};
+  delete from {{ rollup_state('rolled_up_identities') }} as rolled_up
+  where not exists (
+    select 1 from {{ ref('int_anonymous_identities') }} as identities
+    where identities.anonymous_id = rolled_up.anonymous_id and identities.user_id = rolled_up.user_id
+  );
   insert into {{ rollup_state('rolled_up_identities') }}
-  select anonymous_id, user_id from {{ ref('int_anonymous_identities') }} where user_id is not null
+  select anonymous_id, user_id from {{ ref('int_anonymous_identities') }}
+  where anonymous_id not in (select anonymous_id from {{ rollup_state('rolled_up_identities') }})
 {% endmacro %}

@@ -1,18 +1,27 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        tags=['delta'],
+        pre_hook="{{ forget_touched('accounts') }}",
+    )
+}}
 with moments as (
 
-    select as_of from {{ source('raw', 'moments') }}
+    select as_of, until from {{ source('raw', 'moments') }}
 
 ),
 
 users as (
 
-    select * from {{ ref('user_features') }} where account_id is not null
+    select * from {{ ref('user_features') }} where account_id is not null and {{ only_touched('account_id', 'accounts') }}
 
 ),
 
 crm_accounts as (
 
-    select * from {{ ref('int_crm_accounts') }} where not is_deleted
+    select * from {{ ref('int_crm_accounts') }} where not is_deleted and {{ only_touched('account_id', 'accounts') }}
 
 ),
 
@@ -25,12 +34,6 @@ deleted_accounts as (
 catalogue as (
 
     select distinct feature from {{ ref('int_catalog_entries') }} where feature is not null
-
-),
-
-statuses as (
-
-    select * from {{ ref('int_subscription_statuses') }}
 
 ),
 
@@ -111,9 +114,10 @@ group_names as (
                 partition by moments.as_of, events.group_id
                 order by events.occurred_at, events.received_at, events.message_id
             ) as position
-        from {{ ref('stg_product__events') }} as events
-        inner join moments on events.occurred_at <= moments.as_of
+        from {{ ref('int_trait_events') }} as events
+        inner join moments on events.occurred_at <= moments.until
         where events.event_type = 'group' and events.group_id is not null and events.traits like '%name%'
+            and {{ only_touched('events.group_id', 'accounts') }}
     )
     group by as_of, group_id
 
@@ -220,10 +224,8 @@ left join {{ ref('int_crm_no_contact') }} as accounts_now
     on accounts_now.entity = 'accounts' and account_ids.account_id = accounts_now.key
 left join members on account_ids.as_of = members.as_of and account_ids.account_id = members.account_id
 left join features on account_ids.as_of = features.as_of and account_ids.account_id = features.account_id
-left join statuses as group_statuses
-    on account_ids.as_of = group_statuses.as_of
-    and group_statuses.subject_type = 'group'
-    and account_ids.account_id = group_statuses.subject_id
+left join {{ ref('int_group_statuses') }} as group_statuses
+    on account_ids.as_of = group_statuses.as_of and account_ids.account_id = group_statuses.account_id
 left join member_statuses
     on account_ids.as_of = member_statuses.as_of and account_ids.account_id = member_statuses.account_id
 left join group_names on account_ids.as_of = group_names.as_of and account_ids.account_id = group_names.group_id

@@ -1,6 +1,24 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        tags=['delta'],
+        pre_hook="{{ forget_touched() }}",
+    )
+}}
 with users as (
 
-    select as_of, user_id, email, host, registrable_domain from {{ ref('int_user_identities') }}
+    select
+        identities.as_of,
+        moments.until,
+        identities.user_id,
+        identities.email,
+        identities.host,
+        identities.registrable_domain
+    from {{ ref('int_user_identities') }} as identities
+    inner join {{ source('raw', 'moments') }} as moments on identities.as_of = moments.as_of
+    where {{ only_touched('identities.user_id') }}
 
 ),
 
@@ -34,9 +52,8 @@ traits as (
             {{ struct_of({'at': 'events.occurred_at', 'received_at': 'events.received_at', 'id': 'events.message_id'}) }}
         ) filter (where {{ json_text('events.traits', 'rules.trait') }} is not null) as said
     from (select distinct trait from rules where match = 'trait') as rules
-    inner join {{ ref('int_user_events') }} as events
-        on events.event_type = 'identify' and strpos(events.traits, rules.trait) > 0
-    inner join users on events.user_id = users.user_id and events.occurred_at <= users.as_of
+    inner join {{ ref('int_user_traits') }} as events on strpos(events.traits, rules.trait) > 0
+    inner join users on events.user_id = users.user_id and events.occurred_at <= users.until
     group by users.as_of, users.user_id, rules.trait
 
 ),

@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        tags=['delta'],
+        pre_hook="{{ forget_touched() }}",
+    )
+}}
 with moments as (
 
     select as_of, day from {{ source('raw', 'moments') }}
@@ -23,7 +32,7 @@ identities as (
     from {{ ref('int_user_identities') }} as identities
     left join {{ ref('excluded_users') }} as excluded
         on identities.as_of = excluded.as_of and identities.user_id = excluded.user_id
-    where excluded.user_id is null
+    where excluded.user_id is null and {{ only_touched('identities.user_id') }}
 
 ),
 
@@ -203,10 +212,8 @@ left join no_contact as accounts_now
 left join user_tickets on identities.as_of = user_tickets.as_of and identities.user_id = user_tickets.user_id
 left join user_opportunities
     on identities.as_of = user_opportunities.as_of and identities.user_id = user_opportunities.user_id
-left join {{ ref('int_subscription_statuses') }} as statuses
-    on identities.as_of = statuses.as_of
-    and statuses.subject_type = 'user'
-    and identities.user_id = statuses.subject_id
+left join {{ ref('int_user_statuses') }} as statuses
+    on identities.as_of = statuses.as_of and identities.user_id = statuses.user_id
 left join suppressions as by_email on by_email.suppression_key = 'email:' || identities.email
 left join suppressions as by_host on by_host.suppression_key = 'domain:' || identities.host
 left join suppressions as by_domain on by_domain.suppression_key = 'domain:' || identities.registrable_domain

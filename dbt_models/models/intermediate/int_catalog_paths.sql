@@ -1,8 +1,13 @@
+{{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail', tags=['delta']) }}
 with paths as (
 
     select distinct path_key
     from {{ ref('stg_product__events') }}
     where event_type in ('page', 'screen') and path_key is not null
+    {%- if is_incremental() %}
+        and batch_id > {{ rolled_up_to().batch_id }}
+        and path_key not in (select path_key from {{ this }})
+    {%- endif %}
 
 ),
 

@@ -3,6 +3,8 @@
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='fail',
+        full_refresh=false,
+        tags=['delta'],
         pre_hook="{{ forget_touched_user_days() }}",
         post_hook="{{ roll_up_the_rest() }}",
     )

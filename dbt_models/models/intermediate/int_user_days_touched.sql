@@ -1,49 +1,50 @@
+{{ config(tags=['delta']) }}
 {#- A rollup that starts anew takes every user-day anyway. -#}
 {%- set starts_anew = rollup_starts_anew() -%}
+{%- set mark = rolled_up_to() -%}
 
-with mark as (
+with live as (
 
-    select max(batch_id) as batch_id, max(as_of) as as_of from {{ rollup_state('rollup_mark') }}
-
-),
-
-live as (
-
-    select as_of from {{ source('raw', 'moments') }} where is_live
+    select until from {{ source('raw', 'moments') }} where is_live
 
 ),
 
-identities as (
+-- What the rollup took an anonymous id for, and what it is known as now: what was taken from raw events is missed by the former.
+compared as (
 
-    select * from {{ ref('int_anonymous_identities') }}
+    select
+        coalesce(identities.anonymous_id, rolled_up.anonymous_id) as anonymous_id,
+        identities.user_id,
+        rolled_up.user_id as previous_user_id
+    from {{ ref('int_anonymous_identities') }} as identities
+    full outer join {{ rollup_state('rolled_up_identities') }} as rolled_up
+        on identities.anonymous_id = rolled_up.anonymous_id
 
 ),
 
--- The new user and the one under whom the id was rolled up: what was taken from raw events is missed by the latter.
 owners_of_anonymous_ids as (
 
-    select anonymous_id, user_id from identities where user_id is not null
+    select anonymous_id, user_id from compared where user_id is not null
     union
-    select anonymous_id, previous_user_id from identities where previous_user_id is not null
+    select anonymous_id, previous_user_id from compared where previous_user_id is not null
 
 ),
 
 loaded as (
 
-    select touched.user_id, touched.anonymous_id, touched.day
-    from {{ source('raw', 'touched') }} as touched
-    cross join mark
-    where touched.batch_id > coalesce(mark.batch_id, 0)
+    select user_id, anonymous_id, day
+    from {{ source('raw', 'touched') }}
+    where batch_id > {{ mark.batch_id }}
 
 ),
 
 -- Anonymous days of ids that changed hands since the rollup.
 rehomed as (
 
-    select distinct cast(null as varchar) as user_id, events.anonymous_id, events.day
-    from {{ ref('stg_product__events') }} as events
-    inner join identities on events.anonymous_id = identities.anonymous_id
-    where events.user_id is null and identities.changed_in_batch is not null
+    select distinct cast(null as varchar) as user_id, touched.anonymous_id, touched.day
+    from {{ source('raw', 'touched') }} as touched
+    inner join compared on touched.anonymous_id = compared.anonymous_id
+    where nullif(touched.user_id, '') is null and compared.user_id is distinct from compared.previous_user_id
 
 ),
 
@@ -53,9 +54,17 @@ cut as (
     select distinct events.user_id, events.anonymous_id, events.day
     from {{ ref('stg_product__events') }} as events
     cross join live
-    inner join mark on mark.as_of <> live.as_of
-    where (events.day = cast(mark.as_of as date) and events.occurred_at > mark.as_of)
-        or (events.day = cast(live.as_of as date) and events.occurred_at > live.as_of)
+    {%- if mark.as_of %}
+    where live.until <> timestamp '{{ mark.as_of }}' and (
+        (
+            events.occurred_at > timestamp '{{ mark.as_of }}'
+            and events.occurred_at <= timestamp '{{ mark.as_of[:10] }} 23:59:59.999999'
+        )
+        or (events.day = cast(live.until as date) and events.occurred_at > live.until)
+    )
+    {%- else %}
+    where false
+    {%- endif %}
 
 ),
 

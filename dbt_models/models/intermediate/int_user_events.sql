@@ -2,7 +2,7 @@
 
 with live as (
 
-    select as_of, day from {{ source('raw', 'moments') }} where is_live
+    select until, day from {{ source('raw', 'moments') }} where is_live
 
 ),
 
@@ -12,7 +12,7 @@ events as {{ not_materialized() }} (
 
     select *
     from {{ ref('stg_product__events') }}
-    where day <> (select day from live) or occurred_at <= (select as_of from live)
+    where day <> (select day from live) or occurred_at <= (select until from live)
 
 ),
 

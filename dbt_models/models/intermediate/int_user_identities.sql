@@ -1,6 +1,17 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        tags=['delta'],
+        pre_hook="{{ forget_touched() }}",
+    )
+}}
 with measures as (
 
-    select as_of, user_id, email, split_part(email, '@', 2) as host from {{ ref('int_user_measures') }}
+    select as_of, user_id, email, split_part(email, '@', 2) as host
+    from {{ ref('int_user_measures') }}
+    where {{ only_touched('user_id') }}
 
 ),
 
@@ -33,12 +44,6 @@ users as (
 
 ),
 
-contacts as (
-
-    select * from {{ ref('int_crm_contacts') }}
-
-),
-
 accounts as (
 
     select * from {{ ref('int_crm_accounts') }}
@@ -46,30 +51,16 @@ accounts as (
 ),
 
 -- user -> contact: deleted ones don't match, but it is told when only such a one is left.
-contacts_by_email as (
-
-    select
-        *,
-        row_number() over (
-            partition by as_of, email order by is_deleted, updated_at desc nulls last, contact_id
-        ) as position
-    from contacts
-    where email is not null
-
-),
-
 matched as (
 
     select
         users.*,
-        case when not contacts_by_email.is_deleted then contacts_by_email.contact_id end as contact_id,
-        case when not contacts_by_email.is_deleted then contacts_by_email.account_id end as contact_account_id,
-        coalesce(contacts_by_email.is_deleted, false) as contact_deleted
+        case when not contacts.is_deleted then contacts.contact_id end as contact_id,
+        case when not contacts.is_deleted then contacts.account_id end as contact_account_id,
+        coalesce(contacts.is_deleted, false) as contact_deleted
     from users
-    left join contacts_by_email
-        on users.as_of = contacts_by_email.as_of
-        and users.email = contacts_by_email.email
-        and contacts_by_email.position = 1
+    left join {{ ref('int_crm_contacts_by_email') }} as contacts
+        on users.as_of = contacts.as_of and users.email = contacts.email
 
 ),
 
@@ -81,7 +72,7 @@ user_groups as (
         select moments.as_of, days.user_id, {{ each_of('days.groups') }} as word
         from {{ ref('int_user_days') }} as days
         inner join moments on days.day <= moments.day
-        where days.groups is not null
+        where days.groups is not null and {{ only_touched('days.user_id') }}
     )
     group by as_of, user_id, word.group_id
 
@@ -121,33 +112,6 @@ groups as (
 
 ),
 
--- registrable domain -> account: the one with most contacts, then the smallest id.
-contact_counts as (
-
-    select as_of, account_id, count(*) as contacts
-    from contacts
-    where not is_deleted and account_id is not null
-    group by as_of, account_id
-
-),
-
-accounts_by_domain as (
-
-    select
-        accounts.as_of,
-        accounts.registrable_domain,
-        accounts.account_id,
-        row_number() over (
-            partition by accounts.as_of, accounts.registrable_domain
-            order by coalesce(contact_counts.contacts, 0) desc, accounts.account_id
-        ) as position
-    from accounts
-    left join contact_counts
-        on accounts.as_of = contact_counts.as_of and accounts.account_id = contact_counts.account_id
-    where not accounts.is_deleted and accounts.registrable_domain is not null
-
-),
-
 candidates as (
 
     select
@@ -161,10 +125,9 @@ candidates as (
     left join groups on matched.as_of = groups.as_of and matched.user_id = groups.user_id
     left join accounts as contact_accounts
         on matched.as_of = contact_accounts.as_of and matched.contact_account_id = contact_accounts.account_id
-    left join accounts_by_domain
+    left join {{ ref('int_crm_accounts_by_domain') }} as accounts_by_domain
         on matched.as_of = accounts_by_domain.as_of
         and matched.company_domain = accounts_by_domain.registrable_domain
-        and accounts_by_domain.position = 1
 
 ),
 

@@ -1,3 +1,13 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        tags=['delta'],
+        pre_hook="{{ forget_touched() }}",
+    )
+}}
+-- depends_on: {{ ref('int_users_touched') }}
 with moments as (
 
     select as_of, day as moment_day from {{ source('raw', 'moments') }}
@@ -10,8 +20,8 @@ settings as (
 
 ),
 
--- Read column by column below: kept as a whole it would not fit in memory.
-days as {{ not_materialized() }} (
+-- Read column by column below: kept as a whole it would not fit in memory. The few of a delta are found once.
+days as {{ materialized() if is_incremental() else not_materialized() }} (
 
     select
         moments.as_of,
@@ -23,6 +33,13 @@ days as {{ not_materialized() }} (
     from {{ ref('int_user_days') }} as rolled_up
     cross join settings
     inner join moments on rolled_up.day <= moments.moment_day
+    {%- if is_incremental() %}
+    -- Which rows are looked for in one narrow column, and only then are they read in their whole width.
+    where rolled_up.rowid in (
+        select candidates.rowid from {{ ref('int_user_days') }} as candidates
+        where {{ only_touched('candidates.user_id') }}
+    )
+    {%- endif %}
 
 ),
 
@@ -32,7 +49,7 @@ returns as (
     select user_id, day, first_event_at, previous_day
     from (
         select user_id, day, first_event_at, lag(day) over (partition by user_id order by day) as previous_day
-        from {{ ref('int_user_days') }}
+        from {{ 'days' if is_incremental() else ref('int_user_days') }}
     )
     cross join settings
     where {{ days_between('previous_day', 'day') }} > settings.inactive_days

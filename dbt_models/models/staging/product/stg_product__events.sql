@@ -28,7 +28,10 @@ renamed as (
         -- when
         timestamp as occurred_at,
         cast(timestamp as date) as day,
-        coalesce(received_at, timestamp) as received_at
+        coalesce(received_at, timestamp) as received_at,
+
+        -- which load brought it
+        batch_id
     from source
 
 )

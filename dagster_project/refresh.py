@@ -1,0 +1,197 @@
+"""Whether a run computes everything anew or only what new events touch, and what the next run has to know of it.
+
+A delta is exact as long as nothing but events has changed: the same UTC day, the same CRM, rules and models, and a
+run before it that came to its end. Everything else is a full refresh, which needs no memory of what was before. What
+a delta recomputes is the business of the models tagged `delta` and of `defs/`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
+"""What is kept between runs and has to go when its definition changes."""
+
+
+class NeedsEverything(RuntimeError):
+    """A delta was asked for where there is nothing yet that it could change; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What a run computes.
+
+    Attributes:
+        is_full: Whether everything is computed anew.
+        reason: Why, in words.
+        as_of: The moment of the full refresh that the tables stand on; the live moment's key, naive UTC.
+        until: The moment scored: events count until then, naive UTC.
+    """
+
+    is_full: bool
+    reason: str
+    as_of: datetime
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the tables were computed from.
+
+    Attributes:
+        until: The moment scored.
+        as_of: The moment of the full refresh below it.
+        batch_id: The last load in it.
+        definition: A hash of the models.
+        rules: A hash of the playbook.
+        had_baseline: Whether an earlier moment was computed as well.
+        next_crm_moment: The first moment after `until` at which the CRM says something else, None for never.
+        is_finished: Whether that run came to its end.
+    """
+
+    until: datetime
+    as_of: datetime
+    batch_id: int
+    definition: str
+    rules: str
+    had_baseline: bool
+    next_crm_moment: datetime | None
+    is_finished: bool
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What has come since: loads of CRM files, and identify or group events that took the place of others."""
+
+    crm_files: int
+    replaced_identities: int
+
+
+def decide_refresh(
+    before: Standing | None,
+    arrivals: Arrivals,
+    *,
+    until: datetime,
+    definition: str,
+    rules: str,
+    has_baseline: bool,
+) -> Refresh:
+    """A full refresh unless a delta gives the same.
+
+    Args:
+        before: What the tables were computed from; None when there are none.
+        arrivals: What has come since.
+        until: The moment to score, naive UTC.
+        definition: A hash of the models.
+        rules: A hash of the playbook.
+        has_baseline: Whether an earlier moment is asked for as well.
+    """
+
+    def full(reason: str) -> Refresh:
+        return Refresh(is_full=True, reason=reason, as_of=until, until=until)
+
+    if before is None:
+        return full("nothing was computed yet")
+    if not before.is_finished:
+        return full("the run before did not come to its end")
+    if before.definition != definition:
+        return full("the models have changed")
+    if before.rules != rules:
+        return full("the playbook has changed")
+    if has_baseline or before.had_baseline:
+        return full("the first run compares with an earlier moment")
+    if until.date() != before.until.date():
+        return full("another day: the windows slide")
+    if until < before.until:
+        return full("an earlier moment than before")
+    if arrivals.crm_files:
+        return full("the CRM has delivered")
+    if arrivals.replaced_identities:
+        return full("an identification was delivered again and says something else")
+    if before.next_crm_moment is not None and before.next_crm_moment <= until:
+        return full("a date in the CRM has come")
+    return Refresh(is_full=False, reason="only events have come", as_of=before.as_of, until=until)
+
+
+def plan_refresh(connection: duckdb.DuckDBPyConnection, *, definition: str, rules: str, may_be_delta: bool) -> Refresh:
+    """Decide what this run computes and write it down: the moments' keys, and that the run is under way.
+
+    Args:
+        connection: The warehouse, after loading.
+        definition: A hash of the models; when it is new, the rollups start anew.
+        rules: A hash of the playbook.
+        may_be_delta: Whether a delta will do.
+
+    Raises:
+        NeedsEverything: A delta was asked for where the models themselves have to be made first.
+    """
+    before = _standing(connection)
+    [(until,)] = connection.sql("select until from raw.moments where is_live").fetchall()
+    [(baselines,)] = connection.sql("select count(*) from raw.moments where not is_live").fetchall()
+    refresh = decide_refresh(
+        before,
+        _arrivals(connection, before.batch_id if before else 0),
+        until=until,
+        definition=definition,
+        rules=rules,
+        has_baseline=baselines > 0,
+    )
+    is_new = before is None or before.definition != definition
+    if may_be_delta and is_new:
+        raise NeedsEverything(f"{refresh.reason}: run score_everything once")
+    if not may_be_delta:
+        refresh = Refresh(is_full=True, reason="everything was asked for", as_of=until, until=until)
+    if is_new:
+        for table in ROLLUP_TABLES:
+            connection.execute(f"drop table if exists intermediate.{table}")
+    connection.begin()
+    connection.execute("update raw.moments set as_of = ? where is_live", [refresh.as_of])
+    connection.execute("delete from raw.refreshes")
+    connection.execute(
+        "insert into raw.refreshes values (?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false)",
+        [
+            refresh.as_of, refresh.until, refresh.is_full, refresh.reason,
+            definition, rules, baselines > 0, before.next_crm_moment if before else None,
+        ],
+    )  # fmt: skip
+    connection.commit()
+    return refresh
+
+
+def current_refresh(connection: duckdb.DuckDBPyConnection) -> Refresh:
+    """What this run computes, as `plan_refresh` decided."""
+    [row] = connection.sql("select is_full, reason, as_of, until from raw.refreshes").fetchall()
+    return Refresh(*row)
+
+
+def finish_refresh(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write down that the run came to its end, so that the next one may be a delta."""
+    if current_refresh(connection).is_full:
+        connection.execute(
+            "update raw.refreshes set next_crm_moment = (select min(moment) from ("
+            "select known_from as moment from intermediate.int_crm_versions "
+            "union all select created_at from staging.stg_crm__opportunities "
+            "union all select closed_at from staging.stg_crm__opportunities "
+            "union all select created_at from staging.stg_crm__tickets) "
+            "where moment > (select until from raw.refreshes))"
+        )
+    connection.execute("update raw.refreshes set is_finished = true")
+
+
+def _standing(connection: duckdb.DuckDBPyConnection) -> Standing | None:
+    rows = connection.sql(
+        "select until, as_of, batch_id, definition, rules, had_baseline, next_crm_moment, is_finished "
+        "from raw.refreshes"
+    ).fetchall()
+    return Standing(*rows[0]) if rows else None
+
+
+def _arrivals(connection: duckdb.DuckDBPyConnection, since_batch: int) -> Arrivals:
+    [(crm_files,)] = connection.execute(
+        "select count(*) from raw.files where batch_id > ? and source <> 'events' and status = 'loaded'", [since_batch]
+    ).fetchall()
+    [(replaced,)] = connection.execute(
+        "select count(*) from raw.replaced_identities where batch_id > ?", [since_batch]
+    ).fetchall()
+    return Arrivals(crm_files, replaced)

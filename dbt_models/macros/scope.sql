@@ -1,0 +1,52 @@
+{#
+  A run is either full or a delta. A full run (`--full-refresh`) makes every table below anew, except the rollup, which is
+  always kept; a delta recomputes the users and accounts that new events touch, on the same day and with the same CRM, and
+  leaves the other rows as they are. Which of the two a run is, defs/scope.py decides.
+
+  The models that a delta recomputes carry the tag `delta`, forget the touched rows before they insert, and limit what
+  they read with `only_touched`.
+#}
+
+{# A condition: everything in a full run, the touched users or accounts in a delta. #}
+{% macro only_touched(key, of='users') -%}
+  {%- set touched = ref('int_users_touched') if of == 'users' else ref('int_accounts_touched') -%}
+  {{ key ~ ' in (select ' ~ ('user_id' if of == 'users' else 'account_id') ~ ' from ' ~ touched ~ ')' if is_incremental() else 'true' }}
+{%- endmacro %}
+
+{# Before the touched rows are inserted, inside the transaction. #}
+{% macro forget_touched(of='users') %}
+  {% if is_incremental() %}
+    {%- set touched, key = (ref('int_users_touched'), 'user_id') if of == 'users'
+                           else (ref('int_accounts_touched'), 'account_id') -%}
+    delete from {{ this }} where {{ key }} in (select {{ key }} from {{ touched }})
+  {% else %}
+    select 1
+  {% endif %}
+{% endmacro %}
+
+{# The batch and the moment that the rollup stands at, or stood at, for literals: a literal is what scans are pruned by. #}
+{% macro rolled_up_to(before_this_run=false) %}
+  {%- set which = 'previous_' if before_this_run else '' %}
+  {% if not execute %}{{ return({'batch_id': 0, 'as_of': none}) }}{% endif %}
+  {% set rows = run_query(
+      "select coalesce(max(" ~ which ~ "batch_id), 0), strftime(max(" ~ which ~ "as_of), '%Y-%m-%d %H:%M:%S.%f') from "
+      ~ rollup_state('rollup_mark')
+  ).rows %}
+  {{ return({'batch_id': rows[0][0], 'as_of': rows[0][1]}) }}
+{% endmacro %}
+
+{# The anonymous ids of identifications that the rollup has not seen: loaded since, or still to come at its moment. #}
+{% macro newly_identified() -%}
+  {%- set mark = rolled_up_to() -%}
+  select anonymous_id from {{ ref('int_trait_events') }}
+  where event_type = 'identify' and anonymous_id is not null
+    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > timestamp '{{ mark.as_of }}'{% endif %})
+{%- endmacro %}
+
+{% macro forget_newly_identified() %}
+  {% if is_incremental() %}
+    delete from {{ this }} where anonymous_id in ({{ newly_identified() }})
+  {% else %}
+    select 1
+  {% endif %}
+{% endmacro %}

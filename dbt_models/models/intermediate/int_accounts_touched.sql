@@ -1,0 +1,14 @@
+{{ config(tags=['delta']) }}
+{%- set mark = rolled_up_to(before_this_run=true) %}
+-- Where touched users were and are, and groups that new events speak of.
+select previous_account_id as account_id from {{ ref('int_users_touched') }} where previous_account_id is not null
+union
+select features.account_id
+from {{ ref('user_features') }} as features
+inner join {{ ref('int_users_touched') }} as touched on features.user_id = touched.user_id
+where features.account_id is not null
+union
+select group_id
+from {{ ref('int_trait_events') }}
+where event_type = 'group' and group_id is not null
+    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > timestamp '{{ mark.as_of }}'{% endif %})

@@ -1,0 +1,18 @@
+{{ config(materialized='incremental', incremental_strategy='append', on_schema_change='fail', tags=['delta']) }}
+-- The few events that say something about who somebody is, kept apart so that nobody has to look for them among all events.
+select
+    message_id,
+    event_type,
+    user_id,
+    anonymous_id,
+    group_id,
+    traits,
+    occurred_at,
+    received_at,
+    batch_id
+from {{ ref('stg_product__events') }}
+where event_type in ('identify', 'group')
+{%- if is_incremental() %}
+    and batch_id > {{ rolled_up_to().batch_id }}
+    and batch_id > (select coalesce(max(batch_id), 0) from {{ this }})
+{%- endif %}

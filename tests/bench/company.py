@@ -1,0 +1,175 @@
+"""A synthetic product of any size, written as Parquet in bounded memory, a day at a time.
+
+Unlike the demo company it has no story: it exists to have the volume and the shape of a real event stream (a share
+of the users active each day, a handful of events per session, one identify per user, a few anonymous visits), fast to
+write and the same for the same size. Hashes stand for chance, so that no row depends on the order of the others.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+EVENTS_PER_USER = 118
+EVENTS_PER_SESSION = 5
+USERS_PER_ACCOUNT = 20
+
+# name, type, signal-bearing or not: weights add up to 1000
+_EVENTS = (
+    ("Task Completed", "track", 340),
+    ("Search Performed", "track", 200),
+    ("Dashboard Created", "track", 120),
+    ("Report Exported", "track", 80),
+    ("File Uploaded", "track", 70),
+    ("Home", "page", 110),
+    ("Pricing", "page", 12),
+    ("Upgrade Clicked", "track", 4),
+    ("Plans Compared", "track", 5),
+    ("Team Member Invited", "track", 12),
+    ("Integration Connected", "track", 6),
+    ("Data Imported", "track", 8),
+    ("Workspace Created", "track", 6),
+    ("Profile Completed", "track", 6),
+    ("Teammate Added", "track", 6),
+    ("Integration Configured", "track", 6),
+    ("Limit Reached", "track", 4),
+    ("API Key Generated", "track", 5),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to write.
+
+    Attributes:
+        events: Product events, all days together.
+        days: Days of history that end with `end`.
+        end: The last day.
+    """
+
+    events: int
+    days: int = 180
+    end: date = date(2026, 6, 30)
+
+    @property
+    def users(self) -> int:
+        return max(1, self.events // EVENTS_PER_USER)
+
+    @property
+    def accounts(self) -> int:
+        return max(1, self.users // USERS_PER_ACCOUNT)
+
+    def dates(self) -> Iterator[date]:
+        return (self.end - timedelta(days=back) for back in range(self.days - 1, -1, -1))
+
+
+def write_history(landing: Path, size: Size) -> None:
+    """Write one Parquet file of events per day, and the CRM's files."""
+    folder = landing / "events"
+    folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute("set memory_limit = '1GB'; set threads = 2; set TimeZone = 'UTC'")
+        for number, day in enumerate(size.dates()):
+            rows = _rows_of_day(size, number)
+            query = _events_sql(
+                size, start=datetime.combine(day, datetime.min.time()), spread=86_400, first=rows[0], count=rows[1]
+            )
+            _copy(connection, f"{query} union all {_identifies_sql(size, number, day)}", folder / f"{day}.parquet")
+        _write_crm(connection, landing / "crm", size)
+
+
+def write_batch(path: Path, size: Size, *, number: int, events: int, start: datetime, seconds: int) -> None:
+    """Write `events` further events that happened within `seconds` of `start`, in one file, complete at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    query = _events_sql(size, start=start, spread=seconds, first=(number + 1) * 1_000_000_000_000, count=events)
+    with duckdb.connect() as connection:
+        _copy(connection, query, path)
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    fresh = path.with_name(f".{path.name}.part")
+    connection.execute(f"copy ({query}) to '{fresh}' (format parquet, compression zstd)")
+    fresh.replace(path)
+
+
+def _rows_of_day(size: Size, number: int) -> tuple[int, int]:
+    first = size.events * number // size.days
+    return first, size.events * (number + 1) // size.days - first
+
+
+def _events_sql(size: Size, *, start: datetime, spread: int, first: int, count: int) -> str:
+    """`count` events in sessions: each session has one user, one start and a few events some minutes apart."""
+    bounds, total = [], 0
+    for name, kind, weight in _EVENTS:
+        total += weight
+        bounds.append(f"when pick < {total} then {{'event': '{name}', 'type': '{kind}'}}")
+    return f"""
+select
+  'm' || lpad(id::varchar, 18, '0') as message_id,
+  what.type as type,
+  case when what.type = 'track' then what.event end as event,
+  case when what.type = 'page' then what.event end as name,
+  case when is_anonymous then null else 'u' || lpad(user_number::varchar, 9, '0') end as user_id,
+  'a' || lpad(user_number::varchar, 9, '0') as anonymous_id,
+  case when user_number % 4 = 0 then 'g' || lpad((user_number // {USERS_PER_ACCOUNT})::varchar, 8, '0') end as group_id,
+  's' || session::varchar as session_id,
+  happened_at as timestamp,
+  happened_at + interval 1 second as received_at,
+  case when what.event = 'Data Imported' then '{{"status":"complete"}}'
+    when what.event = 'Integration Connected' then '{{"integration":"tool' || (pick % 3)::varchar || '"}}'
+  end as properties,
+  null::varchar as traits
+from (
+  select id, session, user_number, is_anonymous, pick, case {" ".join(bounds)} end as what,
+    timestamp '{start}' + to_microseconds(least(
+      {spread * 1_000_000 - 1},
+      (session_hash >> 8) % {spread * 1_000_000} + (id % {EVENTS_PER_SESSION}) * {min(90_000_000, spread * 10_000)}
+    )::bigint) as happened_at
+  from (
+    select id, id // {EVENTS_PER_SESSION} as session, hash(id // {EVENTS_PER_SESSION}, 1) as session_hash,
+      (pow((hash(id // {EVENTS_PER_SESSION}, 2) % 1000003) / 1000003.0, 1.6) * {size.users})::bigint as user_number,
+      hash(id // {EVENTS_PER_SESSION}, 3) % 100 < 2 as is_anonymous,
+      (hash(id, 4) % 1000)::integer as pick
+    from (select {first} + range as id from range({count}))
+  )
+)"""
+
+
+def _identifies_sql(size: Size, number: int, day: date) -> str:
+    """Each user is identified once, on a day of its own, with an e-mail of the account's domain or a free one."""
+    return f"""
+select 'i' || lpad(user_number::varchar, 18, '0'), 'identify', null, null, 'u' || lpad(user_number::varchar, 9, '0'),
+  'a' || lpad(user_number::varchar, 9, '0'), null, null, timestamp '{day} 00:00:01', timestamp '{day} 00:00:02', null,
+  '{{"email":"p' || user_number::varchar || '@' || case when user_number % 10 = 9 then 'gmail.com'
+    else 'company' || (user_number // {USERS_PER_ACCOUNT})::varchar || '.com' end || '"}}'
+from (select range as user_number from range({size.users})) where user_number % {size.days} = {number}"""
+
+
+def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _copy(
+        connection,
+        f"""select 'g' || lpad(range::varchar, 8, '0') as account_id, 'Company ' || range::varchar as name,
+          'company' || range::varchar || '.com' as domain, (hash(range, 5) % 2000)::integer as employee_count,
+          'software' as industry, 'snowflake;dbt' as tech_stack, 'o' || (range % 20)::varchar as owner_id,
+          false as do_not_contact, timestamp '2025-12-01' as updated_at from range({size.accounts}) order by range""",
+        folder / "accounts.parquet",
+    )
+    _copy(
+        connection,
+        f"""select 'c' || lpad(range::varchar, 9, '0') as contact_id, 'P' || range::varchar || '@company'
+          || (range // {USERS_PER_ACCOUNT})::varchar || '.com' as email, 'Person ' || range::varchar as name,
+          'g' || lpad((range // {USERS_PER_ACCOUNT})::varchar, 8, '0') as account_id, false as email_opt_out,
+          false as do_not_contact, timestamp '2025-12-01' as updated_at
+          from range({size.users}) where range % 5 < 2 order by range""",
+        folder / "contacts.parquet",
+    )
+    _copy(
+        connection,
+        "select 'o' || range::varchar as owner_id, 'Owner ' || range::varchar as name, 'o' || range::varchar "
+        "|| '@us.example' as email, ['ae', 'sdr', 'enterprise_sdr', 'csm', 'sales'][1 + range % 5] as team, "
+        "true as is_active from range(20)",
+        folder / "owners.parquet",
+    )

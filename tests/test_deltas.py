@@ -1,0 +1,120 @@
+"""`score_new_events` leaves everything as `score_everything` over the same files would: scores, CRM, serving copy."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from installation import END, Installation
+
+from dagster_project.clients.local_crm import LocalCrm
+
+COMPARED = {
+    "pql_scores": "* exclude (as_of)",
+    "pqa_scores": "* exclude (as_of)",
+    "product_traits": "*",
+    "funnel": "*",
+    "exclusions": "*",
+    "quarantine": "source, file, row_number, raw, reason",
+}
+
+
+def refreshed(data_dir: Path) -> tuple[bool, str]:
+    with duckdb.connect(str(data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
+        return warehouse.sql("select is_full, reason from raw.refreshes").fetchall()[0]
+
+
+def published(data_dir: Path) -> dict[str, list[tuple]]:
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        return {
+            table: serving.sql(f"select {columns} from marts.{table} order by all").fetchall()
+            for table, columns in COMPARED.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A company whose last files arrive one after the other, between two full runs a file of them."""
+    from dagster_project.demo.company import write_demo_company
+
+    data_dir = tmp_path_factory.mktemp("grown")
+    write_demo_company(data_dir / "landing", 3, users=200, accounts=40, days=60, end=END)
+    events = sorted((data_dir / "landing" / "events").rglob("*.*"), key=lambda path: path.name)
+    waiting = [path for path in events if path.is_file()][-6:]
+    aside = tmp_path_factory.mktemp("aside")
+    for path in waiting:
+        shutil.move(path, aside / path.name)
+    Installation(data_dir).run(
+        "score_everything", raise_on_error=False
+    )  # the first one compares with an earlier moment
+    assert Installation(data_dir).run("score_everything").success
+    for number in range(0, len(waiting), 2):
+        for path in waiting[number : number + 2]:
+            shutil.move(aside / path.name, path)
+        result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+        assert result.success
+        assert refreshed(data_dir) == (False, "only events have come")
+    yield data_dir
+
+
+def test_the_scores_are_those_of_a_build_from_scratch(grown: Path, tmp_path: Path) -> None:
+    shutil.copytree(grown / "landing", tmp_path / "landing")
+    assert Installation(tmp_path).run("score_everything").success
+    fresh, delta = published(tmp_path), published(grown)
+    assert len(fresh["pql_scores"]) > 100
+    for table in COMPARED:
+        assert delta[table] == fresh[table], table
+    for kind in ("contact", "account"):
+        assert _written(grown, kind) == _written(tmp_path, kind)
+
+
+def test_the_serving_copy_holds_what_the_warehouse_publishes(grown: Path) -> None:
+    with duckdb.connect(str(grown / "serving.duckdb"), read_only=True) as serving:
+        tables = [name for (name,) in serving.sql("select table_name from duckdb_tables()").fetchall()]
+        copied = {table: serving.sql(f"from marts.{table} order by all").fetchall() for table in tables}
+    with duckdb.connect(str(grown / "warehouse.duckdb"), read_only=True) as warehouse:
+        for table in tables:
+            assert copied[table] == warehouse.sql(f"from marts.{table} order by all").fetchall(), table
+    assert len(tables) == 12
+
+
+def test_nothing_new_changes_nothing(grown: Path) -> None:
+    before = published(grown)
+    with duckdb.connect(str(grown / "serving.duckdb"), read_only=True) as serving:
+        counts = serving.sql(
+            "select (select count(*) from marts.score_history), (select count(*) from marts.deliveries)"
+        )
+        before_counts = counts.fetchall()
+    assert Installation(grown).run("score_new_events", raise_on_error=False).success
+    assert published(grown) == before
+    with duckdb.connect(str(grown / "serving.duckdb"), read_only=True) as serving:
+        counts = serving.sql(
+            "select (select count(*) from marts.score_history), (select count(*) from marts.deliveries)"
+        )
+        assert counts.fetchall() == before_counts
+
+
+def test_a_crm_extract_makes_the_run_a_full_one(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    accounts = next((data_dir / "landing" / "crm").rglob("owners.*"))
+    newer = data_dir / "landing" / "crm" / "dt=2026-06-30" / accounts.name
+    newer.parent.mkdir(exist_ok=True)
+    newer.write_bytes(accounts.read_bytes() + b"\n")
+    assert Installation(data_dir).run("score_new_events", raise_on_error=False).success
+    assert refreshed(data_dir)[0] is True
+
+
+def test_without_a_run_before_it_says_what_to_run(tmp_path: Path) -> None:
+    result = Installation(tmp_path).run("score_new_events", raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert "score_everything" in str(failure.step_failure_data.user_failure_data.description)
+
+
+def _written(data_dir: Path, kind: str) -> dict[str, dict]:
+    records = LocalCrm(data_dir / "crm.sqlite").read(kind)
+    return {
+        key: {name: value for name, value in fields.items() if name != "pls_scored_at"}
+        for key, fields in json.loads(json.dumps(records)).items()
+    }
