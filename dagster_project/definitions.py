@@ -17,7 +17,8 @@ def build_definitions(
         workplace: Another installation than the environment's, for tests.
         loggers: Other loggers than Dagster's own.
     """
-    daily, sensors = schedules.automations()
+    workplace = workplace or Workplace()
+    daily, sensors = schedules.automations(automate=workplace.settings.automate)
     return dg.Definitions(
         assets=[
             ingest.moments,
@@ -38,7 +39,7 @@ def build_definitions(
         jobs=[schedules.score_everything, schedules.score_new_events],
         schedules=daily,
         sensors=sensors,
-        resources={"workplace": workplace or Workplace()},
+        resources={"workplace": workplace},
         loggers=dict(loggers or {}),
         # One process may write a DuckDB file, so the steps of a run share one.
         executor=dg.in_process_executor,

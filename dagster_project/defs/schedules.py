@@ -1,6 +1,9 @@
 """When runs start: once a day because windows slide even without events, and soon after files have landed."""
 
 import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import dagster as dg
 from dagster_project.defs.ingest import product_events
 from dagster_project.defs.resources import environment_settings
 from dagster_project.defs.transform import DELTA_KEYS, feature_models, mart_models
+from dagster_project.landing.discovery import readable_files
 from dagster_project.playbook_files import read_playbook
 
 SCORE_EVERYTHING = "score_everything"
@@ -32,12 +36,8 @@ score_new_events = dg.define_asset_job(
 
 
 def landing_version(landing: Path) -> str:
-    """A key that changes whenever a file below `landing` is added, replaced or removed."""
-    digest = hashlib.sha256()
-    for path in _landed(landing):
-        stat = path.stat()
-        digest.update(f"{path.relative_to(landing).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:24]
+    """A key that changes whenever a readable file below `landing` is added, delivered again, replaced or removed."""
+    return _version(_landed(landing))
 
 
 def landing_request(
@@ -53,26 +53,39 @@ def landing_request(
     """
     files = _landed(landing)
     if not files:
-        return dg.SkipReason(f"{landing} holds no files")
-    youngest = max(path.stat().st_mtime for path in files)
-    age = (now - datetime(1970, 1, 1)).total_seconds() - youngest
+        return dg.SkipReason(f"{landing} holds no files that can be read")
+    youngest = max(files, key=lambda name: files[name].st_mtime)
+    age = (now - datetime(1970, 1, 1)).total_seconds() - files[youngest].st_mtime
     if 0 <= age < settle_seconds:
-        return dg.SkipReason("a file is still being written")
-    version = landing_version(landing)
+        return dg.SkipReason(f"{youngest} is still being written")
+    version = _version(files)
     if version == cursor:
         return dg.SkipReason("nothing has landed since the last run")
     return dg.RunRequest(run_key=version, tags={"pls/landing_version": version})
 
 
-def _landed(landing: Path) -> list[Path]:
-    if not landing.exists():
-        return []
-    return sorted(p for p in landing.rglob("*") if p.is_file() and not p.name.startswith((".", "_")))
+def _landed(landing: Path) -> dict[str, os.stat_result]:
+    """The files that loading would read, by name; one that goes meanwhile is not there."""
+    found = {}
+    for path in readable_files(landing):
+        with suppress(OSError):
+            found[path.relative_to(landing).as_posix()] = path.stat()
+    return found
 
 
-def automations() -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
-    """The schedule and the sensor; both reach sellers and the CRM, so they start stopped unless PLS_AUTOMATE=1."""
-    automate = environment_settings().automate
+def _version(files: Mapping[str, os.stat_result]) -> str:
+    digest = hashlib.sha256()
+    for name, stat in sorted(files.items()):
+        digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
+    return digest.hexdigest()[:24]
+
+
+def automations(*, automate: bool) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+    """The schedule and the sensor.
+
+    Args:
+        automate: Whether they run from the start. Both reach sellers and the CRM, so that somebody has to want it.
+    """
 
     @dg.sensor(
         name="landing_files",

@@ -1,0 +1,136 @@
+"""When runs start: what the landing sensor does at a tick, and that nothing starts by itself unless told to."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.defs.schedules import automations, landing_request, landing_version
+
+NOW = datetime(2026, 6, 30, 12, 0, 0)
+SETTLE = 2.0
+
+
+def put(landing: Path, name: str, content: str = "a", *, age: float = 60) -> Path:
+    """A file that was written `age` seconds ago."""
+    path = landing / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    written = (NOW - timedelta(seconds=age)).replace(tzinfo=UTC).timestamp()
+    os.utime(path, (written, written))
+    return path
+
+
+def tick(landing: Path, cursor: str | None = None) -> dg.RunRequest | dg.SkipReason:
+    return landing_request(landing, now=NOW, settle_seconds=SETTLE, cursor=cursor)
+
+
+def skipped(landing: Path, cursor: str | None = None) -> str | None:
+    answer = tick(landing, cursor)
+    assert isinstance(answer, dg.SkipReason)
+    return answer.skip_message
+
+
+def requested(landing: Path, cursor: str | None = None) -> str | None:
+    answer = tick(landing, cursor)
+    assert isinstance(answer, dg.RunRequest)
+    return answer.run_key
+
+
+def test_an_empty_landing_folder_starts_nothing(tmp_path: Path) -> None:
+    assert skipped(tmp_path) == f"{tmp_path} holds no files that can be read"
+
+
+def test_a_missing_landing_folder_starts_nothing(tmp_path: Path) -> None:
+    assert skipped(tmp_path / "landing") == f"{tmp_path / 'landing'} holds no files that can be read"
+
+
+def test_files_that_have_landed_start_a_run(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    assert requested(tmp_path) == landing_version(tmp_path)
+
+
+def test_a_file_that_is_still_written_is_waited_for(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    put(tmp_path, "events/b.ndjson", age=1)
+    assert skipped(tmp_path) == "events/b.ndjson is still being written"
+    put(tmp_path, "events/b.ndjson", age=3)
+    assert requested(tmp_path)
+
+
+def test_a_time_in_the_future_is_no_sign_of_writing(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson", age=-3600)
+    assert requested(tmp_path)
+
+
+def test_nothing_new_starts_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    assert skipped(tmp_path, cursor=requested(tmp_path)) == "nothing has landed since the last run"
+
+
+@pytest.mark.parametrize("name", ["events/b.ndjson", "crm/accounts.csv", "suppression.csv"])
+def test_another_file_starts_another_run(name: str, tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    before = requested(tmp_path)
+    put(tmp_path, name)
+    assert requested(tmp_path, cursor=before) != before
+
+
+def test_a_file_with_other_content_starts_another_run(tmp_path: Path) -> None:
+    put(tmp_path, "crm/accounts.csv", "short")
+    before = requested(tmp_path)
+    put(tmp_path, "crm/accounts.csv", "longer", age=30)
+    assert requested(tmp_path, cursor=before) != before
+
+
+def test_an_extract_delivered_again_starts_a_run_because_it_is_news_that_it_still_holds(tmp_path: Path) -> None:
+    put(tmp_path, "crm/accounts.csv", age=3600)
+    before = requested(tmp_path)
+    put(tmp_path, "crm/accounts.csv", age=60)
+    assert requested(tmp_path, cursor=before) != before
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "_started", "events/b.ndjson.tmp", "events/.staging/b.ndjson", "notes.part"]
+)
+def test_what_no_reader_would_read_is_not_there(name: str, tmp_path: Path) -> None:
+    put(tmp_path, name, age=0)
+    assert skipped(tmp_path) == f"{tmp_path} holds no files that can be read"
+
+
+def test_a_link_that_leads_nowhere_keeps_nothing_back(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    (tmp_path / "events" / "b.ndjson").symlink_to(tmp_path / "gone")
+    assert requested(tmp_path)
+
+
+def test_the_schedule_and_the_sensor_start_stopped_because_they_reach_sellers() -> None:
+    schedules, sensors = automations(automate=False)
+    assert [schedule.default_status for schedule in schedules] == [dg.DefaultScheduleStatus.STOPPED]
+    assert [sensor.default_status for sensor in sensors] == [dg.DefaultSensorStatus.STOPPED]
+
+
+def test_one_setting_starts_both() -> None:
+    schedules, sensors = automations(automate=True)
+    assert [schedule.default_status for schedule in schedules] == [dg.DefaultScheduleStatus.RUNNING]
+    assert [sensor.default_status for sensor in sensors] == [dg.DefaultSensorStatus.RUNNING]
+
+
+def test_the_windows_slide_once_a_day_in_utc() -> None:
+    [daily], _ = automations(automate=False)
+    assert (daily.cron_schedule, daily.execution_timezone) == ("5 0 * * *", "UTC")
+    assert daily.job_name == "score_everything"
+
+
+def test_the_sensor_remembers_what_it_started_a_run_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    put(tmp_path / "landing", "events/a.ndjson")
+    _, [sensor] = automations(automate=False)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(instance=instance)
+        first = sensor(context)
+        assert isinstance(first, dg.RunRequest)
+        assert context.cursor == first.run_key == landing_version(tmp_path / "landing")
+        assert isinstance(sensor(context), dg.SkipReason)
