@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,34 @@ def run() -> None:
     if not outcome.success:
         raise click.ClickException(outcome.cause)
     print_summary(CONSOLE, outcome.settings, outcome.started_at)
+
+
+@pls.command()
+@click.option("--poll", type=click.FloatRange(min=0.05), default=0.5, show_default=True, help="Seconds between looks.")
+def watch(poll: float) -> None:
+    """Score what lands within seconds, until stopped; each batch is a run in the UI."""
+    from dagster_project.defs.resources import Workplace
+    from dagster_project.run import BatchRunner
+    from dagster_project.watch import Closed, Waiting, WatchError, Worker, stop_on_signals
+    from dagster_project.watch import watch as work
+
+    workplace = Workplace()
+    stop, closed = threading.Event(), Closed()
+    stop_on_signals(stop, closed)
+    worker = Worker(
+        landing=workplace.settings.landing,
+        settle_seconds=workplace.playbook.sources.settle_seconds,
+        run=BatchRunner(Path(os.environ["DAGSTER_HOME"])).run,
+        say=lambda text: _say(f"{datetime.now(UTC):%H:%M:%S} {text}"),
+        closed=closed,
+        waiting=Waiting(pause=lambda seconds: None if stop.wait(seconds) else None),
+    )
+    _say(f"Watching {worker.landing}; stop with Ctrl-C")
+    try:
+        work(worker, workplace.settings.watch_lease, poll_seconds=poll, stop=stop)
+    except WatchError as error:
+        raise click.ClickException(str(error)) from error
+    _say("Stopped")
 
 
 @pls.command("demo-data")

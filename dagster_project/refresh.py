@@ -14,6 +14,9 @@ ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
 """What is kept between runs and has to go when its definition changes."""
 
 
+NEEDS_EVERYTHING = "run score_everything once"
+
+
 class NeedsEverything(RuntimeError):
     """A delta was asked for where there is nothing yet that it could change; the message says what to run."""
 
@@ -139,7 +142,7 @@ def plan_refresh(connection: duckdb.DuckDBPyConnection, *, definition: str, rule
     )
     is_new = before is None or before.definition != definition
     if may_be_delta and is_new:
-        raise NeedsEverything(f"{refresh.reason}: run score_everything once")
+        raise NeedsEverything(f"{refresh.reason}: {NEEDS_EVERYTHING}")
     if not may_be_delta:
         refresh = Refresh(is_full=True, reason="everything was asked for", as_of=until, until=until)
     if is_new:

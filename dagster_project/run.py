@@ -15,7 +15,9 @@ from rich.console import Console
 
 from dagster_project.defs.resources import Workplace, environment_settings
 from dagster_project.progress import step_logger
+from dagster_project.refresh import NEEDS_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings
+from dagster_project.watch import Batch, BatchOutcome
 
 _WRITTEN_FOR_PEOPLE = re.compile(r"(?:dagster_project\.[\w.]+|dagster\.[\w.]+\.Failure): ")
 """How errors begin whose text says it all; the class of any other tells something."""
@@ -85,6 +87,42 @@ def run_pipeline(console: Console, home: Path) -> RunOutcome:
             raise_on_error=False,
         )
     return RunOutcome(success=result.success, cause=_cause(result.all_events), settings=settings, started_at=started_at)
+
+
+class BatchRunner:
+    """Runs jobs again and again in this process, on one instance: what a fresh process spends on imports is spent once.
+
+    Args:
+        home: The folder of the Dagster instance that records the runs.
+    """
+
+    def __init__(self, home: Path) -> None:
+        from dagster_project.definitions import build_definitions
+
+        self._definitions = build_definitions()
+        self._home = home
+
+    def run(self, batch: Batch) -> BatchOutcome:
+        """Score what the files touch; everything, when there is more than events among them or nothing to stand on."""
+        from dagster_project.defs.schedules import SCORE_EVERYTHING, SCORE_NEW_EVENTS
+
+        if not batch.only_events or not Workplace().settings.serving.exists():
+            return self._execute(SCORE_EVERYTHING, batch)
+        outcome = self._execute(SCORE_NEW_EVENTS, batch)
+        # Newer models than those that the tables were made by: the job has said so and done nothing.
+        return self._execute(SCORE_EVERYTHING, batch) if NEEDS_EVERYTHING in outcome.cause else outcome
+
+    def _execute(self, name: str, batch: Batch) -> BatchOutcome:
+        job = self._definitions.resolve_job_def(name)
+        with persistent_instance(self._home) as instance:
+            result = job.execute_in_process(
+                instance=instance,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                resources={"workplace": Workplace(complete_files=sorted(batch.complete))},
+                tags={"pls/watch": str(len(batch.complete))},
+                raise_on_error=False,
+            )
+        return BatchOutcome(_cause(result.all_events))
 
 
 def _cause(events: Iterable[dg.DagsterEvent]) -> str:

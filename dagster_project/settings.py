@@ -67,6 +67,11 @@ class Settings:
         return self.data_dir / ".dbt"
 
     @property
+    def watch_lease(self) -> Path:
+        """The file whose lock makes a `pls watch` the only one on the data folder."""
+        return self.data_dir / ".watch.lock"
+
+    @property
     def run_lock(self) -> Path:
         """The file whose lock a pipeline run holds from its first step to its last."""
         return self.data_dir / ".run.lock"

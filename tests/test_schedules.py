@@ -39,6 +39,18 @@ def requested(landing: Path, cursor: str | None = None) -> str | None:
     return answer.run_key
 
 
+def test_product_events_alone_are_no_reason_to_score_everything(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    put(tmp_path, "crm/accounts.csv")
+    first = tick(tmp_path)
+    put(tmp_path, "events/b.ndjson")
+    second = tick(tmp_path, first.run_key)
+    put(tmp_path, "crm/contacts.csv")
+    third = tick(tmp_path, second.run_key)
+    jobs = [request.job_name for request in (first, second, third)]
+    assert jobs == ["score_everything", "score_new_events", "score_everything"]
+
+
 def test_an_empty_landing_folder_starts_nothing(tmp_path: Path) -> None:
     assert skipped(tmp_path) == f"{tmp_path} holds no files that can be read"
 

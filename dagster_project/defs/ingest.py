@@ -67,10 +67,10 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
 
     Files whose content is known are skipped; what can't be read is in `raw.quarantine` with its reason.
     """
-    rules = workplace.playbook.sources
+    rules, landing = workplace.playbook.sources, workplace.settings.landing
     with workplace.connect() as connection:
         batch_id = begin_batch(connection, workplace.now())
-        report = load_events(connection, workplace.settings.landing, rules, batch_id=batch_id, now=workplace.now())
+        report = load_events(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
         checks = _event_checks(connection)
         refused = _refused(connection, batch_id)
     return dg.MaterializeResult(metadata=_report_metadata(report, refused), check_results=checks)
@@ -79,10 +79,10 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
 @dg.asset(key=["raw", "crm_records"], kinds={"duckdb", "crm"}, **COMMON)
 def crm_records(workplace: Workplace) -> dg.MaterializeResult:
     """CRM extracts and the suppression list, with their history. One row per distinct content of a record."""
-    rules = workplace.playbook.sources
+    rules, landing = workplace.playbook.sources, workplace.settings.landing
     with workplace.connect() as connection:
         batch_id = begin_batch(connection, workplace.now())
-        report = load_crm(connection, workplace.settings.landing, rules, batch_id=batch_id, now=workplace.now())
+        report = load_crm(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
         refused = _refused(connection, batch_id)
     return dg.MaterializeResult(metadata=_report_metadata(report, refused))
 

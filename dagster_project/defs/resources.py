@@ -39,6 +39,11 @@ class Workplace(dg.ConfigurableResource):
     overrides: dict[str, str] = Field(
         default_factory=dict, description="PLS_* variables that win over the environment's, for one run"
     )
+    complete_files: list[str] | None = Field(
+        default=None,
+        description="Names of landing files that somebody saw completed; other young ones are left for a later run. "
+        "Without it a run waits until every file has been left alone for a while",
+    )
     lock_timeout_seconds: float = 600.0
 
     @contextmanager

@@ -36,7 +36,10 @@ score_new_events = dg.define_asset_job(
 
 
 def landing_version(landing: Path) -> str:
-    """A key that changes whenever a readable file below `landing` is added, delivered again, replaced or removed."""
+    """A key that changes whenever a readable file below `landing` is added, delivered again, replaced or removed.
+
+    Two hashes: one of the product events, one of everything else.
+    """
     return _version(_landed(landing))
 
 
@@ -61,7 +64,12 @@ def landing_request(
     version = _version(files)
     if version == cursor:
         return dg.SkipReason("nothing has landed since the last run")
-    return dg.RunRequest(run_key=version, tags={"pls/landing_version": version})
+    only_events = cursor is not None and version.split("-")[1:] == cursor.split("-")[1:]
+    return dg.RunRequest(
+        job_name=SCORE_NEW_EVENTS if only_events else SCORE_EVERYTHING,
+        run_key=version,
+        tags={"pls/landing_version": version},
+    )
 
 
 def _landed(landing: Path) -> dict[str, os.stat_result]:
@@ -74,10 +82,11 @@ def _landed(landing: Path) -> dict[str, os.stat_result]:
 
 
 def _version(files: Mapping[str, os.stat_result]) -> str:
-    digest = hashlib.sha256()
+    events, others = hashlib.sha256(), hashlib.sha256()
     for name, stat in sorted(files.items()):
+        digest = events if name.startswith("events/") else others
         digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-    return digest.hexdigest()[:24]
+    return f"{events.hexdigest()[:24]}-{others.hexdigest()[:24]}"
 
 
 def automations(*, automate: bool) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
@@ -89,10 +98,11 @@ def automations(*, automate: bool) -> tuple[list[dg.ScheduleDefinition], list[dg
 
     @dg.sensor(
         name="landing_files",
-        job=score_everything,
+        jobs=[score_everything, score_new_events],
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING if automate else dg.DefaultSensorStatus.STOPPED,
-        description="Starts score_everything when files have landed and are complete.",
+        description="Starts score_new_events when product events have landed and are complete, score_everything when "
+        "it is more than that.",
     )
     def landing_files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         settings = environment_settings()

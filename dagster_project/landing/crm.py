@@ -4,7 +4,7 @@ One transaction per file. How files become rows is in `crm_reading`, what is kep
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -46,6 +46,7 @@ def load_crm(
     batch_id: int,
     now: datetime,
     progress: Progress | None = None,
+    complete: Collection[str] | None = None,
 ) -> LoadReport:
     """Load the CRM files that are new or changed, oldest extract first.
 
@@ -60,6 +61,7 @@ def load_crm(
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down.
         progress: Told of every file as soon as it is committed.
+        complete: Names of files that somebody saw completed; other young ones are left for later.
 
     Returns:
         What became of every file that was looked at.
@@ -68,7 +70,7 @@ def load_crm(
         for entity in (*KEYS, SUPPRESSION):
             reconsider_shrunk(connection, entity, rules.shrink_limit)
     register = Register(connection, "crm.", SUPPRESSION)
-    ready, waiting = settle([f for f in crm_files(landing) if not register.is_done(f)], rules.settle_seconds)
+    ready, waiting = settle([f for f in crm_files(landing) if not register.is_done(f)], rules.settle_seconds, complete)
     new, troubled = hashed(ready)
     loading = _Loading(connection, rules, batch_id, now)
     outcomes: list[FileOutcome] = []

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,12 +86,15 @@ def readable_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def settle(files: Iterable[LandedFile], seconds: float) -> tuple[list[LandedFile], list[LandedFile]]:
+def settle(
+    files: Iterable[LandedFile], seconds: float, complete: Collection[str] | None = None
+) -> tuple[list[LandedFile], list[LandedFile]]:
     """Wait until every file is old enough, and look at the young ones again.
 
     Args:
         files: What was found.
         seconds: How long a file must have been left alone.
+        complete: Names of files that somebody saw completed. Then nothing is waited for: other young ones come later.
 
     Returns:
         The files that are complete, and those that changed while we waited.
@@ -99,6 +102,9 @@ def settle(files: Iterable[LandedFile], seconds: float) -> tuple[list[LandedFile
     files = list(files)
     ages = {file.path: time.time() - file.modified_at.replace(tzinfo=UTC).timestamp() for file in files}
     young = {path for path, age in ages.items() if age < seconds}
+    if complete is not None:
+        young -= {file.path for file in files if file.name in complete}
+        return [f for f in files if f.path not in young], [f for f in files if f.path in young]
     if not young:
         return files, []
     # A time in the future says nothing about the age: then the file is watched for the whole while.

@@ -5,7 +5,7 @@ records commit together, so that a run that is killed loses nothing and doubles 
 in `event_reading`, how they are merged in `event_merge`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,7 @@ def load_events(
     batch_id: int,
     now: datetime,
     progress: Progress | None = None,
+    complete: Collection[str] | None = None,
 ) -> LoadReport:
     """Load the event files that are new or changed.
 
@@ -67,6 +68,7 @@ def load_events(
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down, ages are measured with the clock that the files were written by.
         progress: Told of every file as soon as it is committed.
+        complete: Names of files that somebody saw completed; other young ones are left for later.
 
     Returns:
         What became of every file that was looked at.
@@ -74,7 +76,7 @@ def load_events(
     register = Register(connection, "events")
 
     found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]
-    ready, waiting = settle(found, rules.settle_seconds)
+    ready, waiting = settle(found, rules.settle_seconds, complete)
     outcomes: list[FileOutcome] = []
 
     def tell(finished: Iterable[FileOutcome]) -> None:

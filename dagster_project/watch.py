@@ -1,0 +1,215 @@
+"""`pls watch`: a long-lived worker that scores what lands within seconds, each batch as a run of its own in the UI.
+
+What belongs here: which files are complete, when a batch starts, what happens when one fails. What a batch does is the
+jobs' business. Everything that waits or looks at a clock does so through `Waiting`, so that tests need neither.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from dagster_project.landing.crm import crm_files
+from dagster_project.landing.discovery import LandedFile, event_files
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 300.0
+"""Seconds between two tries of a batch that fails: doubled each time, up to the longest."""
+
+
+class WatchError(RuntimeError):
+    """The worker can't work on this folder; the message says why."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files that have landed since the last one.
+
+    Attributes:
+        complete: Names of the files that are complete, relative to the landing folder.
+        only_events: Whether all of them are product events.
+    """
+
+    complete: frozenset[str]
+    only_events: bool
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """What became of a batch: an empty cause is success."""
+
+    cause: str
+
+
+class Closed:
+    """The files that their writers have closed or moved into place, told by the operating system.
+
+    Where it doesn't tell, a file counts as complete when it has been left alone for a while.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sizes: dict[Path, tuple[int, int]] = {}
+        self.changed = threading.Event()
+
+    def note(self, path: Path) -> None:
+        """A writer is done with this file, as it is now."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return
+        with self._lock:
+            self._sizes[path] = (stat.st_size, stat.st_mtime_ns)
+        self.changed.set()
+
+    def has(self, path: Path) -> bool:
+        """Whether the file is still as it was closed."""
+        with self._lock:
+            known = self._sizes.get(path)
+        if known is None:
+            return False
+        try:
+            stat = path.stat()
+        except OSError:
+            return False
+        return known == (stat.st_size, stat.st_mtime_ns)
+
+    def forget(self, paths: Collection[Path]) -> None:
+        """These were dealt with."""
+        with self._lock:
+            for path in paths:
+                self._sizes.pop(path, None)
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, closed: Closed) -> None:
+        self._closed = closed
+
+    def on_closed(self, event: FileSystemEvent) -> None:
+        if isinstance(event, FileClosedEvent):
+            self._closed.note(Path(str(event.src_path)))
+
+    def on_moved(self, event: FileSystemEvent) -> None:
+        if isinstance(event, FileMovedEvent):
+            self._closed.note(Path(str(event.dest_path)))
+
+
+@dataclass
+class Waiting:
+    """How the worker waits: `pause` returns early when a file is closed or the worker is stopped."""
+
+    now: Callable[[], float] = time.time
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass
+class Worker:
+    """Looks for new files and runs a batch when there are complete ones.
+
+    Attributes:
+        landing: The landing folder.
+        settle_seconds: How long a file must have been left alone when nobody told that it is complete.
+        run: Runs one batch.
+        say: Tells a person what happens.
+        closed: Files that are complete at once.
+        waiting: Clock and pause.
+        seen: Size and time of every file that was part of a batch that succeeded.
+    """
+
+    landing: Path
+    settle_seconds: float
+    run: Callable[[Batch], BatchOutcome]
+    say: Callable[[str], None]
+    closed: Closed = field(default_factory=Closed)
+    waiting: Waiting = field(default_factory=Waiting)
+    seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    failures: int = 0
+
+    def step(self) -> bool:
+        """Run a batch if one is complete; whether there was one."""
+        found = {file.name: file for file in (*event_files(self.landing), *crm_files(self.landing))}
+        ready = self._ready(found)
+        if not ready:
+            return False
+        batch = Batch(frozenset(ready), all(name.startswith("events/") for name in ready))
+        began = self.waiting.now()
+        outcome = self.run(batch)
+        took = self.waiting.now() - began
+        if outcome.cause:
+            self.failures += 1
+            pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
+            self.say(f"failed after {took:.1f} s, try {self.failures}; the next in {pause:.0f} s: {outcome.cause}")
+            self.waiting.pause(pause)
+            return True
+        self.failures = 0
+        self.seen.update({name: _state(file) for name, file in ready.items()})
+        self.closed.forget([file.path for file in ready.values()])
+        self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s")
+        return True
+
+    def _ready(self, found: Mapping[str, LandedFile]) -> dict[str, LandedFile]:
+        return {
+            name: file
+            for name, file in found.items()
+            if self.seen.get(name) != _state(file)
+            and (self.closed.has(file.path) or self.waiting.now() - _modified(file) >= self.settle_seconds)
+        }
+
+
+def _state(file: LandedFile) -> tuple[int, float]:
+    return file.size, _modified(file)
+
+
+def _modified(file: LandedFile) -> float:
+    return file.modified_at.replace(tzinfo=UTC).timestamp()
+
+
+def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.Event) -> None:
+    """Work until stopped.
+
+    Args:
+        worker: What to do.
+        lease: The file whose lock makes this the only worker on the folder.
+        poll_seconds: How often to look when nothing is heard.
+        stop: Set from elsewhere to end after the batch that is running.
+
+    Raises:
+        WatchError: Another worker holds the lease.
+    """
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    worker.landing.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lease)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WatchError(f"another `pls watch` works on {worker.landing} already; it holds {lease}") from None
+    observer = Observer()
+    observer.schedule(_Handler(worker.closed), str(worker.landing), recursive=True)
+    observer.start()
+    try:
+        while not stop.is_set():
+            worker.closed.changed.clear()
+            if not worker.step() and not stop.is_set():
+                worker.closed.changed.wait(poll_seconds)
+    finally:
+        observer.stop()
+        observer.join()
+        lock.release()
+
+
+def stop_on_signals(stop: threading.Event, closed: Closed) -> None:
+    """SIGTERM and SIGINT end the work after the batch that is running."""
+
+    def ask(*_: object) -> None:
+        stop.set()
+        closed.changed.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)

@@ -1,0 +1,162 @@
+"""The worker: which files make a batch, what it does when one fails, and that there is only one."""
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from dagster_project.watch import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    Batch,
+    BatchOutcome,
+    Waiting,
+    WatchError,
+    Worker,
+    watch,
+)
+
+NOW = 1_782_800_000.0
+
+
+@dataclass
+class Pipeline:
+    """Stands where the jobs stand: remembers its batches and fails as often as told."""
+
+    failures: int = 0
+    batches: list[Batch] = field(default_factory=list)
+
+    def run(self, batch: Batch) -> BatchOutcome:
+        self.batches.append(batch)
+        if self.failures:
+            self.failures -= 1
+            return BatchOutcome("the warehouse is locked")
+        return BatchOutcome("")
+
+
+@dataclass
+class Desk:
+    """A worker over a folder, with a clock that stands still and the pauses that it asked for."""
+
+    worker: Worker
+    pipeline: Pipeline
+    pauses: list[float]
+    said: list[str]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    pipeline, pauses, said = Pipeline(), [], []
+    worker = Worker(
+        landing=tmp_path / "landing",
+        settle_seconds=2.0,
+        run=pipeline.run,
+        say=said.append,
+        waiting=Waiting(now=lambda: NOW, pause=pauses.append),
+    )
+    return Desk(worker, pipeline, pauses, said)
+
+
+def put(desk: Desk, name: str, content: str = "a", *, age: float) -> Path:
+    path = desk.worker.landing / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    os.utime(path, (NOW - age, NOW - age))
+    return path
+
+
+def test_nothing_landed_is_no_batch(desk: Desk) -> None:
+    assert not desk.worker.step()
+    assert not desk.pipeline.batches
+
+
+def test_what_has_arrived_is_gathered_into_one_batch(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    put(desk, "events/deep/b.csv", age=5)
+    assert desk.worker.step()
+    assert desk.pipeline.batches == [Batch(frozenset({"events/a.ndjson", "events/deep/b.csv"}), only_events=True)]
+    assert not desk.worker.step()
+
+
+def test_a_file_that_is_being_written_waits_and_keeps_no_other_waiting(desk: Desk) -> None:
+    put(desk, "events/done.ndjson", age=10)
+    put(desk, "events/young.ndjson", age=1)
+    desk.worker.step()
+    assert [batch.complete for batch in desk.pipeline.batches] == [{"events/done.ndjson"}]
+    put(desk, "events/young.ndjson", "more", age=3)
+    desk.worker.step()
+    assert [batch.complete for batch in desk.pipeline.batches][1:] == [{"events/young.ndjson"}]
+
+
+def test_a_file_that_was_closed_is_complete_at_once_until_somebody_writes_on(desk: Desk) -> None:
+    path = put(desk, "events/a.ndjson", age=0)
+    desk.worker.closed.note(path)
+    put(desk, "events/a.ndjson", "written on", age=0)
+    assert not desk.worker.step()
+    desk.worker.closed.note(path)
+    assert desk.worker.step()
+
+
+def test_crm_files_are_more_than_events(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    put(desk, "crm/accounts.csv", age=10)
+    desk.worker.step()
+    assert not desk.pipeline.batches[0].only_events
+
+
+def test_a_file_delivered_again_is_another_batch(desk: Desk) -> None:
+    put(desk, "crm/accounts.csv", age=10)
+    desk.worker.step()
+    put(desk, "crm/accounts.csv", age=5)
+    assert desk.worker.step()
+
+
+def test_a_batch_that_fails_is_tried_again_after_longer_and_longer_pauses(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.pipeline.failures = 11
+    for _ in range(12):
+        desk.worker.step()
+    assert desk.pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert desk.pauses[-1] == LONGEST_PAUSE
+    assert {batch.complete for batch in desk.pipeline.batches} == {frozenset({"events/a.ndjson"})}
+    assert "the warehouse is locked" in desk.said[0]
+    assert not desk.worker.step(), "the last try succeeded"
+    assert desk.worker.failures == 0
+
+
+def test_there_is_one_worker_at_a_time(desk: Desk, tmp_path: Path) -> None:
+    lease = tmp_path / ".watch.lock"
+    with FileLock(lease), pytest.raises(WatchError, match="already"):
+        watch(desk.worker, lease, poll_seconds=0.05, stop=threading.Event())
+
+
+def test_a_file_moved_into_place_is_scored_at_once_and_a_stop_ends_the_work(desk: Desk, tmp_path: Path) -> None:
+    stop, ran = threading.Event(), threading.Event()
+
+    def run(batch: Batch) -> BatchOutcome:
+        outcome = desk.pipeline.run(batch)
+        ran.set()
+        return outcome
+
+    # Against the real clock and the operating system: nothing but the move says that the file is complete.
+    worker = Worker(desk.worker.landing, settle_seconds=3600, run=run, say=desk.said.append)
+    working = threading.Thread(
+        target=watch, args=(worker, tmp_path / ".lease"), kwargs={"poll_seconds": 0.05, "stop": stop}
+    )
+    working.start()
+    try:
+        (worker.landing / "events").mkdir(parents=True, exist_ok=True)
+        unfinished = worker.landing / "events" / "a.ndjson.part"
+        for _ in range(200):
+            unfinished.write_text("a")
+            unfinished.replace(worker.landing / "events" / "a.ndjson")
+            if ran.wait(0.1):
+                break
+    finally:
+        stop.set()
+        working.join(timeout=20)
+    assert not working.is_alive()
+    assert desk.pipeline.batches[0].complete == {"events/a.ndjson"}
