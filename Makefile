@@ -1,6 +1,6 @@
 # Everything a newcomer needs; the details are in README.md and CONTRIBUTING.md.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint types dev lock screenshots clean
+.PHONY: help install install-dev run test lint types defs dev lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,7 +34,7 @@ run: install ## demo data if the landing folder is empty, then the whole pipelin
 dev: install ## open the Dagster UI
 	$(BIN)/dagster dev -w workspace.yaml
 
-test: install-dev lint types ## lint, types and all tests
+test: install-dev lint types defs ## lint, types, definitions and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install-dev
@@ -43,6 +43,9 @@ lint: install-dev
 
 types: install-dev
 	$(BIN)/mypy
+
+defs: install-dev
+	@$(BIN)/dg check defs
 
 lock: ## renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
