@@ -1,6 +1,6 @@
 # Everything a newcomer needs; the details are in README.md and CONTRIBUTING.md.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint types defs dev lock clean
+.PHONY: help install install-dev run test lint types dev bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
