@@ -1,6 +1,7 @@
 """The only assembly point: every asset, check, job, schedule, sensor and resource of the code location."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import dagster as dg
 
@@ -32,8 +33,7 @@ def build_definitions(
             handoffs.delivered_handoffs,
             activation.crm_fields,
             serving.ledger_copy,
-            transform.mart_models,
-            serving.serving_database,
+            *dg.map_asset_specs(_fresh_daily, [transform.mart_models, serving.serving_database]),
         ],
         asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *serving.CHECKS],
         jobs=[schedules.score_everything, schedules.score_new_events],
@@ -44,6 +44,14 @@ def build_definitions(
         # One process may write a DuckDB file, so the steps of a run share one.
         executor=dg.in_process_executor,
     )
+
+
+def _fresh_daily(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """What others rely on is made anew every day; that may be late by an hour, and not by two."""
+    if spec.group_name == "reference":
+        return spec
+    policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=25))
+    return spec.replace_attributes(freshness_policy=policy)
 
 
 defs = build_definitions()

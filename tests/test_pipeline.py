@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 from installation import END, FIRST_SCORED, Installation
@@ -76,6 +77,7 @@ class Story:
         late: Older files, a file delivered again and a truncated one have landed, scored at the end.
         again: Nothing is new.
         rebuilt: The warehouse was deleted.
+        shown: What the UI shows of each asset after `again`: the metadata of its materialization.
         read: What somebody counted who had the serving copy open while `late` was made: before and after.
     """
 
@@ -84,6 +86,7 @@ class Story:
     late: Published
     again: Published
     rebuilt: Published
+    shown: Mapping[str, Mapping[str, Any]]
     read: tuple[str, str]
 
 
@@ -112,12 +115,22 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         read = (before, ask())
     late = published(installation)
 
-    installation.run()
+    shown = materialized(installation.run())
     again = published(installation)
 
     installation.warehouse.unlink()
     installation.run()
-    return Story(empty, first, late, again, published(installation), read)
+    return Story(empty, first, late, again, published(installation), shown, read)
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> dict[str, Mapping[str, Any]]:
+    events = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
+    return {
+        event.materialization.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in events
+    }
 
 
 def withheld(folder: Path, names: list[str]) -> list[str]:
@@ -272,6 +285,26 @@ def test_a_rebuilt_warehouse_hands_nobody_over_again(story: Story) -> None:
     for table in ("handoff_decisions", "handoffs"):
         assert story.rebuilt.tables[table] == story.late.tables[table]
     assert story.rebuilt.outbox == story.late.outbox
+
+
+def test_every_asset_that_is_a_table_shows_its_columns(story: Story) -> None:
+    no_tables = {"crm/fields", "handoffs/decisions", "handoffs/delivered", "serving/serving_database"}
+    assert {asset for asset, told in story.shown.items() if "dagster/column_schema" not in told} == no_tables
+
+
+def test_a_published_table_shows_how_many_rows_it_has(story: Story) -> None:
+    counted = {table: story.shown[f"marts/{table}"]["dagster/row_count"] for table in CONTRACT}
+    assert counted == {table: len(story.again.tables[table]) for table in CONTRACT}
+
+
+def test_the_scores_show_their_classes_the_hottest_and_what_a_column_means(story: Story) -> None:
+    told = story.shown["scores/pql_scores"]
+    assert told["classes"].startswith("![How many in each class](data:image/png;base64,")
+    hottest = max(story.again.tables["pql_scores"], key=lambda row: row["pql_score"])
+    assert hottest["email"] in told["hottest"]
+    described = {column.name: column.description for column in told["dagster/column_schema"].columns}
+    assert described["classification"]
+    assert told["dagster/row_count"] == len(story.again.tables["pql_scores"])
 
 
 def without(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from dagster_project.core.moments import resolve_as_of, scoring_moments
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import markdown_table, replace_table
+from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, sql_settings
 from dagster_project.landing.crm import load_crm
 from dagster_project.landing.domains import update_email_domains
@@ -34,7 +34,8 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
     frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live, "until": m.as_of} for m in planned])
     with workplace.connect() as connection:
         replace_table(connection, "raw.moments", frame)
-    return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run})
+        shown = shown_table(connection, "raw.moments")
+    return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run, **shown})
 
 
 @dg.asset(key=["raw", "playbook_rules"], kinds={"duckdb", "yaml"}, **COMMON)
@@ -42,7 +43,8 @@ def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
     """The playbook's rules and numbers that SQL reads: free-mail domains, exclusions, windows. One row per rule."""
     with workplace.connect() as connection:
         write_rules(connection, workplace.playbook.identity, sql_settings(workplace.playbook))
-    return dg.MaterializeResult(metadata={"playbook": str(workplace.settings.playbook_dir or "packaged")})
+        shown = shown_table(connection, "raw.rule_domains")
+    return dg.MaterializeResult(metadata={"playbook": str(workplace.settings.playbook_dir or "packaged"), **shown})
 
 
 @dg.asset(
@@ -73,7 +75,8 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
         report = load_events(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
         checks = _event_checks(connection)
         refused = _refused(connection, batch_id)
-    return dg.MaterializeResult(metadata=_report_metadata(report, refused), check_results=checks)
+        shown = shown_table(connection, "raw.events")
+    return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **shown}, check_results=checks)
 
 
 @dg.asset(key=["raw", "crm_records"], kinds={"duckdb", "crm"}, **COMMON)
@@ -84,7 +87,8 @@ def crm_records(workplace: Workplace) -> dg.MaterializeResult:
         batch_id = begin_batch(connection, workplace.now())
         report = load_crm(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
         refused = _refused(connection, batch_id)
-    return dg.MaterializeResult(metadata=_report_metadata(report, refused))
+        shown = shown_table(connection, "raw.crm_versions")
+    return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **shown})
 
 
 @dg.asset(key=["raw", "email_domains"], deps=[product_events, crm_records], kinds={"duckdb"}, **COMMON)
@@ -92,7 +96,8 @@ def email_domains(workplace: Workplace) -> dg.MaterializeResult:
     """The registrable domain of every e-mail host and account domain. One row per host."""
     with workplace.connect() as connection:
         added = update_email_domains(connection)
-    return dg.MaterializeResult(metadata={"new domains": added})
+        shown = shown_table(connection, "raw.email_domains")
+    return dg.MaterializeResult(metadata={"new domains": added, **shown})
 
 
 def _event_checks(connection: duckdb.DuckDBPyConnection) -> list[dg.AssetCheckResult]:

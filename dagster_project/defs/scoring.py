@@ -25,8 +25,8 @@ from dagster_project.core.scoring import (
 )
 from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import bar_chart, column_schema, markdown_table, replace_rows, replace_table
-from dagster_project.defs.transform import OWNERS
+from dagster_project.defs.tables import bar_chart, markdown_table, replace_rows, replace_table, shown_table
+from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.refresh import current_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
@@ -93,12 +93,12 @@ def scores(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
                     replace_rows(connection, f"scores.{table}", frame, RESCORED[table])
             _replace_moment(connection, "score_history", changed, "as_of", is_full=is_full)
             _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
+        shown = {table: shown_table(connection, f"scores.{table}", published_columns(table)) for table in _DESCRIPTIONS}
     for table, frame in published.items():
-        yield dg.MaterializeResult(["scores", table], metadata=_score_metadata(frame, version, is_full=is_full))
+        told = _score_metadata(frame, version, is_full=is_full)
+        yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[table]})
     for table, frame in (("score_history", changed), ("segment_history", moved)):
-        yield dg.MaterializeResult(
-            ["scores", table], metadata={"rows added": frame.height, "dagster/column_schema": column_schema(frame)}
-        )
+        yield dg.MaterializeResult(["scores", table], metadata={"rows added": frame.height, **shown[table]})
 
 
 def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:
@@ -238,14 +238,11 @@ def _replace_moment(
     connection.unregister("new_rows")
 
 
-def _score_metadata(
-    frame: pl.DataFrame, version: str, *, is_full: bool
-) -> dict[str, dg.MetadataValue | dg.TableSchema | int | str]:
+def _score_metadata(frame: pl.DataFrame, version: str, *, is_full: bool) -> dict[str, dg.MetadataValue | int | str]:
     counts = dict(frame.group_by("classification").len().iter_rows())
     sizes = [int(counts.get(name, 0)) for name in CLASSES]
     return {
-        "dagster/row_count" if is_full else "scored again": frame.height,
-        "dagster/column_schema": column_schema(frame),
+        "scored": frame.height,
         "model version": version,
         "classes": bar_chart(CLASSES, sizes, title=f"How many{'' if is_full else ' scored again'} in each class"),
         "hottest": markdown_table(_hottest(frame)),

@@ -9,8 +9,8 @@ from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.handoffs import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
-from dagster_project.defs.tables import replace_rows, replace_table
-from dagster_project.defs.transform import OWNERS, mart_models
+from dagster_project.defs.tables import replace_rows, replace_table, shown_table
+from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.ledger import Ledger
 from dagster_project.refresh import current_refresh, finish_refresh
@@ -68,8 +68,8 @@ def ledger_copy(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
                 )
             else:
                 _copy_changes(connection, ledger, table, key)
-            [(rows,)] = connection.sql(f"select count(*) from ops.{table}").fetchall()
-            yield dg.MaterializeResult(["ops", table], metadata={"dagster/row_count": rows})
+            shown = shown_table(connection, f"ops.{table}", published_columns(table))
+            yield dg.MaterializeResult(["ops", table], metadata=shown)
 
 
 def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: str, key: str) -> None:

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -59,9 +60,51 @@ def bar_chart(labels: Sequence[str], values: Sequence[int], *, title: str) -> dg
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
 
 
-def column_schema(frame: pl.DataFrame) -> dg.TableSchema:
-    """The frame's columns for the UI."""
-    return dg.TableSchema(columns=[dg.TableColumn(name, str(dtype).lower()) for name, dtype in frame.schema.items()])
+def shown_table(
+    connection: duckdb.DuckDBPyConnection, table: str, told: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What the UI shows of one table; see `shown_tables`.
+
+    Args:
+        connection: The warehouse.
+        table: Its name as `schema.name`.
+        told: What to say about its columns.
+    """
+    return shown_tables(connection, [table], told)[table]
+
+
+def shown_tables(
+    connection: duckdb.DuckDBPyConnection, tables: Sequence[str], told: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """What the UI shows of tables and views that exist: their columns and, where it is cheap, how many rows they have.
+
+    Args:
+        connection: The warehouse.
+        tables: Their names as `schema.name`.
+        told: What to say about a column, by its name, where the warehouse has no comment on it.
+
+    Returns:
+        Metadata of an asset by the table's name.
+    """
+    rows = connection.execute(
+        "select columns.schema_name || '.' || columns.table_name as name, "
+        "tables.table_name is not null or columns.schema_name = 'marts', "
+        "list((column_name, lower(data_type), columns.comment) order by column_index) "
+        "from duckdb_columns() as columns left join duckdb_tables() as tables using (schema_oid, table_name) "
+        "where columns.database_name = current_database() and list_contains(?, name) group by all",
+        [list(tables)],
+    ).fetchall()
+    shown: dict[str, dict[str, Any]] = {}
+    for name, is_cheap, columns in rows:
+        described = [
+            dg.TableColumn(column, kind, description=comment or (told or {}).get(column))
+            for column, kind, comment in columns
+        ]
+        shown[name] = {"dagster/column_schema": dg.TableSchema(described)}
+        if is_cheap:  # a table, or a published view, which only selects from tables
+            [(count,)] = connection.sql(f"select count(*) from {name}").fetchall()
+            shown[name]["dagster/row_count"] = count
+    return shown
 
 
 def _cell(value: object) -> str:

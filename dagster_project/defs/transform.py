@@ -14,6 +14,7 @@ from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_subset_sel
 
 from dagster_project.core.playbook import Playbook
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.tables import shown_tables
 from dagster_project.refresh import NeedsEverything, plan_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
@@ -126,11 +127,11 @@ def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> I
         raise dg.Failure(str(error)) from error
     context.log.info(f"{'Full refresh' if refresh.is_full else 'Delta'}: {refresh.reason}.")
     if not refresh.is_full:
-        yield from _reported(context, _manifest(context), _delta(workplace))
+        yield from _reported(context, workplace, _delta(workplace))
     elif is_delta:
         # More has changed than the job knows assets of: all of it is made, and tested, all the same.
         outcomes = _built(workplace, select=["tag:features"], full_refresh=True)
-        yield from _reported(context, _manifest(context), outcomes)
+        yield from _reported(context, workplace, outcomes)
     else:
         yield from _build(context, workplace, select="tag:features", full_refresh=True)
 
@@ -147,6 +148,12 @@ def mart_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
     yield from _build(context, workplace, select="tag:marts", full_refresh=False)
 
 
+def published_columns(model: str) -> Mapping[str, str]:
+    """What the contract of a published table says about its columns; the tables behind it have them too."""
+    node = _manifest_of(mart_models)["nodes"][f"model.pls.{model}"]
+    return {name: column["description"] for name, column in node["columns"].items()}
+
+
 def _build(
     context: dg.AssetExecutionContext, workplace: Workplace, *, select: str, full_refresh: bool
 ) -> Iterator[Event]:
@@ -154,7 +161,7 @@ def _build(
     arguments, indirect = get_subset_selection_for_context(context, manifest, select, None, None, TRANSLATOR, None)
     selectors = arguments[1].split(" ") if arguments else []
     selectors += ["--indirect-selection", indirect] if indirect else []
-    yield from _reported(context, manifest, _built(workplace, select=selectors, full_refresh=full_refresh))
+    yield from _reported(context, workplace, _built(workplace, select=selectors, full_refresh=full_refresh))
 
 
 def _built(workplace: Workplace, *, select: Sequence[str], full_refresh: bool) -> list[NodeOutcome]:
@@ -174,9 +181,11 @@ def _delta(workplace: Workplace) -> list[NodeOutcome]:
 
 
 def _reported(
-    context: dg.AssetExecutionContext, manifest: Mapping[str, Any], outcomes: Sequence[NodeOutcome]
+    context: dg.AssetExecutionContext, workplace: Workplace, outcomes: Sequence[NodeOutcome]
 ) -> Iterator[Event]:
-    yield from _events(context, manifest, outcomes)
+    with workplace.connect() as connection:
+        shown = shown_tables(connection, [".".join(key.path) for key in context.selected_asset_keys])
+    yield from _events(context, _manifest(context), outcomes, shown)
     report = failure_report(outcomes)
     if report:
         raise dg.Failure(report)
@@ -192,13 +201,18 @@ def _manifest_of(models: dg.AssetsDefinition) -> Mapping[str, Any]:
 
 
 def _events(
-    context: dg.AssetExecutionContext, manifest: Mapping[str, Any], outcomes: Sequence[NodeOutcome]
+    context: dg.AssetExecutionContext,
+    manifest: Mapping[str, Any],
+    outcomes: Sequence[NodeOutcome],
+    shown: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Event]:
     for outcome in outcomes:
         if outcome.unique_id.startswith(("model.", "seed.")):
             key = TRANSLATOR.get_asset_key(manifest["nodes"][outcome.unique_id])
             if outcome.ok and key in context.selected_asset_keys:
-                yield dg.MaterializeResult(key, metadata={"seconds": outcome.seconds})
+                yield dg.MaterializeResult(
+                    key, metadata={"seconds": outcome.seconds, **shown.get(".".join(key.path), {})}
+                )
         elif outcome.unique_id.startswith("test.") and outcome.status != "skipped":
             check = get_asset_check_key_for_test(manifest, TRANSLATOR, outcome.unique_id, None)
             if check and check in context.selected_asset_check_keys:
