@@ -1,8 +1,9 @@
 # Everything a newcomer needs; the details are in README.md and CONTRIBUTING.md.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint types dev bench lock clean
+.PHONY: help install install-dev run test lint types defs dev bench lock clean
 
 PYTHON ?= python3
+EVENTS ?= 1e6
 VENV := .venv
 BIN := $(VENV)/bin
 export DAGSTER_HOME := $(CURDIR)
@@ -21,6 +22,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]'
+	touch $@
+
 install: $(VENV)/.installed ## install what running needs into .venv
 
 install-dev: $(VENV)/.installed-dev ## install what testing needs as well
@@ -36,6 +41,9 @@ dev: install ## open the Dagster UI
 
 test: install-dev lint types defs ## lint, types, definitions and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(VENV)/.installed-bench ## how long what takes; EVENTS=1e7 for more
+	$(BIN)/python -m tests.bench --events $(EVENTS)
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -34,7 +34,8 @@ def duckdb_in_one_query(folder: Path, end: date) -> Features:
           ) group by all
         )
         select user_id, count(*), sum(sessions), sum(tracked), coalesce(sum(seconds), 0)
-        from days left join seconds using (user_id, day) where day > '{_start(end)}' group by user_id order by user_id"""
+        from days left join seconds using (user_id, day)
+        where day > '{_start(end)}' group by user_id order by user_id"""
     )
 
 
