@@ -18,7 +18,7 @@ STARTED = datetime(2026, 6, 30, 18, 0, 0)
 def data_dir(tmp_path: Path) -> Path:
     """A data folder whose warehouse has what a run without users leaves behind."""
     with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
-        connection.execute("insert into raw.moments values (?, ?, true)", [STARTED, STARTED.date()])
+        connection.execute("insert into raw.moments values (?, ?, true, ?)", [STARTED, STARTED.date(), STARTED])
         connection.execute("create schema marts")
         for table in ("pql_scores", "pqa_scores"):
             connection.execute(f"create table marts.{table} (classification varchar)")
