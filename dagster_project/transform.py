@@ -50,7 +50,7 @@ class NodeOutcome:
 
 def parse_project(target: Path) -> Path:
     """Write the manifest into `target` and return its path."""
-    with _environment(target / "unused.duckdb"):
+    with _environment(target / "warehouse.duckdb"):
         result = dbtRunner().invoke(["parse", *_project_arguments(target), "--quiet"])
     if not result.success:
         raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")

@@ -47,7 +47,7 @@ PUBLISHED = (
         dg.AssetSpec(
             ["ops", table],
             deps=[delivered_handoffs, crm_fields],
-            group_name="serving",
+            group_name="ledger",
             owners=OWNERS,
             kinds={"duckdb"},
             description=f"The ledger's {table}, copied so that SQL can join it. One row as in the ledger.",

@@ -80,8 +80,8 @@ class Translator(DagsterDbtTranslator):
         return spec.replace_attributes(deps=[*spec.deps, *sorted(raw)])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The schema: staging, intermediate, features, marts; seeds are reference."""
-        return str(dbt_resource_props["schema"])
+        """The schema: staging, intermediate, features, marts; seeds are reference. A model may name another."""
+        return super().get_group_name(dbt_resource_props) or str(dbt_resource_props["schema"])
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:
         """The data team owns every model."""
