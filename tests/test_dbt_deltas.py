@@ -49,12 +49,15 @@ def batch_of(chance: random.Random, number: int, size: int) -> list[dict]:
             at = datetime.fromisoformat(f"{DAY} 00:00:00") + timedelta(minutes=chance.randrange(24 * 60 + 200))
             event |= {"timestamp": str(at), "received_at": str(at)}
         events.append(event)
+    if not number:
+        member = {"message_id": "q0", "type": "track", "user_id": "quiet", "anonymous_id": None, "event": "Signed In"}
+        events.append(member | {"group_id": "quiet", "timestamp": f"{DAY} 01:00:00", "received_at": f"{DAY} 01:00:00"})
     if number and size:
         # What nobody's user says of a group touches no user, and its account all the same.
         at = f"{DAY} 0{number}:30:00"
         stranger = {"message_id": f"s{number}", "type": "group", "user_id": None, "anonymous_id": "stranger"}
         said = {"name": f"Named {number}", "subscription_status": chance.choice(["trial", "paying"])}
-        events.append(stranger | {"group_id": "g1", "timestamp": at, "received_at": at, "traits": said})
+        events.append(stranger | {"group_id": "quiet", "timestamp": at, "received_at": at, "traits": said})
     return events
 
 
