@@ -61,7 +61,7 @@ def batch_of(chance: random.Random, number: int, size: int) -> list[dict]:
     return events
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
     shop = Shop(tmp_path_factory.mktemp("deltas")).create()
     chance = random.Random(seed)
