@@ -138,6 +138,8 @@ def _newest_change() -> float:
 def _invoke(runner: dbtRunner, arguments: list[str], warehouse: Path) -> list[NodeOutcome]:
     with _environment(warehouse):
         result = runner.invoke(arguments)
+    if isinstance(result.exception, KeyboardInterrupt | SystemExit):
+        raise result.exception
     if not isinstance(result.result, RunExecutionResult):
         raise TransformError(f"dbt could not start: {result.exception}")
     return [

@@ -1,6 +1,7 @@
 """The scores of the live moment and their histories: gather features, call the pure score functions, write."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -74,7 +75,7 @@ def scores(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     playbook = workplace.playbook
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect() as connection:
-        _create_histories(connection)
+        _create_histories(connection, workplace.settings.serving)
         is_full = current_refresh(connection).is_full
         if not is_full:
             select_rescored(connection, playbook)
@@ -159,13 +160,30 @@ def _first_pql(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, use
     return found
 
 
-def _create_histories(connection: duckdb.DuckDBPyConnection) -> None:
-    """The histories exist from the first run on, empty or not."""
+def _create_histories(connection: duckdb.DuckDBPyConnection, serving: Path) -> None:
+    """The histories exist from the first run on; a warehouse that is rebuilt takes them over from the serving copy.
+
+    Everything else comes from the landing folder again. What was scored then does not.
+    """
     connection.execute("create schema if not exists scores")
     for table, schema in (("score_history", SCORE_HISTORY), ("segment_history", SEGMENT_HISTORY)):
-        connection.register("empty_frame", schema.to_frame())
-        connection.execute(f"create table if not exists scores.{table} as from empty_frame")
-        connection.unregister("empty_frame")
+        if connection.sql(
+            f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
+        ).fetchall():
+            continue
+        connection.register("history", published_history(serving, table, schema))
+        connection.execute(f"create table scores.{table} as from history")
+        connection.unregister("history")
+
+
+def published_history(serving: Path, table: str, schema: pl.Schema) -> pl.DataFrame:
+    """A history as it was published last, empty when there is no serving copy; what isn't published is unknown."""
+    if not serving.exists():
+        return schema.to_frame()
+    with duckdb.connect(str(serving), read_only=True) as copy:
+        published = copy.sql(f"select * from marts.{table}").pl()
+    unknown = [pl.lit(None).alias(name) for name in schema if name not in published.columns]
+    return published.with_columns(unknown).select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, at: str) -> pl.DataFrame:
