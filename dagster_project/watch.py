@@ -22,6 +22,8 @@ from dagster_project.landing.discovery import LandedFile, event_files
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 """Seconds between two tries of a batch that fails: doubled each time, up to the longest."""
+SIGNAL_SECONDS = 0.5
+"""How often the main thread wakes up, so that it hears of signals everywhere."""
 
 
 class WatchError(RuntimeError):
@@ -193,15 +195,31 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
     observer = Observer()
     observer.schedule(_Handler(worker.closed), str(worker.landing), recursive=True)
     observer.start()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                worker.closed.changed.clear()
+                if not worker.step() and not stop.is_set():
+                    worker.closed.changed.wait(poll_seconds)
+        except BaseException as error:
+            failures.append(error)
+
+    # In a thread of its own: in the main one a run puts its own signal handlers in the place of ours while it lasts.
+    working = threading.Thread(target=work, name="pls-watch")
     try:
-        while not stop.is_set():
-            worker.closed.changed.clear()
-            if not worker.step() and not stop.is_set():
-                worker.closed.changed.wait(poll_seconds)
+        working.start()
+        while working.is_alive():
+            working.join(timeout=SIGNAL_SECONDS)
     finally:
+        stop.set()
+        working.join()
         observer.stop()
         observer.join()
         lock.release()
+    if failures:
+        raise failures[0]
 
 
 def stop_on_signals(stop: threading.Event, closed: Closed) -> None:

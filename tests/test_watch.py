@@ -1,6 +1,8 @@
 """The worker: which files make a batch, what it does when one fails, and that there is only one."""
 
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +133,40 @@ def test_there_is_one_worker_at_a_time(desk: Desk, tmp_path: Path) -> None:
     lease = tmp_path / ".watch.lock"
     with FileLock(lease), pytest.raises(WatchError, match="already"):
         watch(desk.worker, lease, poll_seconds=0.05, stop=threading.Event())
+
+
+STOPPED_WHILE_WORKING = """
+import os, signal, sys, threading
+from pathlib import Path
+from dagster_project.watch import BatchOutcome, Closed, Worker, stop_on_signals, watch
+
+stop, closed = threading.Event(), Closed()
+stop_on_signals(stop, closed)
+
+def run(batch):
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as a run does in the main thread
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.wait(10)
+    print("finished")
+    return BatchOutcome("")
+
+worker = Worker(Path(sys.argv[1]), settle_seconds=0, run=run, say=lambda text: None, closed=closed)
+watch(worker, Path(sys.argv[1]) / ".lease", poll_seconds=0.05, stop=stop)
+print("stopped")
+"""
+
+
+def test_a_signal_ends_the_work_after_the_batch_that_is_running(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_WORKING, str(desk.worker.landing)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["finished", "stopped"]), done.stderr
 
 
 def test_a_file_moved_into_place_is_scored_at_once_and_a_stop_ends_the_work(desk: Desk, tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ class HandoffInputs:
     """Everything the handoffs of a run depend on; ``as_of`` is naive UTC.
 
     ``users`` is user features with PQL columns, ``accounts`` account features with PQA columns, both of the
-    live moment; ``baseline`` the conditions of the earlier moment, on a first run only; ``crm_hold_reason``
-    why no-contact flags can't be trusted now. ``states``, ``open_candidates``, ``past`` (the handoffs) and
-    ``turns`` are what the ledger kept of earlier plans; a frame without columns counts as empty.
+    live moment; ``baseline`` the conditions of the earlier moment ``baseline_at``, on a first run only;
+    ``crm_hold_reason`` why no-contact flags can't be trusted now. ``states``, ``open_candidates``, ``past`` (the
+    handoffs) and ``turns`` are what the ledger kept of earlier plans; a frame without columns counts as empty.
     """
 
     as_of: datetime
@@ -95,6 +95,7 @@ class HandoffInputs:
     open_candidates: pl.DataFrame
     past: pl.DataFrame
     turns: pl.DataFrame
+    baseline_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     rules = playbook.handoffs
     current = conditions(inputs.users, inputs.accounts, playbook)
     edge = edges(current, inputs.states, inputs.as_of)
-    fired = [Firing(**row) for row in stood_before(edge.fired, inputs.baseline).iter_rows(named=True)]
+    fired = [
+        Firing(**row) for row in stood_before(edge.fired, inputs.baseline, inputs.baseline_at).iter_rows(named=True)
+    ]
     held = open_candidates(inputs.open_candidates, rules)
     standings = standings_of(
         inputs.users, inputs.accounts, [*fired, *(firing for was in held for firing in was.firings)]

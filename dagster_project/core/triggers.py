@@ -39,6 +39,7 @@ STATE_SCHEMA = pl.Schema(
 )
 FIRED_SCHEMA = pl.Schema(dict.fromkeys(("subject_type", "subject_id", "trigger", "occurrence"), pl.String()))
 KEY = ["subject_type", "subject_id", "trigger"]
+_SINCE_THEIR_DATE = ("limit_ticket", "hand_raise")
 _ISO = "%Y-%m-%dT%H:%M:%S%.6f"
 
 
@@ -167,12 +168,17 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
-def stood_before(fired: pl.DataFrame, baseline: pl.DataFrame | None) -> pl.DataFrame:
+def stood_before(fired: pl.DataFrame, baseline: pl.DataFrame | None, baseline_at: datetime | None) -> pl.DataFrame:
     """``fired`` with ``stood_before``: the condition already held in ``baseline`` (``CONDITION_SCHEMA`` of an
-    earlier moment, None when there is no baseline); for an event, the same event was already the latest."""
-    if baseline is None or baseline.is_empty():
+    earlier moment, ``baseline_at``; both None when there is no baseline); for an event, the same event was already the
+    latest. A ticket or a request stood since its own date, also where a CRM extract told of it only later.
+    """
+    if baseline is None or baseline_at is None:
         return fired.with_columns(stood_before=pl.lit(False))
+    old = pl.col("trigger").is_in(_SINCE_THEIR_DATE) & (
+        pl.col("occurrence") <= baseline_at.isoformat(timespec="microseconds")
+    )
     then = baseline.filter("holds").select(*KEY, earlier="occurrence", stood_before=pl.lit(True))
     same = pl.col("earlier").is_null() | (pl.col("earlier") == pl.col("occurrence"))
     joined = fired.join(then, on=KEY, how="left")
-    return joined.with_columns(stood_before=(pl.col("stood_before") & same).fill_null(False)).drop("earlier")
+    return joined.with_columns(stood_before=(pl.col("stood_before") & same).fill_null(False) | old).drop("earlier")

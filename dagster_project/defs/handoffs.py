@@ -1,6 +1,6 @@
 """Decisions and their delivery: gather what the decisions depend on, plan, keep the plan, then send what it says."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -49,6 +49,7 @@ def handoff_decisions(workplace: Workplace) -> dg.MaterializeResult:
             users=_scored(connection, "user", "pql_scores"),
             accounts=_scored(connection, "account", "pqa_scores"),
             baseline=_baseline(connection, workplace),
+            baseline_at=_baseline_at(connection),
             owners=connection.sql(f"select * from features.owners where {_LIVE}").pl(),
             crm_hold_reason=crm_freshness(connection, as_of, playbook.sources).hold_reason,
             states=ledger.read_frame("trigger_states"),
@@ -116,10 +117,15 @@ def _scored(connection: duckdb.DuckDBPyConnection, subject: str, scores: str) ->
 
 def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl.DataFrame | None:
     """Which conditions held at the baseline moment; None on every run but the first."""
-    if not connection.sql("select 1 from raw.moments where not is_live").fetchall():
+    if _baseline_at(connection) is None:
         return None
     then = score_moment(connection, workplace.playbook, is_live=False, model_version="")
     return conditions(then.users, then.accounts, workplace.playbook)
+
+
+def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    moments = connection.sql("select as_of from raw.moments where not is_live").fetchall()
+    return moments[0][0] if moments else None
 
 
 def _blocked(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[str, str]:

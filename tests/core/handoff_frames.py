@@ -256,6 +256,7 @@ def inputs(
         users=people,
         accounts=accounts({}) if companies is None else companies,
         baseline=baseline,
+        baseline_at=None if baseline is None else AS_OF - timedelta(days=7),
         owners=team,
         crm_hold_reason=hold,
         states=after.states if after else NOTHING,

@@ -10,6 +10,8 @@ from handoff_frames import AS_OF, NOTHING, accounts, playbook, users
 from dagster_project.core.triggers import conditions, edges, stood_before
 
 LATER = AS_OF + timedelta(days=1)
+WEEK_BEFORE = AS_OF - timedelta(days=7)
+CLICKED = WEEK_BEFORE - timedelta(days=1)
 
 
 def fired(
@@ -111,14 +113,29 @@ def test_what_held_at_the_baseline_stood_before() -> None:
     )
     now = {"pql_score": 88.0, "pricing_visits": 3, "last_sales_request_at": AS_OF - timedelta(days=8)}
     same = edges(conditions(users(now), accounts({}), playbook()), NOTHING, AS_OF).fired
-    assert dict(stood_before(same, earlier).select("trigger", "stood_before").iter_rows()) == {
+    assert dict(stood_before(same, earlier, WEEK_BEFORE).select("trigger", "stood_before").iter_rows()) == {
         "hot_pql": True,
         "hand_raise": True,
         "pricing_visits": False,
     }
     again = edges(conditions(users(now | {"last_sales_request_at": AS_OF}), accounts({}), playbook()), NOTHING, AS_OF)
-    marked = dict(stood_before(again.fired, earlier).select("trigger", "stood_before").iter_rows())
+    marked = dict(stood_before(again.fired, earlier, WEEK_BEFORE).select("trigger", "stood_before").iter_rows())
     assert marked["hand_raise"] is False
+
+
+def test_a_ticket_stood_since_its_date_though_the_crm_told_of_it_later() -> None:
+    unknown_then = conditions(users({}), accounts({}), playbook())
+    for opened, was_there in ((WEEK_BEFORE - timedelta(days=5), True), (WEEK_BEFORE + timedelta(hours=1), False)):
+        now = conditions(users({"last_limit_contact_at": opened}), accounts({}), playbook())
+        fired = edges(now, NOTHING, AS_OF).fired
+        assert stood_before(fired, unknown_then, WEEK_BEFORE)["stood_before"].to_list() == [was_there]
+
+
+def test_a_click_stands_only_since_usage_is_high_as_well() -> None:
+    low_then = conditions(users({"usage_tier": "low", "last_upgrade_click_at": CLICKED}), accounts({}), playbook())
+    high_now = conditions(users({"usage_tier": "high", "last_upgrade_click_at": CLICKED}), accounts({}), playbook())
+    fired = edges(high_now, NOTHING, AS_OF).fired
+    assert stood_before(fired, low_then, WEEK_BEFORE)["stood_before"].to_list() == [False]
 
 
 def test_a_frame_that_lacks_a_column_is_not_an_empty_one() -> None:
