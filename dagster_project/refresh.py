@@ -117,7 +117,9 @@ def decide_refresh(
     return Refresh(is_full=False, reason="only events have come", as_of=before.as_of, until=until)
 
 
-def plan_refresh(connection: duckdb.DuckDBPyConnection, *, definition: str, rules: str, may_be_delta: bool) -> Refresh:
+def plan_refresh(
+    connection: duckdb.DuckDBPyConnection, *, definition: str, rules: str, may_be_delta: bool, run_id: str
+) -> Refresh:
     """Decide what this run computes and write it down: the moments' keys, and that the run is under way.
 
     Args:
@@ -125,6 +127,7 @@ def plan_refresh(connection: duckdb.DuckDBPyConnection, *, definition: str, rule
         definition: A hash of the models; when it is new, the rollups start anew.
         rules: A hash of the playbook.
         may_be_delta: Whether a delta will do.
+        run_id: The run; what it decided holds for its own steps alone.
 
     Raises:
         NeedsEverything: A delta was asked for where the models themselves have to be made first.
@@ -152,25 +155,32 @@ def plan_refresh(connection: duckdb.DuckDBPyConnection, *, definition: str, rule
     connection.execute("update raw.moments set as_of = ? where is_live", [refresh.as_of])
     connection.execute("delete from raw.refreshes")
     connection.execute(
-        "insert into raw.refreshes values (?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false)",
+        "insert into raw.refreshes values (?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false, ?)",
         [
             refresh.as_of, refresh.until, refresh.is_full, refresh.reason,
-            definition, rules, baselines > 0, before.next_crm_moment if before else None,
+            definition, rules, baselines > 0, before.next_crm_moment if before else None, run_id,
         ],
     )  # fmt: skip
     connection.commit()
     return refresh
 
 
-def current_refresh(connection: duckdb.DuckDBPyConnection) -> Refresh:
-    """What this run computes, as `plan_refresh` decided."""
-    [row] = connection.sql("select is_full, reason, as_of, until from raw.refreshes").fetchall()
-    return Refresh(*row)
+def current_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> Refresh:
+    """What this run computes: as its `plan_refresh` decided, and everything where it has not run the models."""
+    planned = connection.execute(
+        "select is_full, reason, as_of, until from raw.refreshes where run_id = ?", [run_id]
+    ).fetchall()
+    if planned:
+        return Refresh(*planned[0])
+    [(as_of, until)] = connection.sql("select as_of, until from raw.moments where is_live").fetchall()
+    return Refresh(is_full=True, reason="a run without the models", as_of=as_of, until=until)
 
 
-def finish_refresh(connection: duckdb.DuckDBPyConnection) -> None:
-    """Write down that the run came to its end, so that the next one may be a delta."""
-    if current_refresh(connection).is_full:
+def finish_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Write down that the run came to its end, so that the next one may be a delta; one without the models does not."""
+    if not connection.execute("select 1 from raw.refreshes where run_id = ?", [run_id]).fetchall():
+        return
+    if current_refresh(connection, run_id).is_full:
         connection.execute(
             "update raw.refreshes set next_crm_moment = (select min(moment) from ("
             "select known_from as moment from intermediate.int_crm_versions "

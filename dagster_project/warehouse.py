@@ -50,7 +50,7 @@ create table if not exists raw.crm_extract_rows (extract_id integer, version_id 
 create table if not exists raw.moments (as_of timestamp, day date, is_live boolean, until timestamp);
 create table if not exists raw.refreshes (
   as_of timestamp, until timestamp, is_full boolean, reason varchar, batch_id integer, definition varchar,
-  rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean
+  rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean, run_id varchar
 );
 create table if not exists raw.replaced_identities (batch_id integer, message_id varchar);
 create table if not exists raw.rule_domains (domain varchar, kind varchar, reason varchar);

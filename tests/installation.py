@@ -3,6 +3,7 @@
 The pipeline is imported where it is used: most tests need none of it, and importing it takes seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,13 +37,20 @@ class Installation:
         return self.data_dir / "warehouse.duckdb"
 
     def run(
-        self, job: str = "score_everything", *, as_of: datetime = END, raise_on_error: bool = True, **variables: str
+        self,
+        job: str = "score_everything",
+        *,
+        as_of: datetime = END,
+        raise_on_error: bool = True,
+        only: Sequence[str] | None = None,
+        **variables: str,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, by default the whole graph, in this process on a throw-away instance.
 
         Args:
             job: Its name.
             as_of: The moment to score.
+            only: The scores to materialize, by default all assets of the job.
             raise_on_error: Whether a failing step is the caller's error.
             variables: More PLS_* variables.
         """
@@ -56,5 +64,6 @@ class Installation:
             return definition.execute_in_process(
                 instance=instance,
                 raise_on_error=raise_on_error,
+                asset_selection=None if only is None else [dg.AssetKey(["scores", table]) for table in only],
                 run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
             )

@@ -106,6 +106,19 @@ def test_a_crm_extract_makes_the_run_a_full_one(grown: Path, tmp_path: Path) -> 
     assert refreshed(data_dir)[0] is True
 
 
+def test_a_step_that_is_run_alone_takes_everything(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("delete from scores.pql_scores; update raw.refreshes set is_finished = false")
+    alone = Installation(data_dir).run(only=["pql_scores", "pqa_scores", "score_history", "segment_history"])
+    assert alone.success
+    with duckdb.connect(str(data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
+        scored = warehouse.sql("select count(*) from scores.pql_scores").fetchall()
+        finished = warehouse.sql("select is_finished from raw.refreshes").fetchall()
+    assert scored == [(len(published(grown)["pql_scores"]),)]
+    assert finished == [(False,)], "it ran no models, so it has finished none"
+
+
 def test_without_a_run_before_it_says_what_to_run(tmp_path: Path) -> None:
     result = Installation(tmp_path).run("score_new_events", raise_on_error=False)
     [failure] = [event for event in result.all_events if event.is_step_failure]

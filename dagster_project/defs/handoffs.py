@@ -36,13 +36,14 @@ _RESCORED_ACCOUNTS = (
     kinds={"polars", "sqlite"},
     **COMMON,
 )
-def handoff_decisions(workplace: Workplace) -> dg.MaterializeResult:
+def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """What is decided about everybody for whom a trigger fired. One row per candidate and decision, in the ledger."""
     playbook = workplace.playbook
     with workplace.connect() as connection, workplace.ledger() as ledger:
-        as_of = current_refresh(connection).until
+        refresh = current_refresh(connection, context.run_id)
+        as_of = refresh.until
         held = ledger.read_frame("candidates")
-        _select_looked_at(connection, held)
+        _select_looked_at(connection, held, is_full=refresh.is_full)
         remembered = timedelta(days=max(playbook.handoffs.cooldown_days, 1))
         inputs = HandoffInputs(
             as_of=as_of,
@@ -81,9 +82,9 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
     return dg.MaterializeResult(metadata={"outbox": str(workplace.settings.outbox), **vars(delivery)})
 
 
-def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame) -> None:
+def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame, *, is_full: bool) -> None:
     """Whom the decisions look at: everybody, or in a delta those scored again and those who wait for a decision."""
-    if current_refresh(connection).is_full:
+    if is_full:
         connection.execute("create or replace temp table looked_at_users as select user_id from scores.pql_scores")
         connection.execute(
             "create or replace temp table looked_at_accounts as select account_id from scores.pqa_scores"
@@ -144,7 +145,9 @@ def _blocked(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[s
         .select("user_id", reason=pl.coalesce("reason", "account_reason"))
         .drop_nulls("reason")
     )
-    return dict(reasons.iter_rows())
+    # Of whom nothing is known any more it isn't known either whether they may be written to.
+    gone = dict.fromkeys(set(people) - set(users["user_id"]), "not among the users that are scored any more")
+    return gone | dict(reasons.iter_rows())
 
 
 def _decision_metadata(plan: HandoffPlan) -> dict[str, Any]:

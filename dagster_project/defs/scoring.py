@@ -70,13 +70,13 @@ _SUBJECTS = {"user": ("user_id", "pql_score", pql.PARTS), "account": ("account_i
     ],
     pool=WAREHOUSE_POOL,
 )
-def scores(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
+def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Score everybody at the live moment and add what changed to the histories."""
     playbook = workplace.playbook
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect() as connection:
         _create_histories(connection, workplace.settings.serving)
-        is_full = current_refresh(connection).is_full
+        is_full = current_refresh(connection, context.run_id).is_full
         if not is_full:
             select_rescored(connection, playbook)
         scored = score_moment(connection, playbook, is_live=True, model_version=version, is_full=is_full)
