@@ -37,7 +37,7 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
     """Our fields of contacts and accounts in the CRM, written only where they differ from what it last confirmed."""
     rules = workplace.playbook.crm_fields
     with workplace.connect() as connection:
-        is_full = current_refresh(connection, context.run_id).is_full
+        is_full = current_refresh(connection, context.run.run_id).is_full
         # The CRM's own records are as they were when only events have come.
         extracted = {kind: _extracted(connection, entity) for kind, entity in _ENTITIES.items()} if is_full else {}
         users = connection.sql(

@@ -40,7 +40,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
     """What is decided about everybody for whom a trigger fired. One row per candidate and decision, in the ledger."""
     playbook = workplace.playbook
     with workplace.connect() as connection, workplace.ledger() as ledger:
-        refresh = current_refresh(connection, context.run_id)
+        refresh = current_refresh(connection, context.run.run_id)
         as_of = refresh.until
         held = ledger.read_frame("candidates")
         _select_looked_at(connection, held, is_full=refresh.is_full)

@@ -76,7 +76,7 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect() as connection:
         _create_histories(connection, workplace.settings.serving)
-        is_full = current_refresh(connection, context.run_id).is_full
+        is_full = current_refresh(connection, context.run.run_id).is_full
         if not is_full:
             select_rescored(connection, playbook)
         scored = score_moment(connection, playbook, is_live=True, model_version=version, is_full=is_full)

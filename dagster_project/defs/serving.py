@@ -59,7 +59,7 @@ PUBLISHED = (
 def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Copy the ledger's tables into the warehouse, in a delta what has changed since."""
     with workplace.connect() as connection, workplace.ledger() as ledger:
-        is_full = current_refresh(connection, context.run_id).is_full
+        is_full = current_refresh(connection, context.run.run_id).is_full
         for table, key in COPIED.items():
             if is_full:
                 replace_table(connection, f"ops.{table}", ledger.read_frame(table))
@@ -93,13 +93,13 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
     settings = workplace.settings
     with workplace.connect() as connection:
-        is_full = current_refresh(connection, context.run_id).is_full
+        is_full = current_refresh(connection, context.run.run_id).is_full
     if is_full or not settings.serving.exists():
         publish_serving_copy(settings.warehouse, settings.serving)
     else:
         publish_changes(settings.warehouse, settings.serving, CHANGED)
     with workplace.connect() as connection:
-        finish_refresh(connection, context.run_id)
+        finish_refresh(connection, context.run.run_id)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(metadata={"path": str(settings.serving), "megabytes": round(size / 1e6, 1)})
 

@@ -122,7 +122,7 @@ def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> I
                 definition=rollup_definition(sql_settings(playbook)),
                 rules=playbook.fingerprint(),
                 may_be_delta=is_delta,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
             )
     except NeedsEverything as error:
         raise dg.Failure(str(error)) from error
