@@ -58,7 +58,7 @@ defs: install-dev
 lock: ## renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
-	uv pip compile pyproject.toml --extra build --extra dev --extra postgres --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	uv pip compile pyproject.toml --extra build --extra dev --extra postgres --extra assistant --extra calibration --extra salesforce --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --no-annotate --custom-compile-command "make lock" -c requirements.lock -q -o requirements-dev.lock
 
 clean: ## remove what runs have made; landing files stay
