@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from dagster_project.defs import activation, handoffs, ingest, schedules, scoring, serving, transform
+from dagster_project.defs import activation, delivery, handoffs, ingest, schedules, scoring, serving, transform
 from dagster_project.defs.resources import Workplace
 
 
@@ -30,7 +30,7 @@ def build_definitions(
             transform.feature_models,
             scoring.scores,
             handoffs.handoff_decisions,
-            handoffs.delivered_handoffs,
+            delivery.delivered_handoffs,
             activation.crm_fields,
             serving.ledger_copy,
             *dg.map_asset_specs(_fresh_daily, [transform.mart_models, serving.serving_database]),

@@ -40,8 +40,10 @@ CHANGES = "changes"
 PORTION = 500
 """Ids that one query asks for."""
 
-Status = Literal["confirmed", "failed", "parked", "cancelled"]
-"""Done; to be tried again; refused for good until the payload changes; not to be sent any more."""
+Status = Literal["confirmed", "failed", "parked", "cancelled", "pending"]
+"""Done; to be tried again; refused for good until the payload changes; not to be sent any more; nobody knows yet."""
+WAITING = ("pending", "parked")
+"""A handoff that nobody has got for certain."""
 
 
 class LedgerError(RuntimeError):
@@ -117,10 +119,10 @@ class Ledger:
         return self._read(query, PAST_SCHEMA)
 
     def pending_handoffs(self) -> list[dict[str, Any]]:
-        """The handoffs that nobody has got yet, the most urgent first."""
+        """The handoffs that nobody has got for certain, the most urgent first."""
         table = schema.HANDOFFS
         columns = [column for column in table.columns if column.name != "change"]
-        query = sa.select(*columns).where(table.c.status == "pending").order_by(table.c.priority, table.c.handoff_id)
+        query = sa.select(*columns).where(table.c.status.in_(WAITING)).order_by(table.c.priority, table.c.handoff_id)
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -168,6 +170,14 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return {row.object_id: row.payload for row in connection.execute(query)}
+
+    def begun(self, destination: str, ids: Collection[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """By object type, object id and operation, the delivery about these objects that was begun last."""
+        table = schema.DELIVERIES
+        query = sa.select(table).where(table.c.destination == destination).order_by(table.c.requested_at)
+        with self._engine.connect() as connection:
+            rows = [row._asdict() for row in _of(connection, query, table.c.object_id, ids)]
+        return {(row["object_type"], row["object_id"], row["operation"]): row for row in rows}
 
     # --- writing ----------------------------------------------------------------------------------
 

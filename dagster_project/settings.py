@@ -4,9 +4,10 @@ The environment itself is read in `environment_settings` alone; everything else 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_models"
@@ -14,6 +15,23 @@ DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_models"
 
 class SettingsError(ValueError):
     """A PLS_* variable holds something that can't be used; the message names it and what it should be."""
+
+
+@dataclass(frozen=True)
+class SlackAccess:
+    """How Slack is reached. Secrets are not part of what is printed.
+
+    Attributes:
+        bot_token: Sends as the app; None when there is none.
+        webhook_url: The lesser way, into one channel; not used beside a token.
+        signing_secret: What Slack signs its requests to `pls serve` with; without it alerts have no buttons.
+        base_url: Where Slack's API is.
+    """
+
+    bot_token: str | None = field(default=None, repr=False)
+    webhook_url: str | None = field(default=None, repr=False)
+    signing_secret: str | None = field(default=None, repr=False)
+    base_url: str = "https://slack.com/api/"
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,7 @@ class Settings:
         ledger_url: SQLAlchemy URL of the ledger.
         crm: `local`; the names of other CRMs are refused until their connector exists.
         automate: Whether the schedule and the sensor start running by themselves.
+        slack: How Slack is reached, if at all.
     """
 
     data_dir: Path
@@ -35,6 +54,7 @@ class Settings:
     ledger_url: str
     crm: str
     automate: bool
+    slack: SlackAccess = field(default_factory=SlackAccess)
 
     @property
     def landing(self) -> Path:
@@ -113,7 +133,30 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         ledger_url=ledger_url,
         crm=crm,
         automate=_SWITCH[automate.lower()],
+        slack=_slack_access(set_values),
     )
+
+
+def _slack_access(set_values: Mapping[str, str]) -> SlackAccess:
+    base_url = _endpoint("PLS_SLACK_BASE_URL", set_values.get("PLS_SLACK_BASE_URL", SlackAccess.base_url))
+    webhook = set_values.get("PLS_SLACK_WEBHOOK_URL")
+    return SlackAccess(
+        bot_token=set_values.get("PLS_SLACK_BOT_TOKEN"),
+        webhook_url=_endpoint("PLS_SLACK_WEBHOOK_URL", webhook) if webhook else None,
+        signing_secret=set_values.get("PLS_SLACK_SIGNING_SECRET"),
+        base_url=base_url.rstrip("/") + "/",
+    )
+
+
+def _endpoint(name: str, url: str) -> str:
+    """An address that a secret may be sent to: encrypted, or on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return url
+    if parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        return url
+    # A webhook's address is a secret itself, so it is not repeated.
+    raise SettingsError(f"{name} can't be used; expected https://..., or http:// on this machine only")
 
 
 def parse_moment(text: str, *, name: str = "PLS_AS_OF") -> datetime:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dagster_project.core.crm_field_rules import CrmFieldRules
+from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.handoff_rules import HandoffRules, RoutingRules
 from dagster_project.core.identity_rules import IdentityRules
 from dagster_project.core.scoring_rules import ALTERNATIVES, ScoringRules
@@ -42,6 +43,7 @@ class Playbook:
     identity: IdentityRules
     handoffs: HandoffRules
     routing: RoutingRules
+    delivery: DeliveryRules
     crm_fields: CrmFieldRules
     sources: SourceRules
 

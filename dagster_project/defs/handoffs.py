@@ -1,4 +1,4 @@
-"""Decisions and their delivery: gather what the decisions depend on, plan, keep the plan, then send what it says."""
+"""Decisions: gather what they depend on, plan, keep the plan. What it says is sent in `delivery`."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +7,6 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.core.candidates import account_block_reason, user_block_reason
 from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
 from dagster_project.core.triggers import conditions
 from dagster_project.defs.ingest import BASELINE_DONE
@@ -16,11 +15,10 @@ from dagster_project.defs.scoring import score_moment
 from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.freshness import crm_freshness
-from dagster_project.outbox import deliver_handoffs
 from dagster_project.refresh import current_refresh
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
-_LIVE = "as_of = (select as_of from raw.moments where is_live)"
+LIVE = "as_of = (select as_of from raw.moments where is_live)"
 _RESCORED_ACCOUNTS = (
     "select account_id from scores.rescored_accounts union "
     "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users) union "
@@ -51,7 +49,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             accounts=_scored(connection, "account", "pqa_scores"),
             baseline=_baseline(connection, workplace),
             baseline_at=_baseline_at(connection),
-            owners=connection.sql(f"select * from features.owners where {_LIVE}").pl(),
+            owners=connection.sql(f"select * from features.owners where {LIVE}").pl(),
             crm_hold_reason=crm_freshness(connection, as_of, playbook.sources).hold_reason,
             states=ledger.read_frame("trigger_states"),
             open_candidates=held,
@@ -64,22 +62,6 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         if inputs.baseline is not None and inputs.users.height:
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())
     return dg.MaterializeResult(metadata=_decision_metadata(plan))
-
-
-@dg.asset(
-    key=["handoffs", "delivered"],
-    deps=[handoff_decisions],
-    kinds={"markdown", "file"},
-    **COMMON,
-)
-def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
-    """Handoffs in the outbox, one Markdown file each, once. No-contact flags are asked again before each is sent."""
-    with workplace.ledger() as ledger:
-        people = [handoff["user_id"] for handoff in ledger.pending_handoffs()]
-        with workplace.connect() as connection:
-            blocked = _blocked(connection, people)
-        delivery = deliver_handoffs(ledger, workplace.settings.outbox, blocked, now=workplace.now())
-    return dg.MaterializeResult(metadata={"outbox": str(workplace.settings.outbox), **vars(delivery)})
 
 
 def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame, *, is_full: bool) -> None:
@@ -109,7 +91,7 @@ def _scored(connection: duckdb.DuckDBPyConnection, subject: str, scores: str) ->
     looked_at = f"{key} in (select {key} from looked_at_{subject}s)"
     measured = connection.sql(
         "select * replace ((select until from raw.moments where is_live) as as_of) "
-        f"from features.{subject}_features where {_LIVE} and {looked_at}"
+        f"from features.{subject}_features where {LIVE} and {looked_at}"
     ).pl()
     scored = connection.sql(f"select * from scores.{scores} where {looked_at}").pl()
     added = [column for column in scored.columns if column not in measured.columns]
@@ -127,27 +109,6 @@ def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl
 def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     moments = connection.sql("select as_of from raw.moments where not is_live").fetchall()
     return moments[0][0] if moments else None
-
-
-def _blocked(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[str, str]:
-    """Why users may not be contacted, by user id, as the CRM and the product say it now."""
-    users = connection.sql(
-        f"select * from features.user_features where {_LIVE} and list_contains(?, user_id)", params=[people]
-    ).pl()
-    accounts = connection.sql(
-        f"select * from features.account_features where {_LIVE} and list_contains(?, account_id)",
-        params=[users["account_id"].drop_nulls().unique().to_list()],
-    ).pl()
-    of_account = accounts.select("account_id", account_reason=account_block_reason())
-    reasons = (
-        users.with_columns(reason=user_block_reason())
-        .join(of_account, on="account_id", how="left")
-        .select("user_id", reason=pl.coalesce("reason", "account_reason"))
-        .drop_nulls("reason")
-    )
-    # Of whom nothing is known any more it isn't known either whether they may be written to.
-    gone = dict.fromkeys(set(people) - set(users["user_id"]), "not among the users that are scored any more")
-    return gone | dict(reasons.iter_rows())
 
 
 def _decision_metadata(plan: HandoffPlan) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dagster as dg
 import duckdb
 
 from dagster_project.defs.activation import crm_fields
-from dagster_project.defs.handoffs import delivered_handoffs
+from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
 from dagster_project.defs.tables import replace_rows, replace_table, shown_table

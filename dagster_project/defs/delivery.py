@@ -1,0 +1,111 @@
+"""Handing over: what waits in the ledger goes to Slack, or to the outbox while no chat is connected."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+
+from dagster_project.clients.chat import Chat
+from dagster_project.clients.outbox import Outbox
+from dagster_project.clients.slack import SlackBot, SlackWebhook
+from dagster_project.core.candidates import account_block_reason, user_block_reason
+from dagster_project.core.letters import HANDOFF, Letter, alert, recipient_of
+from dagster_project.core.threads import open_thread
+from dagster_project.defs.handoffs import COMMON, LIVE, handoff_decisions
+from dagster_project.defs.resources import Workplace
+from dagster_project.delivery import DeliveryReport, Pace, deliver
+from dagster_project.ledger import Ledger
+
+
+@dg.asset(
+    key=["handoffs", "delivered"],
+    deps=[handoff_decisions],
+    kinds={"slack", "markdown"},
+    **COMMON,
+)
+def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """Handoffs in Slack, or in the outbox as Markdown; each once. No-contact flags are asked again before each."""
+    with workplace.ledger() as ledger:
+        waiting = ledger.pending_handoffs()
+        with workplace.connect() as connection:
+            owners = owners_by_id(connection)
+            blocked = blocked_people(connection, [handoff["user_id"] for handoff in waiting])
+        chat = connected_chat(workplace)
+        letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
+        report = send(ledger, chat, letters, blocked=blocked, workplace=workplace)
+    return dg.MaterializeResult(metadata={"to": chat.name, **vars(report)})
+
+
+def connected_chat(workplace: Workplace) -> Chat:
+    """Slack's bot, else its webhook, else the outbox: whichever is set up."""
+    slack = workplace.settings.slack
+    if slack.bot_token:
+        longest = workplace.playbook.delivery.slack.longest_wait_seconds
+        return SlackBot(slack.bot_token, slack.base_url, longest_wait=longest, pause=time.sleep)
+    if slack.webhook_url:
+        return SlackWebhook(slack.webhook_url)
+    return Outbox(workplace.settings.outbox)
+
+
+def send(
+    ledger: Ledger, chat: Chat, letters: list[Letter], *, blocked: dict[str, str], workplace: Workplace
+) -> DeliveryReport:
+    """Deliver letters at the pace of the playbook."""
+    return deliver(
+        ledger,
+        chat,
+        letters,
+        blocked=blocked,
+        pace=Pace(workplace.now, time.sleep),
+        look_up_after=workplace.playbook.delivery.slack.look_up_after_seconds if chat.name == SlackBot.name else 0.0,
+    )
+
+
+def _alerts(
+    ledger: Ledger, chat: Chat, waiting: list[dict[str, Any]], *, owners: dict[str, Any], workplace: Workplace
+) -> list[Letter]:
+    """A letter for every handoff that waits."""
+    rules = workplace.playbook.delivery
+    since = workplace.now() - timedelta(days=rules.slack.thread_days)
+    earlier = ledger.read_frame("handoffs").filter(pl.col("created_at") >= since).to_dicts() if waiting else []
+    messages = ledger.confirmed(chat.name, HANDOFF, [row["handoff_id"] for row in earlier])
+    return [
+        alert(
+            handoff,
+            recipient_of(handoff["recipient_id"], owners),
+            rules,
+            thread=open_thread(handoff, earlier, messages, since=since) if chat.name == SlackBot.name else None,
+            has_buttons=chat.name == SlackBot.name and workplace.settings.slack.signing_secret is not None,
+        )
+        for handoff in waiting
+    ]
+
+
+def owners_by_id(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """Name, team and Slack's id of the CRM's owners."""
+    found = connection.sql(f"select owner_id, name, team, slack_user_id from features.owners where {LIVE}").pl()
+    return {row["owner_id"]: row for row in found.to_dicts()}
+
+
+def blocked_people(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[str, str]:
+    """Why users may not be contacted, by user id, as the CRM and the product say it now."""
+    users = connection.sql(
+        f"select * from features.user_features where {LIVE} and list_contains(?, user_id)", params=[people]
+    ).pl()
+    accounts = connection.sql(
+        f"select * from features.account_features where {LIVE} and list_contains(?, account_id)",
+        params=[users["account_id"].drop_nulls().unique().to_list()],
+    ).pl()
+    of_account = accounts.select("account_id", account_reason=account_block_reason())
+    reasons = (
+        users.with_columns(reason=user_block_reason())
+        .join(of_account, on="account_id", how="left")
+        .select("user_id", reason=pl.coalesce("reason", "account_reason"))
+        .drop_nulls("reason")
+    )
+    # Of whom nothing is known any more it isn't known either whether they may be written to.
+    gone = dict.fromkeys(set(people) - set(users["user_id"]), "not among the users that are scored any more")
+    return gone | dict(reasons.iter_rows())
