@@ -403,7 +403,7 @@ def _set_status(connection: sa.Connection, handoff_id: str, status: str, change:
 def _polars_type(kind: sa.types.TypeEngine[Any]) -> pl.DataType:
     if isinstance(kind, schema.TextList):
         return pl.List(pl.String)
-    types = {sa.DateTime: pl.Datetime("us"), sa.Boolean: pl.Boolean(), sa.Integer: pl.Int64()}
+    types = {sa.DateTime: pl.Datetime("us"), sa.Boolean: pl.Boolean(), sa.Integer: pl.Int64(), sa.Float: pl.Float64()}
     return next((found for of, found in types.items() if isinstance(kind, of)), pl.String())
 
 

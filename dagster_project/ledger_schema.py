@@ -142,3 +142,33 @@ CONFIRMED_RECORDS = sa.Table(
     sa.Column("fields", sa.Text, nullable=False),
     sa.Column("confirmed_at", sa.DateTime, nullable=False),
 )
+
+TOOL_CALLS = sa.Table(
+    "tool_calls",
+    METADATA,
+    sa.Column("call_id", sa.String, primary_key=True),
+    sa.Column("called_at", sa.DateTime, nullable=False),
+    sa.Column("asked_by", sa.String, nullable=False),
+    sa.Column("tool", sa.String, nullable=False),
+    sa.Column("arguments", sa.Text, nullable=False),
+    sa.Column("decision", sa.String, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("result_bytes", sa.BigInteger, nullable=False),
+    sa.Column("milliseconds", sa.Float, nullable=False),
+    sa.Column("delivery_id", sa.String),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_tool_calls_change", "change"),
+    sa.Index("ix_tool_calls_called_at", "called_at"),
+)
+
+PLANNED_WRITES = sa.Table(
+    "planned_writes",
+    METADATA,
+    sa.Column("token_hash", sa.String, primary_key=True),
+    sa.Column("asked_by", sa.String, nullable=False),
+    sa.Column("tool", sa.String, nullable=False),
+    sa.Column("arguments", sa.Text, nullable=False),
+    sa.Column("planned_at", sa.DateTime, nullable=False),
+    sa.Column("expires_at", sa.DateTime, nullable=False),
+)
+"""What an assistant wants to write and has not confirmed; the token itself is nowhere but with whoever asked."""

@@ -56,6 +56,9 @@ create table ops.deliveries(
   delivery_id varchar, destination varchar, object_type varchar, object_id varchar,
   operation varchar, status varchar, attempts bigint, error varchar, payload_hash varchar, payload varchar,
   requested_at timestamp, confirmed_at timestamp);
+create table ops.tool_calls(
+  call_id varchar, called_at timestamp, asked_by varchar, tool varchar, arguments varchar, decision varchar,
+  reason varchar, result_bytes bigint, milliseconds double, delivery_id varchar);
 """
 
 EVENT_COLUMNS = (

@@ -17,7 +17,12 @@ from dagster_project.refresh import current_refresh, finish_refresh
 from dagster_project.warehouse import publish_changes, publish_serving_copy
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
-COPIED = {"handoff_decisions": "decision_id", "handoffs": "handoff_id", "deliveries": "delivery_id"}
+COPIED = {
+    "handoff_decisions": "decision_id",
+    "handoffs": "handoff_id",
+    "deliveries": "delivery_id",
+    "tool_calls": "call_id",
+}
 _NEW_REFUSALS = (
     "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
 )
@@ -31,14 +36,20 @@ CHANGED = {
     "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
     "quarantine": _NEW_REFUSALS,
     "calibration": "false",
+    "user_profiles": RESCORED["pql_scores"],
+    "account_profiles": RESCORED["pqa_scores"],
+    # The CRM's records are as they were when only events have come.
+    "crm_owners": "false",
+    "crm_opportunities": "false",
 }
 """Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy."""
 
 PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
     "deliveries", "product_traits", "funnel", "calibration", "exclusions", "quarantine",
+    "user_profiles", "account_profiles", "crm_owners", "crm_opportunities", "tool_calls",
 )  # fmt: skip
-"""The tables of section 12 of the specification: they exist from the first run on."""
+"""The tables of section 12 of the specification, then ours: they exist from the first run on."""
 
 
 @dg.multi_asset(

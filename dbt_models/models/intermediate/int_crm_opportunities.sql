@@ -21,7 +21,10 @@ as_known as (
         opportunities.opportunity_id,
         opportunities.contact_id,
         coalesce(opportunities.account_id, contacts.account_id) as account_id,
+        opportunities.stage,
+        opportunities.amount,
         opportunities.created_at,
+        opportunities.closed_at,
         coalesce(opportunities.created_at <= opportunities.as_of, true) and (
             coalesce(opportunities.closed_at > opportunities.as_of, false)
             or (
