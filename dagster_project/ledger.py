@@ -40,8 +40,9 @@ CHANGES = "changes"
 PORTION = 500
 """Ids that one query asks for."""
 
-Status = Literal["confirmed", "failed", "parked", "cancelled", "pending"]
-"""Done; to be tried again; refused for good until the payload changes; not to be sent any more; nobody knows yet."""
+Status = Literal["confirmed", "failed", "unknown", "parked", "cancelled", "pending"]
+"""Done; to be tried again; nobody saw whether it was done; refused for good until the payload changes; not to be sent
+any more; nobody knows yet."""
 WAITING = ("pending", "parked")
 """A handoff that nobody has got for certain."""
 
@@ -56,7 +57,10 @@ class LedgerTooNew(LedgerError):
 
 @dataclass(frozen=True)
 class Request:
-    """Something that is about to be done elsewhere. `payload_hash` tells one from another for the same object."""
+    """Something that is about to be done elsewhere. `payload_hash` tells one from another for the same object.
+
+    `action_key` is set for what must happen once, whatever comes after it.
+    """
 
     destination: str
     object_type: str
@@ -64,6 +68,7 @@ class Request:
     operation: str
     payload: str
     payload_hash: str
+    action_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,29 @@ class Ledger:
         with self._engine.connect() as connection:
             rows = [row._asdict() for row in _of(connection, query, table.c.object_id, ids)]
         return {(row["object_type"], row["object_id"], row["operation"]): row for row in rows}
+
+    def open_actions(self, destination: str) -> dict[str, str]:
+        """By action key, the payload of what has not come to an end, in the order of the requests."""
+        table = schema.DELIVERIES
+        query = (
+            sa.select(table.c.action_key, table.c.payload)
+            .where(table.c.destination == destination, table.c.action_key.is_not(None), table.c.status.in_(_OPEN))
+            .order_by(table.c.requested_at, table.c.action_key)
+        )
+        with self._engine.connect() as connection:
+            return {row.action_key: row.payload for row in connection.execute(query)}
+
+    def ended_actions(self, destination: str, keys: Collection[str]) -> dict[str, tuple[str, str]]:
+        """By action key, the status and the payload's hash of what has come to an end under it."""
+        table = schema.DELIVERIES
+        query = (
+            sa.select(table.c.action_key, table.c.status, table.c.payload_hash)
+            .where(table.c.destination == destination, table.c.status.not_in(_OPEN))
+            .order_by(table.c.requested_at)
+        )
+        with self._engine.connect() as connection:
+            rows = _of(connection, query, table.c.action_key, keys)
+            return {row.action_key: (row.status, row.payload_hash) for row in rows}
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -375,7 +403,7 @@ def _of(
 
 
 _SLOT = ("destination", "object_type", "object_id", "operation")
-_OPEN = ("pending", "failed")
+_OPEN = ("pending", "failed", "unknown")
 
 
 def _slot(request: Request) -> tuple[str, str, str, str]:

@@ -125,12 +125,14 @@ DELIVERIES = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("payload", sa.Text, nullable=False),
     sa.Column("payload_hash", sa.String, nullable=False),
+    sa.Column("action_key", sa.String),
     sa.Column("requested_at", sa.DateTime, nullable=False),
     sa.Column("confirmed_at", sa.DateTime),
     sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("ix_deliveries_change", "change"),
     sa.Index("ix_deliveries_status", "status"),
     sa.Index("ix_deliveries_object", "destination", "object_type", "object_id"),
+    sa.Index("ix_deliveries_action_key", "action_key"),
 )
 
 CONFIRMED_RECORDS = sa.Table(
@@ -140,6 +142,7 @@ CONFIRMED_RECORDS = sa.Table(
     sa.Column("object_type", sa.String, primary_key=True),
     sa.Column("object_id", sa.String, primary_key=True),
     sa.Column("fields", sa.Text, nullable=False),
+    sa.Column("digest", sa.BigInteger),
     sa.Column("confirmed_at", sa.DateTime, nullable=False),
 )
 

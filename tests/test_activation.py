@@ -268,4 +268,4 @@ def test_a_contact_that_the_crm_lacks_is_not_created_and_ours_live_beside_theirs
     assert (result.written, result.refused) == (1, {"c_2": "the contact c_2 is not known in the CRM"})
     crm.take_over("contact", {"c_1": {"email": "ann@acme.example"}})
     assert sync(ledger, crm, scores(c_1=81.0, c_2=7.0), hours=1).unchanged == 2
-    assert crm.read("contact") == {"c_1": {"email": "ann@acme.example", "pql_score": 81.0}}
+    assert crm.records("contact") == {"c_1": {"email": "ann@acme.example", "pql_score": 81.0}}

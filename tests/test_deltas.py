@@ -131,7 +131,7 @@ def test_without_a_run_before_it_says_what_to_run(tmp_path: Path) -> None:
 
 
 def _written(data_dir: Path, kind: str) -> dict[str, dict]:
-    records = LocalCrm(data_dir / "crm.sqlite").read(kind)
+    records = LocalCrm(data_dir / "crm.sqlite").records(kind)
     return {
         key: {name: value for name, value in fields.items() if name != "pls_scored_at"}
         for key, fields in json.loads(json.dumps(records)).items()

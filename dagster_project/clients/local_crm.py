@@ -1,25 +1,36 @@
 """The embedded CRM: one SQLite file that stands where HubSpot or Salesforce stands in other installations.
 
 The CRM's own fields come from the extracts (`take_over`), whenever they change there; ours are written by `update` and
-stay. Nothing here decides what is written.
+stay, like tasks and owners. Nothing here decides what is written.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dagster_project.clients.crm import CrmUnavailable, Receipt
+from dagster_project.clients.crm import IS_DELETED, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
 from dagster_project.core.sync import FieldUpdate
 
-_TABLES = """
-create table if not exists records (
-  object_type text not null, object_id text not null, fields text not null, extracted text not null,
-  is_deleted integer not null default 0, primary key (object_type, object_id)
+_TABLES = (
+    """
+    create table if not exists records (
+      object_type text not null, object_id text not null, fields text not null, extracted text not null,
+      is_deleted integer not null default 0, primary key (object_type, object_id)
+    )
+    """,
+    "create table if not exists made (object_type text, object_id text, primary key (object_type, object_id))",
+    """
+    create table if not exists tasks (
+      task_id text primary key, key text not null unique, task text not null, status text not null, outcome text
+    )
+    """,
 )
-"""
+_ENTITIES = {"accounts": "account", "contacts": "contact"}
 
 
 class LocalCrm:
@@ -39,7 +50,7 @@ class LocalCrm:
         """Bring in what the CRM's extracts say.
 
         A field changes here only when the extracts say something else than they said last: what was written by
-        `update` stays. A record that the extracts no longer have is deleted.
+        `update` stays. A record that the extracts no longer have is deleted; one that was made here stays.
 
         Args:
             object_type: `contact` or `account`.
@@ -50,6 +61,16 @@ class LocalCrm:
         """
         with self._transaction() as connection:
             known = self._records(connection, object_type)
+            made = self._made(connection, object_type)
+            by_email = {_email(row): object_id for object_id, row in extracted.items()} if made else {}
+            for object_id, email in made.items():
+                ours, _, _ = known.pop(object_id)
+                if email and email in by_email:  # the extracts have got to know whom we made: one person, one record
+                    known.setdefault(by_email[email], ({}, {}, False))[0].update(ours)
+                    for table in ("records", "made"):
+                        connection.execute(
+                            f"delete from {table} where object_type = ? and object_id = ?", [object_type, object_id]
+                        )
             rows = []
             for object_id, now in extracted.items():
                 held = known.pop(object_id, None)
@@ -57,39 +78,136 @@ class LocalCrm:
                 said = {name: value for name, value in now.items() if before.get(name) != value}
                 unsaid = {name: None for name in before if name not in now}
                 if held is None or said or unsaid or is_deleted:
-                    changed = json.dumps({**fields, **unsaid, **said})
-                    rows.append((object_type, object_id, changed, json.dumps(dict(now)), 0))
+                    rows.append((object_type, object_id, {**fields, **unsaid, **said}, now, 0))
             rows += [
-                (object_type, object_id, json.dumps(fields), json.dumps(before), 1)
+                (object_type, object_id, fields, before, 1)
                 for object_id, (fields, before, is_deleted) in known.items()
                 if not is_deleted
             ]
-            connection.executemany("insert or replace into records values (?, ?, ?, ?, ?)", rows)
+            self._put(connection, rows)
         return len(rows)
 
     def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         """Write fields of records; see `CrmClient.update`."""
         with self._transaction() as connection:
-            known = self._records(connection, object_type, [update.object_id for update in updates])
+            names = [self._named(connection, object_type, update) for update in updates]
+            known = self._records(connection, object_type, names)
             receipts, rows = [], []
-            for update in updates:
-                fields, _, is_deleted = known.get(update.object_id, ({}, {}, None))
+            for object_id, update in zip(names, updates, strict=True):
+                fields, extracted, is_deleted = known.get(object_id, ({}, {}, None))
+                if is_deleted is None and update.create is not None:
+                    connection.execute("insert into made values (?, ?)", [object_type, object_id])
+                    fields, is_deleted = dict(update.create), False
                 if is_deleted is not False:
                     found = "is deleted" if is_deleted else "is not known"
                     receipts.append(
                         Receipt(update.object_id, f"the {object_type} {update.object_id} {found} in the CRM")
                     )
                     continue
-                rows.append((json.dumps({**fields, **update.fields}), object_type, update.object_id))
-                receipts.append(Receipt(update.object_id))
-            connection.executemany("update records set fields = ? where object_type = ? and object_id = ?", rows)
+                rows.append((object_type, object_id, {**fields, **update.fields}, extracted, 0))
+                receipts.append(Receipt(update.object_id, created_id=object_id if update.create else None))
+            self._put(connection, rows)
         return receipts
 
-    def read(self, object_type: str) -> dict[str, dict[str, Any]]:
-        """The fields of every record that is not deleted, by id."""
+    def read(self, object_type: str, ids: Sequence[str], names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What stands in the records now; see `CrmClient.read`."""
+        with self._transaction() as connection:
+            records = self._records(connection, object_type, ids)
+        return {
+            object_id: {name: fields.get(name) for name in names}
+            for object_id, (fields, _, is_deleted) in records.items()
+            if not is_deleted
+        }
+
+    def records(self, object_type: str) -> dict[str, dict[str, Any]]:
+        """All fields of every record that is not deleted, by id."""
         with self._transaction() as connection:
             records = self._records(connection, object_type)
         return {object_id: fields for object_id, (fields, _, is_deleted) in records.items() if not is_deleted}
+
+    def create_task(self, task: Task) -> Receipt:
+        """Make a task; see `CrmClient.create_task`."""
+        task_id = "task_" + sha256(task.key.encode()).hexdigest()[:12]
+        status = "done" if task.is_done else "open"
+        kept = json.dumps({**asdict(task), "due_at": task.due_at and task.due_at.isoformat()})
+        with self._transaction() as connection:
+            try:
+                connection.execute("insert into tasks values (?, ?, ?, ?, null)", [task_id, task.key, kept, status])
+            except sqlite3.IntegrityError:
+                return Receipt(task.key, f"there is a task with the key {task.key} already")
+        return Receipt(task.key, created_id=task_id)
+
+    def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:
+        """The tasks with these keys; see `CrmClient.find_tasks`."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                "select key, task_id, status, outcome from tasks where key in (select value from json_each(?))",
+                [json.dumps(list(keys))],
+            ).fetchall()
+        return {row[0]: TaskState(*row[1:]) for row in found}
+
+    def assign_owner(
+        self, object_type: str, object_id: str, owner_id: str, *, instead_of: Collection[str] = ()
+    ) -> Receipt:
+        """Make somebody the owner where there is none; see `CrmClient.assign_owner`."""
+        with self._transaction() as connection:
+            fields, extracted, is_deleted = self._records(connection, object_type, [object_id]).get(
+                object_id, ({}, {}, None)
+            )
+            if is_deleted is not False:
+                return Receipt(object_id, f"the {object_type} {object_id} is not in the CRM")
+            owner = fields.get("owner_id")
+            if owner and owner != owner_id and owner not in instead_of:
+                return Receipt(object_id, f"its owner is {owner}", is_needless=True)
+            self._put(connection, [(object_type, object_id, {**fields, "owner_id": owner_id}, extracted, 0)])
+        return Receipt(object_id)
+
+    def describe_fields(self, object_type: str) -> set[str]:
+        """The names of the fields that its records have."""
+        return {name for fields in self.records(object_type).values() for name in fields}
+
+    def create_fields(self, object_type: str, specs: Sequence[FieldSpec]) -> None:
+        """Nothing: records here take any field."""
+
+    def missing_scopes(self) -> list[str]:
+        """None: whoever may write the file may do all."""
+        return []
+
+    def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
+        """Accounts and contacts that changed, in one page; it has no others. See `CrmClient.extract`."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                "select rowid, object_id, fields, is_deleted from records where object_type = ? and rowid > ? "
+                "order by rowid",
+                [_ENTITIES.get(entity), int(cursor or 0)],
+            ).fetchall()
+        key = f"{_ENTITIES.get(entity)}_id"
+        rows = [
+            {key: object_id, IS_DELETED: True} if is_deleted else {**json.loads(fields), key: object_id}
+            for _, object_id, fields, is_deleted in found
+        ]
+        yield Page(rows, str(found[-1][0]) if found else cursor or "0", is_last=True)
+
+    def _named(self, connection: sqlite3.Connection, object_type: str, update: FieldUpdate) -> str:
+        """The id of the record that is meant: of the one with the e-mail, or of the one to be made."""
+        if update.create is None:
+            return update.object_id
+        email = _email(update.create)
+        found = connection.execute(
+            "select object_id from records where object_type = ? and not is_deleted "
+            "and lower(trim(fields ->> '$.email')) = ? order by object_id",
+            [object_type, email],
+        ).fetchone()
+        return found[0] if found else "made_" + sha256(f"{object_type} {email}".encode()).hexdigest()[:12]
+
+    def _made(self, connection: sqlite3.Connection, object_type: str) -> dict[str, str]:
+        """The e-mail of every record that was made here, by id."""
+        found = connection.execute(
+            "select object_id, lower(trim(fields ->> '$.email')) from made join records using (object_type, object_id) "
+            "where object_type = ?",
+            [object_type],
+        )
+        return dict(found.fetchall())
 
     def _records(
         self, connection: sqlite3.Connection, object_type: str, ids: Sequence[str] | None = None
@@ -98,9 +216,20 @@ class LocalCrm:
         found = connection.execute(
             "select object_id, fields, extracted, is_deleted from records where object_type = ?"
             + ("" if ids is None else " and object_id in (select value from json_each(?))"),
-            [object_type] if ids is None else [object_type, json.dumps(ids)],
+            [object_type] if ids is None else [object_type, json.dumps(list(ids))],
         )
         return {row[0]: (json.loads(row[1]), json.loads(row[2]), bool(row[3])) for row in found}
+
+    def _put(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[tuple[str, str, Mapping[str, Any], Mapping[str, Any], int]],
+    ) -> None:
+        """Write whole records; each gets a new row id, which is what `extract` goes by."""
+        connection.executemany(
+            "insert or replace into records values (?, ?, ?, ?, ?)",
+            [(kind, key, json.dumps(fields), json.dumps(dict(said)), gone) for kind, key, fields, said, gone in rows],
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -111,10 +240,15 @@ class LocalCrm:
             raise CrmUnavailable(f"{self._path}: {error}") from error
         try:
             connection.execute("begin immediate")
-            connection.execute(_TABLES)
+            for table in _TABLES:
+                connection.execute(table)
             yield connection
             connection.execute("commit")
         except sqlite3.OperationalError as error:
             raise CrmUnavailable(f"{self._path}: {error}") from error
         finally:
             connection.close()
+
+
+def _email(fields: Mapping[str, Any]) -> str:
+    return str(fields.get("email") or "").strip().lower()

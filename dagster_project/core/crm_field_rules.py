@@ -19,8 +19,9 @@ ContactField = Literal[
     "pls_motion",
     "pls_top_signals",
     "pls_scored_at",
+    "pause_nurture",
 ]
-AccountField = Literal["pqa_score", "pqa_quadrant", "pls_segment", "active_users_30d", "pls_scored_at"]
+AccountField = Literal["pqa_score", "pqa_quadrant", "pls_segment", "active_users_30d", "account_tier", "pls_scored_at"]
 
 
 class CrmFieldRules(StrictModel):
@@ -28,11 +29,13 @@ class CrmFieldRules(StrictModel):
 
     Attributes:
         top_signals: How many of the strongest signals of a score are told.
+        account_tiers: The values of the CRM's `account_tier`, the lowest first.
         contact: Our field -> the CRM's name; null or absent means that it is not written.
         account: The same for accounts.
     """
 
     top_signals: Annotated[int, Field(ge=1)]
+    account_tiers: tuple[str, ...] = ()
     contact: dict[ContactField, str | None]
     account: dict[AccountField, str | None]
 

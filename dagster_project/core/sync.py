@@ -22,11 +22,14 @@ class FieldUpdate:
         object_id: The destination's id of the record.
         fields: What to write, riders included.
         fingerprint: A hash of what makes the update necessary, the same as long as that is so.
+        create: None for a record that is there. Otherwise `email`, and `name` and `account_id` where they are known:
+            the record with this e-mail is meant, and made with these if there is none; `object_id` is our name for it.
     """
 
     object_id: str
     fields: Mapping[str, Any]
     fingerprint: str
+    create: Mapping[str, Any] | None = None
 
 
 def plan_sync(
