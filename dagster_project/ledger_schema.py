@@ -53,6 +53,7 @@ HANDOFF_DECISIONS = sa.Table(
     sa.Column("decided_at", sa.DateTime, nullable=False),
     sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("ix_handoff_decisions_change", "change"),
+    sa.Index("ix_handoff_decisions_decided_at", "decided_at"),
 )
 
 HANDOFFS = sa.Table(
@@ -69,6 +70,7 @@ HANDOFFS = sa.Table(
     sa.Column("recipient_id", sa.String, nullable=False),
     sa.Column("due_at", sa.DateTime, nullable=False),
     sa.Column("package_markdown", sa.Text, nullable=False),
+    sa.Column("package_blocks", sa.Text),
     sa.Column("status", sa.String, nullable=False),
     sa.Column("classification", sa.String),
     sa.Column("created_at", sa.DateTime, nullable=False),
@@ -76,6 +78,75 @@ HANDOFFS = sa.Table(
     sa.Index("ix_handoffs_change", "change"),
     sa.Index("ix_handoffs_status", "status"),
     sa.Index("ix_handoffs_created_at", "created_at"),
+)
+
+RULE_DECISIONS = sa.Table(
+    "rule_decisions",
+    METADATA,
+    sa.Column("decision_id", sa.String, primary_key=True),
+    sa.Column("rule", sa.String, nullable=False),
+    sa.Column("subject_type", sa.String, nullable=False),
+    sa.Column("subject_id", sa.String, nullable=False),
+    sa.Column("user_id", sa.String),
+    sa.Column("account_id", sa.String),
+    sa.Column("occurrence", sa.String, nullable=False),
+    sa.Column("decision", sa.String, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("recipient_id", sa.String),
+    sa.Column("decided_at", sa.DateTime, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_rule_decisions_change", "change"),
+    sa.Index("ix_rule_decisions_decided_at", "decided_at"),
+)
+
+NOTICES = sa.Table(
+    "notices",
+    METADATA,
+    sa.Column("notice_id", sa.String, primary_key=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("recipient_id", sa.String, nullable=False),
+    sa.Column("user_id", sa.String),
+    sa.Column("account_id", sa.String),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_notices_status", "status"),
+)
+
+MQL_OVERLAP = sa.Table(
+    "mql_overlap",
+    METADATA,
+    sa.Column("handoff_id", sa.String, primary_key=True),
+    sa.Column("contact_id", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("account_id", sa.String),
+    sa.Column("email", sa.String),
+    sa.Column("lifecycle_stage", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("paused_at", sa.DateTime, nullable=False),
+    sa.Column("recycled_at", sa.DateTime),
+    sa.Column("recycled_reason", sa.Text),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_mql_overlap_change", "change"),
+    sa.Index("ix_mql_overlap_status", "status"),
+)
+
+AUDIENCE_MEMBERS = sa.Table(
+    "audience_members",
+    METADATA,
+    sa.Column("member_id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("contact_id", sa.String),
+    sa.Column("account_id", sa.String),
+    sa.Column("playbook", sa.String, nullable=False),
+    sa.Column("next_step", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("joined_at", sa.DateTime, nullable=False),
+    sa.Column("left_at", sa.DateTime),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_audience_members_change", "change"),
+    sa.Index("ix_audience_members_left_at", "left_at"),
 )
 
 TRIGGER_STATES = sa.Table(

@@ -29,6 +29,7 @@ def handoff(**changed: Any) -> dict[str, Any]:
         "recipient_id": "o_1",
         "due_at": NOW + timedelta(hours=1),
         "package_markdown": "## 🔥 Hot PQL Alert: Acme\n",
+        "package_blocks": "[]",
         "status": "pending",
         "classification": "hot",
         "created_at": NOW,

@@ -18,19 +18,20 @@ _SCHEME = re.compile(r":(?=//)|(?<=mailto):|(?<=xmpp):|(?<=javascript):", re.IGN
 _WWW = re.compile(r"\b(www)\.", re.IGNORECASE)
 _BLOCK_START = re.compile(r"^([-+=](?=[\s=-]|$)|\d{1,9}(?=[.)](?:\s|$)))")
 _MENTION_BREAK = "\u2060"
+_ADDRESS_OR_MENTION = re.compile(EMAIL.pattern + "|@", re.ASCII)
 
 
-def plain(value: object) -> str:
+def plain(value: object, longest: int = LONGEST) -> str:
     """One line of printable text, or an empty string for what is no text.
 
     Line breaks, tabs and other control characters become a space; characters that turn the reading direction
-    or take no room are dropped; more than ``LONGEST`` characters are cut with an ellipsis.
+    or take no room are dropped; more than ``longest`` characters are cut with an ellipsis.
     """
     if value is None:
         return ""
     spaced = "".join(_printable(character) for character in str(value))
     text = " ".join(_BIDI_CONTROLS.sub("", spaced).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def _printable(character: str) -> str:
@@ -40,21 +41,23 @@ def _printable(character: str) -> str:
     return " " if kind in ("Cc", "Zl", "Zp", "Zs") else character
 
 
-def markdown(value: object) -> str:
-    """``value`` as Markdown that reads the same and does nothing.
+def markdown(value: object, longest: int = LONGEST) -> str:
+    """``value`` as Markdown that reads the same and does nothing; more than ``longest`` characters are cut.
 
-    An e-mail address on its own stays as it is, so that it can be copied; anywhere else an ``@`` is followed
-    by a word joiner, because no escape keeps chat and issue trackers from reading a mention.
+    An e-mail address stays as it is, so that it can be copied; any other ``@`` is followed by a word joiner, because
+    no escape keeps chat and issue trackers from reading a mention.
     """
-    text = plain(value)
-    address = EMAIL.fullmatch(text) is not None
+    text = plain(value, longest)
     text = _SPECIAL.sub(r"\\\1", text)
     text = _UNDERSCORE_AT_AN_EDGE.sub(r"\\_", text)
     text = _SCHEME.sub(r"\\:", text)
     text = _WWW.sub(r"\1\\.", text)
-    if not address:
-        text = text.replace("@", "@" + _MENTION_BREAK)
+    text = _ADDRESS_OR_MENTION.sub(_break_mention, text)
     return _BLOCK_START.sub(_escape_block_start, text)
+
+
+def _break_mention(found: re.Match[str]) -> str:
+    return found.group() if found.group() != "@" else "@" + _MENTION_BREAK
 
 
 def _escape_block_start(found: re.Match[str]) -> str:

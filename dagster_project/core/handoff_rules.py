@@ -92,6 +92,7 @@ class TriggerRule(StrictModel):
     enabled: bool = True
     why_now: Template
     angle: Template
+    customer_angle: Template
     journey: Template | None = None
 
 
@@ -179,9 +180,11 @@ class Approach(StrictModel):
     """The sentences of the suggested approach that the triggers do not bring themselves."""
 
     motion: dict[Motion, Template]
+    customer: Template
     next_step: dict[Stage, Template]
     research: Template
     unblock: Template
+    solved_limit: Template
 
     @field_validator("motion")
     @classmethod
@@ -200,11 +203,19 @@ class PackageRules(StrictModel):
     """How much a package says, and in which words."""
 
     key_signals: Count
+    journey_entries: Annotated[int, Field(ge=4)]
+    features: Count
+    solved_tickets: frozenset[str]
     use_case_min_features: Count
     use_cases: tuple[UseCase, ...]
     signals: dict[str, SignalText]
     milestones: dict[str, str]
     approach: Approach
+
+    @field_validator("solved_tickets")
+    @classmethod
+    def _as_compared(cls, statuses: frozenset[str]) -> frozenset[str]:
+        return frozenset(status.strip().lower() for status in statuses)
 
 
 class HandoffRules(StrictModel):

@@ -7,6 +7,7 @@ comes after that.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dagster_project.core import decisions as table
+from dagster_project.core.block_kit import handoff_blocks
 from dagster_project.core.candidates import (
     CANDIDATE_SCHEMA,
     Candidate,
@@ -32,7 +34,8 @@ from dagster_project.core.candidates import (
 )
 from dagster_project.core.decisions import Circumstances, PastHandoff, Verdict
 from dagster_project.core.handoff_rules import PRIORITIES, HandoffRules
-from dagster_project.core.packages import HandoffFacts, Row, build_package
+from dagster_project.core.package_model import HandoffFacts
+from dagster_project.core.packages import build_package
 from dagster_project.core.rendering import handoff_markdown
 from dagster_project.core.routing import (
     Assignment,
@@ -44,6 +47,7 @@ from dagster_project.core.routing import (
     turns_from,
 )
 from dagster_project.core.triggers import conditions, conform, edges, stood_before
+from dagster_project.core.wording import Row
 
 if TYPE_CHECKING:
     from dagster_project.core.playbook import Playbook
@@ -65,7 +69,7 @@ HANDOFF_SCHEMA = pl.Schema(
         "triggers": _TEXTS,
         **dict.fromkeys(("priority", "handoff_type", "recipient_id"), _TEXT),
         "due_at": _MOMENT,
-        **dict.fromkeys(("package_markdown", "status", "classification"), _TEXT),
+        **dict.fromkeys(("package_markdown", "package_blocks", "status", "classification"), _TEXT),
         "created_at": _MOMENT,
     }
 )
@@ -83,6 +87,7 @@ class HandoffInputs:
     live moment; ``baseline`` the conditions of the earlier moment ``baseline_at``, on a first run only;
     ``crm_hold_reason`` why no-contact flags can't be trusted now. ``states``, ``open_candidates``, ``past`` (the
     handoffs) and ``turns`` are what the ledger kept of earlier plans; a frame without columns counts as empty.
+    ``scored_since`` is the first moment that this installation ever scored.
     """
 
     as_of: datetime
@@ -96,6 +101,7 @@ class HandoffInputs:
     past: pl.DataFrame
     turns: pl.DataFrame
     baseline_at: datetime | None = None
+    scored_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,10 @@ def _handoffs(
             recipient_id=recipient_id,
             owner=desk.owners.get(recipient_id),
             due_at=inputs.as_of + timedelta(hours=rules.due_hours[priority]),
+            due_text=f"{inputs.as_of + timedelta(hours=rules.due_hours[priority]):%Y-%m-%d %H:%M} UTC",
+            scored_since=inputs.scored_since,
         )
+        package = build_package(facts, rules)
         rows.append(
             {
                 "handoff_id": _handoff_id(candidate.key),
@@ -301,7 +310,8 @@ def _handoffs(
                 "handoff_type": verdict.handoff_type,
                 "recipient_id": recipient_id,
                 "due_at": facts.due_at,
-                "package_markdown": handoff_markdown(build_package(facts, rules)),
+                "package_markdown": handoff_markdown(package),
+                "package_blocks": json.dumps(handoff_blocks(package), ensure_ascii=False),
                 "status": "pending",
                 "classification": scored.classification if scored else None,
                 "created_at": inputs.as_of,

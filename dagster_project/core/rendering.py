@@ -1,7 +1,6 @@
 """A handoff package as Markdown. The model says everything once, in plain text; a renderer only lays it out.
 
-What a package says is built in ``packages``; another destination (Slack Block Kit) is another renderer of the
-same model.
+What a package says is built in ``packages``; Slack's layout of the same model is in ``block_kit``.
 """
 
 from __future__ import annotations
@@ -9,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dagster_project.core.escaping import markdown
-from dagster_project.core.packages import HandoffPackage, Line, score_text
+from dagster_project.core.package_model import HandoffPackage, Line
+from dagster_project.core.wording import score_text
+
+LINE_LENGTH = 600
+"""Characters of one line: a sentence of the playbook with a few names in it."""
 
 
 def handoff_markdown(package: HandoffPackage) -> str:
@@ -32,4 +35,4 @@ def handoff_markdown(package: HandoffPackage) -> str:
 
 
 def _lines(lines: Iterable[Line]) -> list[str]:
-    return [f"- **{markdown(line.label)}**: {markdown(line.text)}" for line in lines]
+    return [f"- **{markdown(line.label)}**: {markdown(line.text, LINE_LENGTH)}" for line in lines]

@@ -55,6 +55,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             open_candidates=held,
             past=ledger.past_handoffs(as_of - remembered),
             turns=ledger.read_frame("routing_turns"),
+            scored_since=_scored_since(connection),
         )
         plan = plan_handoffs(inputs, playbook)
         ledger.apply_handoff_plan(plan)
@@ -109,6 +110,12 @@ def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl
 def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     moments = connection.sql("select as_of from raw.moments where not is_live").fetchall()
     return moments[0][0] if moments else None
+
+
+def _scored_since(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """The first moment that this installation ever scored."""
+    [(first,)] = connection.sql("select min(as_of) from scores.score_history").fetchall()
+    return first
 
 
 def _decision_metadata(plan: HandoffPlan) -> dict[str, Any]:

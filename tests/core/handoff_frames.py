@@ -26,7 +26,14 @@ _EXPLANATION = pl.List(
     )
 )
 _MILESTONES = pl.List(pl.Struct({"name": pl.String(), "reached_at": pl.Datetime("us")}))
+_TICKETS = pl.List(pl.Struct({"created_at": pl.Datetime("us"), "status": pl.String()}))
 _STEPS = pl.List(pl.Struct({"step": pl.String(), "reached_at": pl.Datetime("us")}))
+_LISTS = {
+    "explanation": _EXPLANATION,
+    "milestones": _MILESTONES,
+    "setup_steps": _STEPS,
+    "limit_tickets": _TICKETS,
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ def _user(**changed: Any) -> dict[str, Any]:
             {"step": "Workspace Created", "reached_at": AS_OF - timedelta(days=59)},
             {"step": "Profile Completed", "reached_at": AS_OF - timedelta(days=58)},
         ],
+        "limit_tickets": [],
+        "data_imported": "none",
         "imports_failed": 0,
         "imports_partial": 0,
         "first_invite_at": None,
@@ -162,8 +171,8 @@ def _typed(rows: list[dict[str, Any]], like: dict[str, Any]) -> pl.DataFrame:
     for name in like:
         if name.endswith("_at") or name == "as_of":
             kinds[name] = pl.Datetime("us")
-        elif name in ("explanation", "milestones", "setup_steps"):
-            kinds[name] = {"explanation": _EXPLANATION, "milestones": _MILESTONES, "setup_steps": _STEPS}[name]
+        elif name in _LISTS:
+            kinds[name] = _LISTS[name]
         elif name in ("features_used", "setup_steps_done"):
             kinds[name] = pl.List(pl.String())
         elif isinstance(like[name], bool):

@@ -1,10 +1,12 @@
 """The package in Markdown: seven headings, sections from data, and no markup from what users typed."""
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from handoff_frames import AS_OF, accounts, inputs, owners, playbook, scored, users
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from dagster_project.core.escaping import EMAIL, LONGEST, markdown, plain
 from dagster_project.core.handoffs import plan_handoffs
-from dagster_project.core.packages import score_text
+from dagster_project.core.wording import score_text
 
 GOLDEN = Path(__file__).parent / "golden_handoff.md"
 HEADINGS = ["Score:", "Key Signals", "User Journey", "Product Context", "Suggested Approach", "Contact"]
@@ -140,6 +142,57 @@ def test_an_assumed_segment_says_what_to_look_up() -> None:
     assert "SDR research" in text
 
 
+def test_what_held_when_scoring_began_has_no_date() -> None:
+    became = {"milestones": [{"name": "first_pql", "reached_at": AS_OF}], "pql_score": 90.0}
+    installed_now = replace(inputs(users(became)), scored_since=AS_OF)
+    installed_before = replace(inputs(users(became)), scored_since=ago(days=30))
+    texts = [
+        plan_handoffs(given, playbook()).handoffs["package_markdown"][0] for given in (installed_now, installed_before)
+    ]
+    assert ["Became a product qualified lead" in text for text in texts] == [False, True]
+
+
+@pytest.mark.parametrize("whose", ["person", "company"])
+def test_who_pays_already_is_spoken_to_as_a_customer(whose: str) -> None:
+    pays = {"is_customer": True}
+    person = {"pql_score": 90.0, "activation_stage": "customer"} | (pays if whose == "person" else {})
+    text = rendered(person, {"active_users_30d": 8} | (pays if whose == "company" else {}))
+    approach = " ".join(section(text, "Suggested Approach"))
+    assert "present plan keeps them from" in approach
+    assert "As their account team" in approach
+    assert not re.search(r"trial|demo|set-up session|checkout", approach)
+
+
+def test_a_solved_ticket_is_not_asked_about_again() -> None:
+    def told(*statuses: str) -> str:
+        tickets = [{"created_at": ago(hours=30 - n), "status": status} for n, status in enumerate(statuses)]
+        return rendered({"last_limit_contact_at": tickets[-1]["created_at"], "limit_tickets": tickets})
+
+    waiting, solved = told("solved", "Open"), told("open", " Solved")
+    assert "1 open ticket about limits" in waiting
+    assert "Asked support about limits (latest)" in waiting
+    assert "**Angle**: Answer the limit first" in waiting
+    assert "Asked support about limits (latest, solved)" in solved
+    assert "**Angle**: Support has solved the ticket" in solved
+    both_solved = told("solved", "solved")
+    assert "ticket about limits" not in both_solved
+
+
+def test_a_request_in_the_product_after_a_solved_ticket_is_open() -> None:
+    tickets = [{"created_at": ago(days=3), "status": "solved"}]
+    text = rendered({"last_limit_contact_at": ago(hours=1), "limit_tickets": tickets})
+    assert "**Angle**: Answer the limit first" in text
+
+
+def test_a_long_journey_keeps_how_it_began_and_what_came_last() -> None:
+    steps = [{"step": f"Step {n}", "reached_at": ago(days=40 - n)} for n in range(30)]
+    journey = section(rendered({"pql_score": 90.0, "setup_steps": steps}), "User Journey")
+    assert len(journey) == playbook().handoffs.package.journey_entries
+    assert "First seen in the product" in journey[0]
+    assert any(line.endswith("steps more") for line in journey)
+    assert "PQL score went above the hot line" in journey[-1]
+
+
 NULLABLE = [
     "contact_name",
     "user_name",
@@ -155,6 +208,7 @@ NULLABLE = [
     "milestones",
     "explanation",
     "imports_failed",
+    "limit_tickets",
     "limit_hit",
     "actions",
     "sessions",
@@ -236,8 +290,13 @@ def test_escaped_text_reads_as_it_was_typed(text: str) -> None:
     assert len(plain(text)) <= LONGEST
 
 
-def test_an_address_can_be_copied() -> None:
+def test_an_address_can_be_copied_alone_and_from_a_sentence() -> None:
     assert markdown("ann_b.lee+x@acme.com") == "ann_b.lee+x@acme.com"
+    nameless = {"contact_name": None, "user_name": None, "pql_score": 90.0}
+    text = rendered(nameless)
+    assert "**Why now**: ann@acme.com went above the hot line" in text
+    assert "\u2060" not in text
+    assert markdown("ask @here or bo@acme.com") == "ask @\u2060here or bo@acme.com"
     assert EMAIL.fullmatch("ann@here") is None
     assert plain(None) == ""
 

@@ -51,7 +51,7 @@ accounts as (
 -- Tickets about limits in the window, by the contact or by the address; each counts once.
 tickets as (
 
-    select records.as_of, tickets.ticket_id, tickets.contact_id, tickets.email, tickets.created_at
+    select records.as_of, tickets.ticket_id, tickets.contact_id, tickets.email, tickets.created_at, tickets.status
     from {{ ref('int_crm_records') }} as records
     inner join {{ ref('stg_crm__tickets') }} as tickets on records.version_id = tickets.version_id
     inner join moments on records.as_of = moments.as_of
@@ -66,13 +66,18 @@ tickets as (
 
 user_tickets as (
 
-    select as_of, user_id, count(*) as tickets, max(created_at) as last_ticket_at
+    select
+        as_of,
+        user_id,
+        count(*) as tickets,
+        max(created_at) as last_ticket_at,
+        {{ ordered_list(struct_of({'created_at': 'created_at', 'status': 'status'}), 'created_at, ticket_id') }} as limit_tickets
     from (
-        select identities.as_of, identities.user_id, tickets.ticket_id, tickets.created_at
+        select identities.as_of, identities.user_id, tickets.ticket_id, tickets.created_at, tickets.status
         from identities
         inner join tickets on identities.as_of = tickets.as_of and identities.contact_id = tickets.contact_id
         union
-        select identities.as_of, identities.user_id, tickets.ticket_id, tickets.created_at
+        select identities.as_of, identities.user_id, tickets.ticket_id, tickets.created_at, tickets.status
         from identities
         inner join tickets on identities.as_of = tickets.as_of and identities.email = tickets.email
     )
@@ -170,6 +175,9 @@ select
     measures.{{ column }},
     {%- endfor %}
     greatest(measures.last_limit_contact_at, user_tickets.last_ticket_at) as last_limit_contact_at,
+    coalesce(
+        user_tickets.limit_tickets, {{ empty_list('struct(created_at timestamp, status varchar)') }}
+    ) as limit_tickets,
 
     -- to date
     measures.first_invite_at,
