@@ -1,0 +1,69 @@
+"""What the connectors share: lists as one text and back, errors of a request as errors of a CRM."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown
+from dagster_project.clients.http import ApiRefused, ApiUnavailable, ApiUnknown
+
+_DATED = re.compile(r"(.+) \((\d{4}-\d{2}-\d{2})\)")
+
+
+@contextmanager
+def crm_errors() -> Iterator[None]:
+    """Requests inside fail as a CRM does."""
+    try:
+        yield
+    except ApiUnknown as error:
+        raise CrmUnknown(str(error)) from None
+    except ApiUnavailable as error:
+        raise CrmUnavailable(str(error)) from None
+    except ApiRefused as error:
+        kind = CrmDenied if error.status in (401, 403) else CrmRefused
+        raise kind(str(error)) from None
+
+
+def joined(items: Sequence[Any]) -> str:
+    """A list as one text: items separated by `; `, one with a name and a date as `name (date)`."""
+    return "; ".join(_item(item) for item in items)
+
+
+def split(text: str | None) -> list[Any]:
+    """The list that `joined` made a text of."""
+    items = [item.replace("\\;", ";") for item in re.split(r"(?<!\\);\s*", text or "") if item]
+    return [_undated(item) for item in items]
+
+
+def utc_text(moment: datetime) -> str:
+    """A moment, naive UTC or with an offset, as vendors write it: ISO 8601 with milliseconds and Z."""
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return aware.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def moment_of(text: str) -> datetime:
+    """A vendor's moment as naive UTC."""
+    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+
+
+def to_seconds(text: str) -> str:
+    """A vendor's moment as we write it: ISO 8601 in UTC, whole seconds, Z."""
+    return moment_of(text).isoformat(timespec="seconds") + "Z"
+
+
+def number_of(said: Any) -> int | float:
+    """A vendor's number, whole where it is."""
+    value = float(said)
+    return int(value) if value.is_integer() else value
+
+
+def _item(item: Any) -> str:
+    text = f"{item['name']} ({item['date']})" if isinstance(item, Mapping) else str(item)
+    return text.replace(";", "\\;")
+
+
+def _undated(item: str) -> Any:
+    dated = _DATED.fullmatch(item)
+    return {"name": dated[1], "date": dated[2]} if dated else item

@@ -1,0 +1,440 @@
+"""HubSpot: fields, tasks and owners. What has changed there is read in `hubspot_extract.py`.
+
+Facts used (vendor's reference, API version 2026-09): batches take 100 records; an unknown or invalid property refuses a
+whole batch with 400; what concerns one record stands in `errors` beside `results`, in a 207 and in a 200; `email` and
+properties with `hasUniqueValue` identify a record in `batch/read` and `batch/upsert`; `objectWriteTraceId` comes back
+with what became of an input.
+"""
+
+import html
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster_project.clients.crm import CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
+from dagster_project.clients.crm_values import crm_errors, joined, number_of, split, to_seconds, utc_text
+from dagster_project.clients.http import ApiRefused, Clock, HttpApi, RetryPolicy
+from dagster_project.clients.hubspot_extract import HubSpotExtract
+from dagster_project.clients.limits import NEVER, Allowance, RollingLimit, whole_number
+from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.core.sync import FieldUpdate
+
+VARIABLES = ("PLS_HUBSPOT_TOKEN", "PLS_HUBSPOT_BASE_URL", "PLS_HUBSPOT_API_VERSION")
+BASE_URL = "https://api.hubapi.com"
+VERSION = "2026-09"
+GROUP = "product_led_sales"
+OBJECTS = {"contact": "contacts", "account": "companies"}
+SCOPES = (
+    "crm.objects.companies.read", "crm.objects.companies.write", "crm.objects.contacts.read",
+    "crm.objects.contacts.write", "crm.objects.deals.read", "crm.objects.owners.read", "crm.schemas.companies.read",
+    "crm.schemas.companies.write", "crm.schemas.contacts.read", "crm.schemas.contacts.write", "tickets",
+)  # fmt: skip
+KEY, OUTCOME = "pls_key", "pls_outcome"
+_OWNER = "hubspot_owner_id"
+_KINDS = {
+    "number": ("number", "number"),
+    "text": ("string", "text"),
+    "list": ("string", "textarea"),
+    "date": ("date", "date"),
+    "moment": ("datetime", "date"),
+    "flag": ("bool", "booleancheckbox"),
+}
+_PRIORITIES = {"P0": "HIGH", "P1": "MEDIUM", "P2": "LOW"}
+_ASSOCIATED = {"contact_id": 204, "account_id": 192}
+"""HubSpot's numbers of the associations task -> contact and task -> company."""
+_LATER = frozenset({"RATE_LIMIT", "RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "SERVICE_UNAVAILABLE"})
+_OWN_FIELDS = {
+    "contacts": (FieldSpec("pls_do_not_contact", "Do not contact", "flag"),),
+    "companies": (
+        FieldSpec("pls_do_not_contact", "Do not contact", "flag"),
+        FieldSpec("pls_segment_override", "Segment override", "text"),
+    ),
+    "tasks": (FieldSpec(KEY, "Key", "text"), FieldSpec(OUTCOME, "Outcome", "text")),
+}
+"""Fields that people or the connector itself need, made with the ones that are asked for."""
+
+
+def connect(
+    variables: Mapping[str, str],
+    rules: CrmSourceRules,
+    *,
+    clock: Clock | None = None,
+    policy: RetryPolicy | None = None,
+    now: Callable[[], datetime] | None = None,
+) -> "HubSpot":
+    """The HubSpot account that the PLS_HUBSPOT_* variables name.
+
+    Args:
+        variables: `VARIABLES`, those that are set.
+        rules: `crm_sources.yml`.
+        clock: What waiting is measured in.
+        policy: Timeouts and retries.
+        now: The time, naive UTC.
+
+    Raises:
+        ValueError: A variable is missing, or the address must not get the token.
+    """
+    token = variables.get("PLS_HUBSPOT_TOKEN")
+    if not token:
+        raise ValueError("PLS_HUBSPOT_TOKEN is not set: docs/crm.md says where HubSpot shows it")
+    clock = clock or Clock()
+
+    def api(limiter: RollingLimit) -> HttpApi:
+        return HttpApi(
+            variables.get("PLS_HUBSPOT_BASE_URL", BASE_URL),
+            authorize=lambda: {"Authorization": f"Bearer {token}"},
+            secrets=lambda: [token],
+            limiter=limiter,
+            policy=policy,
+            clock=clock,
+        )
+
+    pauses = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 10.0, "DAILY": NEVER}
+    general = RollingLimit(100, 10.0, clock=clock, read=_allowance, pauses=pauses, daily_reserve=rules.daily_reserve)
+    return HubSpot(
+        api(general),
+        api(RollingLimit(5, 1.0, clock=clock, pauses=pauses)),
+        token=token,
+        version=variables.get("PLS_HUBSPOT_API_VERSION", VERSION),
+        rules=rules,
+        now=now or (lambda: datetime.now(UTC).replace(tzinfo=None)),
+    )
+
+
+class HubSpot:
+    """A HubSpot account; see `CrmClient`.
+
+    Args:
+        api: Where requests go.
+        search: The same, within the search's own limit.
+        token: Asked about in `missing_scopes`.
+        version: Of the API, a date.
+        rules: `crm_sources.yml`.
+        now: The time, naive UTC.
+    """
+
+    name = "crm:hubspot"
+    max_batch = 100
+
+    def __init__(
+        self,
+        api: HttpApi,
+        search: HttpApi,
+        *,
+        token: str,
+        version: str,
+        rules: CrmSourceRules,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api
+        self._token = token
+        self._version = version
+        self._now = now
+        self._described: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self._lists: set[str] = set()
+        self._extract = HubSpotExtract(
+            api, search, version=version, rules=rules, fields=lambda kind: set(self._describe(kind)), now=now
+        )
+
+    def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
+        """Write fields; see `CrmClient.update`."""
+        there = [update for update in updates if update.create is None]
+        to_make = [update for update in updates if update.create is not None]
+        if there and to_make:
+            return self._write(object_type, there) + self._each(object_type, to_make)
+        return self._write(object_type, there) if there else self._make(object_type, to_make)
+
+    def _each(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
+        """Make records one by one: some of the same call are written already, so it can't be refused as a whole."""
+        receipts = []
+        for update in updates:
+            try:
+                receipts += self._make(object_type, [update])
+            except CrmRefused as error:
+                receipts.append(Receipt(update.object_id, str(error)))
+        return receipts
+
+    def _write(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
+        inputs = [self._input(object_type, update, update.object_id, update.fields) for update in updates]
+        answer = self._batch(OBJECTS[object_type], "update", {"inputs": inputs})
+        return _receipts(updates, answer)
+
+    def _make(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
+        """Write by e-mail. The name goes along only where nobody with this e-mail is there yet: it isn't ours."""
+        if object_type != "contact":
+            return [Receipt(update.object_id, "only contacts are made in HubSpot") for update in updates]
+        if not updates:
+            return []
+        emails = {update.object_id: str((update.create or {})["email"]).strip().lower() for update in updates}
+        there = self._by("contacts", "email", list(emails.values()), ["email"])
+        inputs = []
+        for update in updates:
+            email = emails[update.object_id]
+            names = {} if email in there else _name((update.create or {}).get("name"))
+            said = self._input(object_type, update, email, {**names, **update.fields})
+            inputs.append({**said, "idProperty": "email"})
+        answer = self._batch("contacts", "upsert", {"inputs": inputs})
+        receipts = _receipts(updates, answer, keys=emails)
+        self._place(updates, {r.object_id: r.created_id for r in receipts if r.created_id})
+        return receipts
+
+    def _place(self, updates: Sequence[FieldUpdate], made: Mapping[str, str | None]) -> None:
+        """Put the contacts that were made into their companies."""
+        pairs = [
+            {"from": {"id": made[update.object_id]}, "to": {"id": update.create["account_id"]}}
+            for update in updates
+            if update.create and update.create.get("account_id") and made.get(update.object_id)
+        ]
+        if pairs:
+            path = f"/crm/associations/{self._version}/contacts/companies/batch/associate/default"
+            with crm_errors():
+                self._api.request("POST", path, body={"inputs": pairs})
+
+    def _input(self, object_type: str, update: FieldUpdate, key: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        self._lists |= {name for name, value in fields.items() if isinstance(value, list | tuple)}
+        properties = {_name_of(name): _stored(value) for name, value in fields.items() if value is not None}
+        return {"id": key, "properties": properties, "objectWriteTraceId": update.object_id}
+
+    def read(self, object_type: str, ids: Sequence[str], names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What HubSpot holds now; see `CrmClient.read`."""
+        kind = OBJECTS[object_type]
+        theirs = {name: _name_of(name) for name in names}
+        wanted, found = set(ids), {}
+        for start in range(0, len(ids), self.max_batch):
+            body = {
+                "inputs": [{"id": object_id} for object_id in ids[start : start + self.max_batch]],
+                "properties": sorted(theirs.values()),
+            }
+            for record in _results(self._batch(kind, "read", body)):
+                if record["id"] in wanted:  # the id of a merged record leads to another one
+                    said = record["properties"]
+                    found[record["id"]] = {
+                        name: self._value(kind, their, said.get(their)) for name, their in theirs.items()
+                    }
+        return found
+
+    def create_task(self, task: Task) -> Receipt:
+        """Make a task; see `CrmClient.create_task`. HubSpot itself refuses a second one with the same key."""
+        associated = {"contact_id": task.contact_id, "account_id": task.account_id}
+        properties = {
+            "hs_timestamp": utc_text(task.due_at or self._now()),
+            "hs_task_subject": task.subject,
+            "hs_task_body": html.escape(task.body).replace("\n", "<br>"),
+            "hs_task_status": "COMPLETED" if task.is_done else "NOT_STARTED",
+            "hs_task_priority": _PRIORITIES.get(task.priority, "LOW"),
+            "hs_task_type": "TODO",
+            KEY: task.key,
+            **({_OWNER: task.owner_id} if task.owner_id else {}),
+        }
+        body = {
+            "properties": properties,
+            "associations": [
+                {
+                    "to": {"id": other},
+                    "types": [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _ASSOCIATED[name]}],
+                }
+                for name, other in associated.items()
+                if other
+            ],
+        }
+        with crm_errors():
+            try:
+                made = self._api.request("POST", f"/crm/objects/{self._version}/tasks", body=body, may_repeat=False)
+            except ApiRefused as error:
+                if error.status in (401, 403):
+                    raise
+                return Receipt(task.key, str(error))
+        return Receipt(task.key, created_id=str(made.body["id"]))
+
+    def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:
+        """Tasks by key; see `CrmClient.find_tasks`. Reading by a unique property needs no index of the search."""
+        names = [KEY, OUTCOME, "hs_task_status"]
+        found = {}
+        for key, record in self._by("tasks", KEY, keys, names).items():
+            said = record["properties"]
+            is_done = said.get("hs_task_status") == "COMPLETED"
+            found[key] = TaskState(record["id"], "done" if is_done else "open", said.get(OUTCOME) or None)
+        return found
+
+    def assign_owner(
+        self, object_type: str, object_id: str, owner_id: str, *, instead_of: Collection[str] = ()
+    ) -> Receipt:
+        """Make somebody the owner where there is none; see `CrmClient.assign_owner`."""
+        held = self.read(object_type, [object_id], ["owner_id"]).get(object_id)
+        if held is None:
+            return Receipt(object_id, f"the {object_type} {object_id} is not in HubSpot")
+        owner = held["owner_id"]
+        if owner == owner_id:
+            return Receipt(object_id)
+        if owner and owner not in instead_of:
+            return Receipt(object_id, f"its owner is {owner}", is_needless=True)
+        update = FieldUpdate(object_id, {"owner_id": owner_id}, "owner")
+        try:
+            receipts = self._write(object_type, [update])
+        except CrmRefused as error:
+            return Receipt(object_id, str(error))
+        return (
+            receipts[0] if receipts else Receipt(object_id, "HubSpot did not say what became of it", is_retryable=True)
+        )
+
+    def describe_fields(self, object_type: str) -> set[str]:
+        """The names of the properties; see `CrmClient.describe_fields`."""
+        return set(self._describe(OBJECTS[object_type]))
+
+    def create_fields(self, object_type: str, specs: Sequence[FieldSpec]) -> None:
+        """Make properties, and those that the connector itself needs; see `CrmClient.create_fields`."""
+        kind = OBJECTS[object_type]
+        for where, wanted in ((kind, [*specs, *_OWN_FIELDS[kind]]), ("tasks", list(_OWN_FIELDS["tasks"]))):
+            missing = {spec.name: spec for spec in wanted if spec.name not in self._describe(where)}
+            if missing:
+                self._create_properties(where, list(missing.values()))
+                del self._described[where]
+
+    def _create_properties(self, kind: str, specs: Sequence[FieldSpec]) -> None:
+        path = f"/crm/properties/{self._version}/{kind}"
+        with crm_errors():
+            group = {"name": GROUP, "label": "Product-led sales"}
+            self._api.request("POST", f"{path}/groups", body=group, also=[409])  # 409: it is there
+            inputs = [_definition(spec) for spec in specs]
+            answer = self._api.request("POST", f"{path}/batch/create", body={"inputs": inputs}).body
+        errors = answer.get("errors") or []
+        if errors:
+            raise CrmRefused("; ".join(str(error.get("message")) for error in errors))
+
+    def missing_scopes(self) -> list[str]:
+        """Scopes that the token lacks; see `CrmClient.missing_scopes`."""
+        path = "/oauth/v2/private-apps/get/access-token-info"
+        with crm_errors():
+            said = self._api.request("POST", path, body={"tokenKey": self._token}).body
+        return sorted(set(SCOPES) - set(said.get("scopes", [])))
+
+    def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
+        """What has changed; see `CrmClient.extract`."""
+        return self._extract.pages(entity, cursor)
+
+    def _batch(self, kind: str, operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        with crm_errors():
+            answer = self._api.request("POST", f"/crm/objects/{self._version}/{kind}/batch/{operation}", body=body)
+        if not isinstance(answer.body, dict):
+            raise CrmUnavailable(f"HubSpot answered {operation} of {kind} with status {answer.status} and no results")
+        return answer.body
+
+    def _by(self, kind: str, unique: str, keys: Sequence[str], names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Records by a unique property."""
+        found = {}
+        for start in range(0, len(keys), self.max_batch):
+            body = {
+                "inputs": [{"id": key} for key in keys[start : start + self.max_batch]],
+                "idProperty": unique,
+                "properties": list(names),
+            }
+            for record in _results(self._batch(kind, "read", body)):
+                said = str(record["properties"].get(unique) or "")
+                found[said.lower() if unique == "email" else said] = record
+        return found
+
+    def _describe(self, kind: str) -> dict[str, Mapping[str, Any]]:
+        if kind not in self._described:
+            with crm_errors():
+                answer = self._api.request("GET", f"/crm/properties/{self._version}/{kind}").body
+            self._described[kind] = {said["name"]: said for said in _results(answer)}
+        return self._described[kind]
+
+    def _value(self, kind: str, name: str, said: str | None) -> Any:
+        """A property's text as our type."""
+        if said is None or said == "":
+            return None
+        described = self._describe(kind).get(name, {})
+        if name in self._lists or described.get("fieldType") in ("textarea", "checkbox"):
+            return split(said)
+        match described.get("type"):
+            case "number":
+                return number_of(said)
+            case "bool":
+                return said == "true"
+            case "datetime":
+                return to_seconds(said)
+            case _:
+                return said
+
+
+def _receipts(
+    updates: Sequence[FieldUpdate], answer: Mapping[str, Any], *, keys: Mapping[str, str] | None = None
+) -> list[Receipt]:
+    """One receipt per record that the answer says something about, whatever its status was."""
+    by_key = {(keys or {}).get(update.object_id, update.object_id): update.object_id for update in updates}
+    asked = {update.object_id for update in updates}
+    receipts: dict[str, Receipt] = {}
+    for result in _results(answer):
+        said = str(result.get("objectWriteTraceId") or "")
+        object_id = said if said in asked else by_key.get(str(result.get("id")))
+        if object_id:
+            made = str(result["id"]) if keys is not None else None
+            receipts[object_id] = Receipt(object_id, created_id=made)
+    open_ones = [update.object_id for update in updates if update.object_id not in receipts]
+    for error in answer.get("errors") or []:
+        concerned = [by_key.get(key, key) for key in _concerned(error)]
+        words, is_retryable = f"{error.get('category')}: {error.get('message')}", error.get("category") in _LATER
+        for object_id in [key for key in concerned if key in asked] or (open_ones if len(open_ones) == 1 else []):
+            receipts[object_id] = Receipt(object_id, words, is_retryable=is_retryable)
+    return list(receipts.values())
+
+
+def _concerned(error: Mapping[str, Any]) -> list[str]:
+    """The ids that an error names, wherever it does."""
+    context = error.get("context") or {}
+    named = [context.get("objectWriteTraceId"), context.get("ids"), context.get("id"), error.get("id")]
+    flat = [item for entry in named if entry for item in (entry if isinstance(entry, list) else [entry])]
+    return [str(item) for item in flat if item]
+
+
+def _results(answer: Any) -> list[Mapping[str, Any]]:
+    """The records of an answer. One that has no list of them is no answer."""
+    found = answer.get("results") if isinstance(answer, dict) else None
+    if not isinstance(found, list):
+        raise CrmUnavailable("HubSpot's answer has no results")
+    return found
+
+
+def _definition(spec: FieldSpec) -> dict[str, Any]:
+    kind, shown = _KINDS[spec.kind]
+    said: dict[str, Any] = {
+        "name": spec.name,
+        "label": spec.label,
+        "groupName": GROUP,
+        "type": kind,
+        "fieldType": shown,
+    }
+    if spec.name == KEY:
+        said["hasUniqueValue"] = True
+    if spec.kind == "flag":
+        said["options"] = [{"label": "Yes", "value": "true"}, {"label": "No", "value": "false"}]
+    return said
+
+
+def _name_of(name: str) -> str:
+    return _OWNER if name == "owner_id" else name
+
+
+def _stored(value: Any) -> str:
+    """A value as HubSpot takes it: texts all of them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return joined(value) if isinstance(value, list | tuple) else str(value)
+
+
+def _name(name: str | None) -> dict[str, str]:
+    """A name in HubSpot's two parts."""
+    first, _, last = (name or "").strip().partition(" ")
+    return {key: part for key, part in (("firstname", first), ("lastname", last.strip())) if part}
+
+
+def _allowance(headers: Mapping[str, str]) -> Allowance:
+    milliseconds = whole_number(headers, "X-HubSpot-RateLimit-Interval-Milliseconds")
+    return Allowance(
+        limit=whole_number(headers, "X-HubSpot-RateLimit-Max"),
+        seconds=milliseconds / 1000 if milliseconds else None,
+        remaining=whole_number(headers, "X-HubSpot-RateLimit-Remaining"),
+        daily=whole_number(headers, "X-HubSpot-RateLimit-Daily"),
+        daily_remaining=whole_number(headers, "X-HubSpot-RateLimit-Daily-Remaining"),
+    )

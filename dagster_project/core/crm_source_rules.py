@@ -1,0 +1,93 @@
+"""The model of ``crm_sources.yml``: how a connected CRM is read. Who speaks to it is `clients/`."""
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, field_validator
+
+from dagster_project.core.strict import StrictModel
+
+Team = Literal["ae", "sdr", "enterprise_sdr", "csm", "sales"]
+COLUMNS: Mapping[str, Collection[str]] = {
+    "accounts": (
+        "name", "domain", "employee_count", "industry", "tech_stack", "department_count", "estimated_acv",
+        "contract_value", "account_tier", "owner_id", "lifecycle_stage", "plan", "subscription_status",
+        "is_target_account", "do_not_contact", "segment_override",
+    ),
+    "contacts": (
+        "email", "name", "role", "department", "account_id", "lifecycle_stage", "email_opt_out", "do_not_contact",
+        "owner_id",
+    ),
+    "opportunities": (
+        "account_id", "contact_id", "stage", "is_closed", "is_won", "amount", "created_at", "closed_at",
+    ),
+    "owners": ("name", "email", "team", "slack_user_id"),
+    "tickets": ("contact_id", "email", "category", "subject", "created_at", "status"),
+}  # fmt: skip
+"""What may be read from fields of the CRM; keys and `updated_at` it gives by itself. Section 2.3."""
+LIMITS = "limits"
+
+
+class CrmSource(StrictModel):
+    """What is what in one CRM.
+
+    Attributes:
+        columns: Per entity, our column -> the CRM's field; null or absent means that it stays empty.
+        custom_fields: Fields of accounts that are gathered in `custom_fields`.
+        limit_categories: Categories of tickets that are about limits.
+        teams: The CRM's word for an owner's team -> ours; ours themselves need no entry.
+    """
+
+    columns: dict[str, dict[str, str | None]]
+    custom_fields: tuple[str, ...] = ()
+    limit_categories: tuple[str, ...] = ()
+    teams: dict[str, Team] = {}
+
+    @field_validator("columns")
+    @classmethod
+    def _our_columns(cls, columns: dict[str, dict[str, str | None]]) -> dict[str, dict[str, str | None]]:
+        for entity, names in columns.items():
+            if entity not in COLUMNS:
+                raise ValueError(f"unknown entity {entity}: expected some of {', '.join(COLUMNS)}")
+            unknown = sorted(set(names) - set(COLUMNS[entity]))
+            if unknown:
+                known = ", ".join(sorted(COLUMNS[entity]))
+                raise ValueError(f"{entity}: unknown columns {', '.join(unknown)}: expected some of {known}")
+        return columns
+
+    def fields_of(self, entity: str) -> dict[str, str]:
+        """Our column -> the CRM's field, for those that are read."""
+        return {ours: theirs for ours, theirs in self.columns.get(entity, {}).items() if theirs}
+
+    def team(self, word: str | None) -> str | None:
+        """Our word for a team; None if it is none of ours."""
+        by_word = {theirs.strip().lower(): ours for theirs, ours in self.teams.items()}
+        ours = (word or "").strip().lower().replace(" ", "_")
+        return by_word.get((word or "").strip().lower()) or next(
+            (team for team in get_args(Team) if team == ours), None
+        )
+
+    def category(self, word: str | None) -> str | None:
+        """Our word for a ticket's category: `limits`, or the CRM's own in lower case."""
+        if not word:
+            return None
+        about_limits = {category.strip().lower() for category in self.limit_categories} | {LIMITS}
+        return LIMITS if word.strip().lower() in about_limits else word.strip().lower()
+
+
+class CrmSourceRules(StrictModel):
+    """``crm_sources.yml``.
+
+    Attributes:
+        extract_every_minutes: How old what is known of the CRM gets before it is asked again.
+        overlap_minutes: How far each extract reaches back before the one before it: the CRM's search lags behind.
+        full_every_days: After how many days everything is read again, which also shows what was erased for good.
+        daily_reserve: Share of the API's daily requests that is left to others, 0..1.
+        systems: By name of a connector.
+    """
+
+    extract_every_minutes: Annotated[float, Field(ge=0)]
+    overlap_minutes: Annotated[float, Field(gt=0)]
+    full_every_days: Annotated[float, Field(gt=0)]
+    daily_reserve: Annotated[float, Field(ge=0, lt=1)]
+    systems: dict[str, CrmSource]
