@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dagster_project.clients.connectors import CONNECTORS, LOCAL
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_models"
 
@@ -43,7 +45,8 @@ class Settings:
         playbook_dir: The user's playbook, or None for the packaged one.
         as_of: The moment to score as naive UTC, or None for now.
         ledger_url: SQLAlchemy URL of the ledger.
-        crm: `local`; the names of other CRMs are refused until their connector exists.
+        crm: `local`, or the connector's name.
+        crm_access: The variables of that connector that are set; secrets are among them.
         automate: Whether the schedule and the sensor start running by themselves.
         slack: How Slack is reached, if at all.
     """
@@ -53,6 +56,7 @@ class Settings:
     as_of: datetime | None
     ledger_url: str
     crm: str
+    crm_access: Mapping[str, str] = field(repr=False)
     automate: bool
     slack: SlackAccess = field(default_factory=SlackAccess)
 
@@ -97,7 +101,6 @@ class Settings:
         return self.data_dir / ".run.lock"
 
 
-KNOWN_CRMS = ("local",)
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -114,8 +117,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     data_dir = Path(set_values.get("PLS_DATA_DIR", str(PROJECT_ROOT / "data"))).expanduser().absolute()
     playbook = set_values.get("PLS_PLAYBOOK_DIR")
     crm = set_values.get("PLS_CRM", "local").lower()
-    if crm not in KNOWN_CRMS:
-        raise SettingsError(f"PLS_CRM is {crm!r}; this version knows {', '.join(KNOWN_CRMS)}")
+    if crm not in (LOCAL, *CONNECTORS):
+        raise SettingsError(f"PLS_CRM is {crm!r}; this version knows {', '.join((LOCAL, *CONNECTORS))}")
     ledger_url = set_values.get("PLS_LEDGER_URL", f"sqlite:///{data_dir / 'ledger.sqlite'}")
     if "://" not in ledger_url:
         # It may hold a password, so it is not repeated.
@@ -132,6 +135,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         as_of=parse_moment(set_values["PLS_AS_OF"]) if "PLS_AS_OF" in set_values else None,
         ledger_url=ledger_url,
         crm=crm,
+        crm_access={name: said for name, said in set_values.items() if name.startswith(f"PLS_{crm.upper()}_")},
         automate=_SWITCH[automate.lower()],
         slack=_slack_access(set_values),
     )

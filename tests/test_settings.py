@@ -49,7 +49,7 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
     ("name", "value", "message"),
     [
         ("PLS_AS_OF", "yesterday", "PLS_AS_OF is 'yesterday'; expected ISO 8601 in UTC such as"),
-        ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local"),
+        ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot"),
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
         ("PLS_LEDGER_URL", "ledger.sqlite", "PLS_LEDGER_URL is no URL; expected one such as sqlite:////"),
     ],
@@ -64,3 +64,9 @@ def test_a_refused_ledger_address_is_not_repeated_because_it_may_hold_a_password
     with pytest.raises(SettingsError) as refused:
         settings_from({"PLS_LEDGER_URL": "pls:secret@db.internal"})
     assert "secret" not in str(refused.value)
+
+
+def test_the_connected_crms_variables_are_kept_and_not_shown() -> None:
+    settings = settings_from({"PLS_CRM": "hubspot", "PLS_HUBSPOT_TOKEN": "secret", "PLS_SALESFORCE_X": "other"})
+    assert settings.crm_access == {"PLS_HUBSPOT_TOKEN": "secret"}
+    assert "secret" not in repr(settings)

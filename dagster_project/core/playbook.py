@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.handoff_rules import HandoffRules, RoutingRules
 from dagster_project.core.identity_rules import IdentityRules
 from dagster_project.core.scoring_rules import ALTERNATIVES, ScoringRules

@@ -54,11 +54,11 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
         "account": account_fields(accounts),
     }
     names: dict[str, Mapping[Any, str | None]] = {"contact": rules.contact, "account": rules.account}
-    crm = LocalCrm(workplace.settings.local_crm)
+    crm = workplace.crm()
     results: dict[str, SyncResult] = {}
     with workplace.ledger() as ledger:
         for kind in _ENTITIES:
-            if kind in extracted:
+            if kind in extracted and isinstance(crm, LocalCrm):
                 crm.take_over(kind, extracted[kind])
             results[kind] = sync_fields(
                 ledger, crm, kind, desired=desired[kind], names=names[kind], now=workplace.now()

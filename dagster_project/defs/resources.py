@@ -13,10 +13,12 @@ from dotenv import load_dotenv
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from dagster_project.clients.connectors import connect_crm
+from dagster_project.clients.crm import CrmClient
 from dagster_project.core.playbook import Playbook
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
-from dagster_project.settings import PROJECT_ROOT, Settings, settings_from
+from dagster_project.settings import PROJECT_ROOT, Settings, SettingsError, settings_from
 from dagster_project.warehouse import Warehouse
 
 WAREHOUSE_POOL = "warehouse"
@@ -82,6 +84,14 @@ class Workplace(dg.ConfigurableResource):
     def ledger(self) -> Ledger:
         """The ledger, migrated to this version's schema."""
         return Ledger(self.settings.ledger_url)
+
+    def crm(self) -> CrmClient:
+        """The connected CRM. Raises SettingsError when what it needs is not set."""
+        settings = self.settings
+        try:
+            return connect_crm(settings.crm, settings.crm_access, self.playbook.crm_sources, local=settings.local_crm)
+        except ValueError as error:
+            raise SettingsError(f"PLS_CRM is {settings.crm}: {error}") from None
 
     def now(self) -> datetime:
         """The clock, as naive UTC: the only one in the pipeline."""
