@@ -17,6 +17,7 @@ from dagster_project.defs.resources import Workplace, environment_settings
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings
+from dagster_project.warm_instance import warm
 from dagster_project.watch import Batch, BatchOutcome
 
 _WRITTEN_FOR_PEOPLE = re.compile(r"(?:dagster_project\.[\w.]+|dagster\.[\w.]+\.Failure): ")
@@ -40,14 +41,16 @@ class RunOutcome:
     started_at: datetime
 
 
-def persistent_instance(home: Path) -> dg.DagsterInstance:
+def persistent_instance(home: Path, *, stays_open: bool = False) -> dg.DagsterInstance:
     """The instance that the UI shows.
 
     Args:
         home: Its folder. The checkout's own instance has its storage found from any working directory.
+        stays_open: Whether one process runs many jobs on it.
     """
     overrides = _storage_of_the_checkout() if home == PROJECT_ROOT else None
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+    ref = InstanceRef.from_dir(str(home), overrides=overrides)
+    return dg.DagsterInstance.from_ref(warm(ref) if stays_open else ref)
 
 
 def _storage_of_the_checkout() -> dict[str, Any]:
@@ -100,28 +103,26 @@ class BatchRunner:
         from dagster_project.definitions import build_definitions
 
         self._definitions = build_definitions()
-        self._home = home
+        self._instance = persistent_instance(home, stays_open=True)
 
     def run(self, batch: Batch) -> BatchOutcome:
-        """Score what the files touch; everything, when there is more than events among them or nothing to stand on."""
+        """Score what the files touch; everything, when a delta won't do or has nothing to stand on."""
         from dagster_project.defs.schedules import SCORE_EVERYTHING, SCORE_NEW_EVENTS
 
-        if not batch.only_events or not Workplace().settings.serving.exists():
+        if not batch.may_be_delta or not Workplace().settings.serving.exists():
             return self._execute(SCORE_EVERYTHING, batch)
         outcome = self._execute(SCORE_NEW_EVENTS, batch)
         # Newer models than those that the tables were made by: the job has said so and done nothing.
         return self._execute(SCORE_EVERYTHING, batch) if NEEDS_EVERYTHING in outcome.cause else outcome
 
     def _execute(self, name: str, batch: Batch) -> BatchOutcome:
-        job = self._definitions.resolve_job_def(name)
-        with persistent_instance(self._home) as instance:
-            result = job.execute_in_process(
-                instance=instance,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                resources={"workplace": Workplace(complete_files=sorted(batch.complete))},
-                tags={"pls/watch": str(len(batch.complete))},
-                raise_on_error=False,
-            )
+        result = self._definitions.resolve_job_def(name).execute_in_process(
+            instance=self._instance,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            resources={"workplace": Workplace(complete_files=sorted(batch.complete))},
+            tags={"pls/watch": str(len(batch.complete))},
+            raise_on_error=False,
+        )
         return BatchOutcome(_cause(result.all_events))
 
 

@@ -114,7 +114,8 @@ def run_delta(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
         TransformError: dbt itself failed before any node ran.
     """
     runner = dbtRunner(manifest=_parsed(warehouse.name, target, _newest_change()))
-    arguments = ["run", "--select", "tag:delta", "--quiet", "--no-write-json", *_project_arguments(target)]
+    arguments = ["run", "--select", "tag:delta", "--quiet", "--no-write-json", "--log-level-file", "none"]
+    arguments += _project_arguments(target)
     return _invoke(runner, arguments, warehouse)
 
 

@@ -94,7 +94,7 @@ class Warehouse:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._open()
         try:
-            _use_utc(connection)
+            use_utc(connection)
             connection.execute(RAW_TABLES)
             yield connection
         finally:
@@ -208,7 +208,7 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("checkpoint serving")
 
 
-def _use_utc(connection: duckdb.DuckDBPyConnection) -> None:
+def use_utc(connection: duckdb.DuckDBPyConnection) -> None:
     """So that sessions everywhere show the same texts; builds without ICU have no time zones to set."""
     with suppress(duckdb.Error):
         connection.execute("set TimeZone = 'UTC'")

@@ -36,11 +36,12 @@ class Batch:
 
     Attributes:
         complete: Names of the files that are complete, relative to the landing folder.
-        only_events: Whether all of them are product events.
+        may_be_delta: Whether a delta may do: all of them are product events, or most have been there since before this
+            worker began, so that the run has to find out what is new.
     """
 
     complete: frozenset[str]
-    only_events: bool
+    may_be_delta: bool
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Worker:
         ready = self._ready(found)
         if not ready:
             return False
-        batch = Batch(frozenset(ready), all(name.startswith("events/") for name in ready))
+        batch = Batch(frozenset(ready), not self.seen or all(name.startswith("events/") for name in ready))
         began = self.waiting.now()
         outcome = self.run(batch)
         took = self.waiting.now() - began

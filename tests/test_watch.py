@@ -79,7 +79,7 @@ def test_what_has_arrived_is_gathered_into_one_batch(desk: Desk) -> None:
     put(desk, "events/a.ndjson", age=10)
     put(desk, "events/deep/b.csv", age=5)
     assert desk.worker.step()
-    assert desk.pipeline.batches == [Batch(frozenset({"events/a.ndjson", "events/deep/b.csv"}), only_events=True)]
+    assert desk.pipeline.batches == [Batch(frozenset({"events/a.ndjson", "events/deep/b.csv"}), may_be_delta=True)]
     assert not desk.worker.step()
 
 
@@ -102,11 +102,20 @@ def test_a_file_that_was_closed_is_complete_at_once_until_somebody_writes_on(des
     assert desk.worker.step()
 
 
-def test_crm_files_are_more_than_events(desk: Desk) -> None:
+def test_crm_files_are_more_than_a_delta(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.worker.step()
+    put(desk, "events/b.ndjson", age=10)
+    put(desk, "crm/accounts.csv", age=10)
+    desk.worker.step()
+    assert not desk.pipeline.batches[1].may_be_delta
+
+
+def test_a_worker_that_starts_anew_leaves_it_to_the_run_what_is_new(desk: Desk) -> None:
     put(desk, "events/a.ndjson", age=10)
     put(desk, "crm/accounts.csv", age=10)
     desk.worker.step()
-    assert not desk.pipeline.batches[0].only_events
+    assert desk.pipeline.batches[0].may_be_delta
 
 
 def test_a_file_delivered_again_is_another_batch(desk: Desk) -> None:

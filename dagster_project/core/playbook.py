@@ -101,7 +101,7 @@ def load_playbook(texts: Mapping[str, str]) -> Playbook:
     return Playbook(**parts)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML in which a key that stands twice is an error: the earlier one would silently do nothing."""
 
 

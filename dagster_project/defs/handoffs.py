@@ -37,7 +37,7 @@ _RESCORED_ACCOUNTS = (
 def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """What is decided about everybody for whom a trigger fired. One row per candidate and decision, in the ledger."""
     playbook = workplace.playbook
-    with workplace.connect() as connection, workplace.ledger() as ledger:
+    with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         refresh = current_refresh(connection, context.run.run_id)
         as_of = refresh.until
         held = ledger.read_frame("candidates")

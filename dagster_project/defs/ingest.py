@@ -32,7 +32,7 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
     as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
     planned = scoring_moments(as_of, baseline_days=baseline_days if first_run else None)
     frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live, "until": m.as_of} for m in planned])
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         replace_table(connection, "raw.moments", frame)
         shown = shown_table(connection, "raw.moments")
     return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run, **shown})
@@ -41,7 +41,7 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
 @dg.asset(key=["raw", "playbook_rules"], kinds={"duckdb", "yaml"}, **COMMON)
 def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
     """The playbook's rules and numbers that SQL reads: free-mail domains, exclusions, windows. One row per rule."""
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         write_rules(connection, workplace.playbook.identity, sql_settings(workplace.playbook))
         shown = shown_table(connection, "raw.rule_domains")
     return dg.MaterializeResult(metadata={"playbook": str(workplace.settings.playbook_dir or "packaged"), **shown})
@@ -70,7 +70,7 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
     Files whose content is known are skipped; what can't be read is in `raw.quarantine` with its reason.
     """
     rules, landing = workplace.playbook.sources, workplace.settings.landing
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         batch_id = begin_batch(connection, workplace.now())
         report = load_events(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
         checks = _event_checks(connection)
@@ -83,7 +83,7 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
 def crm_records(workplace: Workplace) -> dg.MaterializeResult:
     """CRM extracts and the suppression list, with their history. One row per distinct content of a record."""
     rules, landing = workplace.playbook.sources, workplace.settings.landing
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         batch_id = begin_batch(connection, workplace.now())
         report = load_crm(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
         refused = _refused(connection, batch_id)
@@ -94,7 +94,7 @@ def crm_records(workplace: Workplace) -> dg.MaterializeResult:
 @dg.asset(key=["raw", "email_domains"], deps=[product_events, crm_records], kinds={"duckdb"}, **COMMON)
 def email_domains(workplace: Workplace) -> dg.MaterializeResult:
     """The registrable domain of every e-mail host and account domain. One row per host."""
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         added = update_email_domains(connection)
         shown = shown_table(connection, "raw.email_domains")
     return dg.MaterializeResult(metadata={"new domains": added, **shown})

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import dagster as dg
 import duckdb
 from dotenv import load_dotenv
 from filelock import FileLock, Timeout
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from dagster_project.clients.connectors import connect_crm
 from dagster_project.clients.crm import CrmClient
@@ -19,7 +20,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import PROJECT_ROOT, Settings, SettingsError, settings_from
-from dagster_project.warehouse import Warehouse
+from dagster_project.warehouse import Warehouse, use_utc
 
 WAREHOUSE_POOL = "warehouse"
 """The pool that every asset which writes the warehouse is in; `dagster.yaml` limits it to one run."""
@@ -29,6 +30,13 @@ def environment_settings(overrides: Mapping[str, str] | None = None) -> Settings
     """What the user set, from the environment and the checkout's `.env`; `overrides` win over both."""
     load_dotenv(PROJECT_ROOT / ".env")
     return settings_from({**os.environ, **(overrides or {})})
+
+
+@dataclass
+class _Held:
+    """What keeps the warehouse's file open between steps; Dagster copies the resource, and the copies share this."""
+
+    connection: duckdb.DuckDBPyConnection | None = None
 
 
 class Workplace(dg.ConfigurableResource):
@@ -47,6 +55,7 @@ class Workplace(dg.ConfigurableResource):
         "Without it a run waits until every file has been left alone for a while",
     )
     lock_timeout_seconds: float = 600.0
+    _held: _Held = PrivateAttr(default_factory=_Held)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Workplace"]:
@@ -63,6 +72,7 @@ class Workplace(dg.ConfigurableResource):
         try:
             yield self
         finally:
+            self.let_go()
             lock.release()
 
     @cached_property
@@ -76,10 +86,36 @@ class Workplace(dg.ConfigurableResource):
         return read_playbook(self.settings.playbook_dir)
 
     @contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A writing connection to the warehouse; close it before dbt runs."""
-        with Warehouse(self.settings.warehouse).connect() as connection:
+    def connect(self, *, stays_open: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A writing connection to the warehouse.
+
+        Args:
+            stays_open: Whether the file is left open, and locked, for the steps that follow: opening one of many
+                gigabytes takes longer than what a small batch has to do in it. `let_go`, or a block that does not ask
+                for it, ends that. Nobody who waits for an answer from outside may have the file open.
+        """
+        held = self._held
+        if held.connection is None:
+            with Warehouse(self.settings.warehouse).connect() as connection:
+                yield connection
+                if stays_open:
+                    # DuckDB keeps a file open in this process for as long as one connection to it is.
+                    held.connection = duckdb.connect(str(self.settings.warehouse))
+            return
+        connection = held.connection.cursor()
+        use_utc(connection)
+        try:
             yield connection
+        finally:
+            connection.close()
+            if not stays_open:
+                self.let_go()
+
+    def let_go(self) -> None:
+        """Close the warehouse's file, if a step left it open."""
+        if self._held.connection is not None:
+            self._held.connection.close()
+            self._held.connection = None
 
     def ledger(self) -> Ledger:
         """The ledger, migrated to this version's schema."""

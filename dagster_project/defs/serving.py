@@ -69,7 +69,7 @@ PUBLISHED = (
 )
 def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Copy the ledger's tables into the warehouse, in a delta what has changed since."""
-    with workplace.connect() as connection, workplace.ledger() as ledger:
+    with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         is_full = current_refresh(connection, context.run.run_id).is_full
         for table, key in COPIED.items():
             if is_full:
@@ -103,13 +103,13 @@ def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: 
 def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
     settings = workplace.settings
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
     if is_full or not settings.serving.exists():
         publish_serving_copy(settings.warehouse, settings.serving)
     else:
         publish_changes(settings.warehouse, settings.serving, CHANGED)
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         finish_refresh(connection, context.run.run_id)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(metadata={"path": str(settings.serving), "megabytes": round(size / 1e6, 1)})

@@ -116,7 +116,7 @@ def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> I
     playbook = workplace.playbook
     is_delta = context.selected_asset_keys == DELTA_KEYS
     try:
-        with workplace.connect() as connection:
+        with workplace.connect(stays_open=True) as connection:
             refresh = plan_refresh(
                 connection,
                 definition=rollup_definition(sql_settings(playbook)),
@@ -184,7 +184,7 @@ def _delta(workplace: Workplace) -> list[NodeOutcome]:
 def _reported(
     context: dg.AssetExecutionContext, workplace: Workplace, outcomes: Sequence[NodeOutcome]
 ) -> Iterator[Event]:
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, [".".join(key.path) for key in context.selected_asset_keys])
     yield from _events(context, _manifest(context), outcomes, shown)
     report = failure_report(outcomes)
