@@ -122,7 +122,8 @@ class Workplace(dg.ConfigurableResource):
         return Ledger(self.settings.ledger_url)
 
     def crm(self) -> CrmClient:
-        """The connected CRM. Raises SettingsError when what it needs is not set."""
+        """The connected CRM, for which the warehouse's file is let go. Raises SettingsError when a setting is missing."""
+        self.let_go()
         settings = self.settings
         try:
             return connect_crm(settings.crm, settings.crm_access, self.playbook.crm_sources, local=settings.local_crm)
