@@ -40,7 +40,8 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
 
 
 def connected_chat(workplace: Workplace) -> Chat:
-    """Slack's bot, else its webhook, else the outbox: whichever is set up."""
+    """Slack's bot, else its webhook, else the outbox: whichever is set up; the warehouse's file is let go."""
+    workplace.let_go()
     slack = workplace.settings.slack
     if slack.bot_token:
         longest = workplace.playbook.delivery.slack.longest_wait_seconds

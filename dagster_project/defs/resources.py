@@ -122,7 +122,7 @@ class Workplace(dg.ConfigurableResource):
         return Ledger(self.settings.ledger_url)
 
     def crm(self) -> CrmClient:
-        """The connected CRM, for which the warehouse's file is let go. Raises SettingsError when a setting is missing."""
+        """The connected CRM; the warehouse's file is let go. Raises SettingsError when what it needs is not set."""
         self.let_go()
         settings = self.settings
         try:
