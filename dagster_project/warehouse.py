@@ -10,7 +10,9 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
@@ -58,6 +60,19 @@ create table if not exists raw.rule_exclusions (match varchar, pattern varchar, 
 create table if not exists raw.settings (key varchar, value varchar);
 """
 """No keys and no indexes: DuckDB loads several times slower with one. Loading finds duplicates by a join."""
+
+
+@dataclass(frozen=True)
+class PublishedView:
+    """A published table that would be too wide as one: a view over narrow tables of schema `scores`.
+
+    Attributes:
+        sql: What the view selects, in the warehouse and in the serving copy alike.
+        tables: By name, which rows of each narrow table are published, as a query over the warehouse.
+    """
+
+    sql: str
+    tables: Mapping[str, str]
 
 
 class WarehouseError(RuntimeError):
@@ -122,7 +137,9 @@ class Warehouse:
                 pause = min(2 * pause, 1.0)
 
 
-def publish_serving_copy(warehouse_path: Path, serving_path: Path) -> None:
+def publish_serving_copy(
+    warehouse_path: Path, serving_path: Path, views: Mapping[str, PublishedView] = MappingProxyType({})
+) -> None:
     """Replace the serving database with the warehouse's schema `marts`, in one step.
 
     A reader that has the old copy open goes on reading it; one that opens it now sees the new copy whole.
@@ -131,9 +148,10 @@ def publish_serving_copy(warehouse_path: Path, serving_path: Path) -> None:
     Args:
         warehouse_path: The warehouse.
         serving_path: The file that SQL users open read-only.
+        views: Which of the published tables are views there, by name.
     """
     with _fresh_copy(serving_path) as fresh, _attached(warehouse_path, fresh) as connection:
-        _copy_marts(connection)
+        _copy_marts(connection, views)
 
 
 def publish_changes(warehouse_path: Path, serving_path: Path, changed: Mapping[str, str]) -> None:
@@ -189,7 +207,7 @@ def _attached(warehouse_path: Path, serving: Path) -> Iterator[duckdb.DuckDBPyCo
             connection.execute("detach serving")
 
 
-def _copy_marts(connection: duckdb.DuckDBPyConnection) -> None:
+def _copy_marts(connection: duckdb.DuckDBPyConnection, views: Mapping[str, PublishedView]) -> None:
     connection.execute("create schema serving.marts")
     tables = connection.sql(
         "select table_name from information_schema.tables "
@@ -197,7 +215,10 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     for (table,) in tables:
         name = _identifier(table)
-        connection.execute(f"create table serving.marts.{name} as select * from marts.{name}")
+        if table in views:
+            _copy_view(connection, name, views[table])
+        else:
+            connection.execute(f"create table serving.marts.{name} as select * from marts.{name}")
     comments = connection.sql(
         "select table_name, column_name, comment from duckdb_columns() "
         "where database_name = current_database() and schema_name = 'marts' and comment is not null"
@@ -206,6 +227,13 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection) -> None:
         target = f"serving.marts.{_identifier(table)}.{_identifier(column)}"
         connection.execute(f"comment on column {target} is {_literal(comment)}")
     connection.execute("checkpoint serving")
+
+
+def _copy_view(connection: duckdb.DuckDBPyConnection, name: str, view: PublishedView) -> None:
+    connection.execute("create schema if not exists serving.scores")
+    for table, rows in view.tables.items():
+        connection.execute(f"create table serving.scores.{_identifier(table)} as {rows}")
+    connection.execute(f"create view serving.marts.{name} as {view.sql}")
 
 
 def use_utc(connection: duckdb.DuckDBPyConnection) -> None:

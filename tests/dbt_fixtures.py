@@ -44,6 +44,9 @@ create table scores.score_history(
 create table scores.segment_history(
   subject_type varchar, subject_id varchar, segment varchar, motion varchar,
   source varchar, valid_from timestamp);
+create table scores.daily_scores(
+  subject_type varchar, subject_id varchar, account_id varchar, day date, model_version varchar, score double,
+  classification varchar, segment varchar, signals struct(signal varchar, points double)[]);
 create table ops.handoff_decisions(
   decision_id varchar, candidate_key varchar, handoff_id varchar, user_id varchar,
   account_id varchar, triggers varchar[], priority varchar, decision varchar, reason varchar,

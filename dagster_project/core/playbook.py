@@ -19,6 +19,7 @@ from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.handoff_rules import HandoffRules, RoutingRules
 from dagster_project.core.identity_rules import IdentityRules
+from dagster_project.core.model_rules import ModelRules
 from dagster_project.core.scoring_rules import ALTERNATIVES, ScoringRules
 from dagster_project.core.segment_rules import SegmentRules
 from dagster_project.core.source_rules import SourceRules
@@ -48,6 +49,7 @@ class Playbook:
     crm_fields: CrmFieldRules
     crm_sources: CrmSourceRules
     sources: SourceRules
+    models: ModelRules
 
     def fingerprint(self) -> str:
         """A hash of every rule: whether anything in the playbook is another one than before."""

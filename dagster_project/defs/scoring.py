@@ -25,6 +25,7 @@ from dagster_project.core.scoring import (
     score_everybody,
 )
 from dagster_project.core.scoring_rules import CLASSES
+from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_own_day
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import bar_chart, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
@@ -51,6 +52,7 @@ _DESCRIPTIONS = {
     "pqa_scores": "Accounts scored at the live moment, with quadrant and explanation. One row per account.",
     "score_history": "Scores as they changed, with what moved. One row per subject and change.",
     "segment_history": "Segments as they changed. One row per subject and change.",
+    "daily_scores": "What everybody was on each day. One row per subject, day and model version.",
 }
 _SUBJECTS = {"user": ("user_id", "pql_score", pql.PARTS), "account": ("account_id", "pqa_score", pqa.PARTS)}
 
@@ -76,7 +78,9 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect(stays_open=True) as connection:
         _create_histories(connection, workplace.settings.serving)
-        is_full = current_refresh(connection, context.run.run_id).is_full
+        create_daily_scores(connection, workplace.settings.serving)
+        refresh = current_refresh(connection, context.run.run_id)
+        is_full = refresh.is_full
         if not is_full:
             select_rescored(connection, playbook)
         scored = score_moment(connection, playbook, is_live=True, model_version=version, is_full=is_full)
@@ -94,12 +98,15 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
                     replace_rows(connection, f"scores.{table}", frame, RESCORED[table])
             _replace_moment(connection, "score_history", changed, "as_of", is_full=is_full)
             _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
+            if refresh.is_full:
+                write_own_day(connection, ScoredDay(refresh.until.date(), version, refresh.until))
         shown = {table: shown_table(connection, f"scores.{table}", published_columns(table)) for table in _DESCRIPTIONS}
     for table, frame in published.items():
         told = _score_metadata(frame, version, is_full=is_full)
         yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[table]})
     for table, frame in (("score_history", changed), ("segment_history", moved)):
         yield dg.MaterializeResult(["scores", table], metadata={"rows added": frame.height, **shown[table]})
+    yield dg.MaterializeResult(["scores", "daily_scores"], metadata=shown["daily_scores"])
 
 
 def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import duckdb
 
+from dagster_project.daily_scores import published_days
 from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
@@ -48,6 +49,7 @@ PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
     "deliveries", "product_traits", "funnel", "calibration", "exclusions", "quarantine",
     "user_profiles", "account_profiles", "crm_owners", "crm_opportunities", "tool_calls",
+    "daily_scores",
 )  # fmt: skip
 """The tables of section 12 of the specification, then ours: they exist from the first run on."""
 
@@ -106,7 +108,8 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     with workplace.connect(stays_open=True) as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
     if is_full or not settings.serving.exists():
-        publish_serving_copy(settings.warehouse, settings.serving)
+        views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
+        publish_serving_copy(settings.warehouse, settings.serving, views)
     else:
         publish_changes(settings.warehouse, settings.serving, CHANGED)
     with workplace.connect(stays_open=True) as connection:
