@@ -1,7 +1,7 @@
 """The scores of every day: what each subject was on each day by each model, kept small.
 
 Most days of most subjects look like many others: the same points for the same signals. So a day's row is narrow and
-names a pattern, and the pattern holds score, class and signals. `scores.daily_scores` is a view that puts them together.
+names a pattern, which holds score, class and signals. `scores.daily_scores` is a view that puts them together.
 
 What belongs here: these tables, and how a day gets into them. How past days are scored is in `past_days`.
 """
