@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from dagster_project.commands.serve import serve
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()
@@ -82,6 +83,9 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
         landing, seed, users=users, accounts=accounts, days=days, end=parse_moment(end, name="--end") if end else now
     )
     _say(f"Demo company written to {landing}: {report}")
+
+
+pls.add_command(serve)
 
 
 def _say(text: str) -> None:

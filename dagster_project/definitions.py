@@ -5,7 +5,17 @@ from datetime import timedelta
 
 import dagster as dg
 
-from dagster_project.defs import activation, delivery, handoffs, ingest, schedules, scoring, serving, transform
+from dagster_project.defs import (
+    activation,
+    delivery,
+    handoffs,
+    ingest,
+    reminders,
+    schedules,
+    scoring,
+    serving,
+    transform,
+)
 from dagster_project.defs.resources import Workplace
 
 
@@ -36,9 +46,9 @@ def build_definitions(
             *dg.map_asset_specs(_fresh_daily, [transform.mart_models, serving.serving_database]),
         ],
         asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *serving.CHECKS],
-        jobs=[schedules.score_everything, schedules.score_new_events],
+        jobs=[schedules.score_everything, schedules.score_new_events, reminders.remind_sellers],
         schedules=daily,
-        sensors=sensors,
+        sensors=[*sensors, reminders.reminder_sensor(automate=workplace.settings.automate)],
         resources={"workplace": workplace},
         loggers=dict(loggers or {}),
         # One process may write a DuckDB file, so the steps of a run share one.

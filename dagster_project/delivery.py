@@ -21,8 +21,8 @@ TRIES = 2
 """How often a letter that did not arrive is posted in one run."""
 NOWHERE = Place("")
 _OVER, _IN_DOUBT = ("confirmed", "cancelled"), ("pending", "parked")
-CLOCKS_APART = timedelta(minutes=5)
-"""How far another machine's clock may be behind ours when its history is searched."""
+CLOCKS_APART = timedelta(hours=1)
+"""How far another machine's clock may be behind ours when its history is searched; more only means to read more."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,7 @@ class _Delivering:
 
     def _cancel(self, letter: Letter, reason: str) -> None:
         delivery_id = self._intend(letter, NOWHERE)
+        self.at("to be cancelled")
         if letter.hands_over is not None:
             self.ledger.cancel_handoff(letter.hands_over, delivery_id, reason, self.pace.now())
         else:

@@ -27,7 +27,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dagster_project import ledger_schema as schema
+from dagster_project.core.feedback import Answer
 from dagster_project.core.handoffs import PAST_SCHEMA, HandoffPlan
+from dagster_project.core.letters import HANDOFF
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_255_512
@@ -299,6 +301,35 @@ class Ledger:
             self._settle(connection, [Outcome(delivery_id, "cancelled", reason)], now, change)
             _set_status(connection, handoff["handoff_id"], "cancelled", change)
 
+    def keep_answer(self, answer: Answer, *, chat: str) -> None:
+        """Record an answer, for the handoff and for whatever joined its thread until now.
+
+        The latest answer counts: it is what the status of the handoffs says afterwards. One that is known already
+        changes nothing.
+
+        Args:
+            answer: What was said.
+            chat: In whose threads handoffs have joined each other.
+
+        Raises:
+            LookupError: There is no such handoff.
+        """
+        table = schema.HANDOFF_FEEDBACK
+        with self._changing() as (connection, change):
+            known = sa.select(schema.HANDOFFS.c.handoff_id).filter_by(handoff_id=answer.handoff_id)
+            if connection.execute(known).scalar() is None:
+                raise LookupError(f"the handoff {answer.handoff_id} is not known")
+            for handoff_id in (answer.handoff_id, *_joined(connection, chat, answer.handoff_id)):
+                self._add(connection, table, [{**_feedback(answer.about(handoff_id)), "change": change}])
+                latest = _latest_answer(connection, handoff_id)
+                _set_status(connection, handoff_id, latest["label"], change)
+
+    def answer_to(self, handoff_id: str) -> Answer:
+        """The answer that counts; there has to be one."""
+        with self._engine.connect() as connection:
+            row = _latest_answer(connection, handoff_id)
+        return Answer(handoff_id, row["label"], row["answered_by"], row["answered_at"], row["source"], row["until"])
+
     # --- how --------------------------------------------------------------------------------------
 
     def _read(self, query: sa.Select[Any], kinds: pl.Schema) -> pl.DataFrame:
@@ -421,6 +452,36 @@ def _delivery(request: Request, was: Mapping[str, Any] | None, now: datetime) ->
         "requested_at": was["requested_at"] if was else now,
         "confirmed_at": None,
     }
+
+
+def _joined(connection: sa.Connection, chat: str, handoff_id: str) -> list[str]:
+    """The handoffs that were said in the thread of this one."""
+    table = schema.CONFIRMED_RECORDS
+    query = sa.select(table.c.object_id, table.c.fields).where(
+        table.c.destination == chat,
+        table.c.object_type == HANDOFF,
+        table.c.fields.contains(json.dumps(handoff_id), autoescape=True),
+    )
+    rows = connection.execute(query)
+    return sorted(row.object_id for row in rows if json.loads(row.fields).get("root") == handoff_id)
+
+
+def _feedback(answer: Answer) -> dict[str, Any]:
+    return {
+        "feedback_id": answer.feedback_id,
+        "handoff_id": answer.handoff_id,
+        "label": answer.label,
+        "answered_by": answer.by,
+        "answered_at": answer.at,
+        "until": answer.until,
+        "source": answer.source,
+    }
+
+
+def _latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any]:
+    table = schema.HANDOFF_FEEDBACK
+    latest = sa.select(table).filter_by(handoff_id=handoff_id).order_by(table.c.answered_at.desc(), table.c.feedback_id)
+    return dict(connection.execute(latest.limit(1)).mappings().one())
 
 
 def _set_status(connection: sa.Connection, handoff_id: str, status: str, change: int) -> None:

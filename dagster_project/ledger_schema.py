@@ -149,6 +149,21 @@ AUDIENCE_MEMBERS = sa.Table(
     sa.Index("ix_audience_members_left_at", "left_at"),
 )
 
+HANDOFF_FEEDBACK = sa.Table(
+    "handoff_feedback",
+    METADATA,
+    sa.Column("feedback_id", sa.String, primary_key=True),
+    sa.Column("handoff_id", sa.String, nullable=False),
+    sa.Column("label", sa.String, nullable=False),
+    sa.Column("answered_by", sa.String),
+    sa.Column("answered_at", sa.DateTime, nullable=False),
+    sa.Column("until", sa.DateTime),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("ix_handoff_feedback_change", "change"),
+    sa.Index("ix_handoff_feedback_handoff_id", "handoff_id"),
+)
+
 TRIGGER_STATES = sa.Table(
     "trigger_states",
     METADATA,

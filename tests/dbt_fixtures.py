@@ -55,6 +55,9 @@ create table ops.handoffs(
   handoff_id varchar, candidate_key varchar, user_id varchar, account_id varchar, trigger varchar,
   triggers varchar[], priority varchar, handoff_type varchar, recipient_id varchar, due_at timestamp,
   package_markdown varchar, status varchar, classification varchar, created_at timestamp);
+create table ops.handoff_feedback(
+  feedback_id varchar, handoff_id varchar, label varchar, answered_by varchar, answered_at timestamp,
+  until timestamp, source varchar);
 create table ops.deliveries(
   delivery_id varchar, destination varchar, object_type varchar, object_id varchar,
   operation varchar, status varchar, attempts bigint, error varchar, payload_hash varchar, payload varchar,

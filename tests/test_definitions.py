@@ -26,7 +26,7 @@ def names(specs: Iterable[dg.AssetSpec]) -> list[str]:
 def test_the_definitions_load() -> None:
     dg.Definitions.validate_loadable(defs)
     jobs = {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs == {"score_everything", "score_new_events"}
+    assert jobs == {"score_everything", "score_new_events", "remind_sellers"}
 
 
 def test_every_asset_says_what_it_is() -> None:

@@ -34,6 +34,7 @@ CONTRACT = {
     "reason, decided_at",
     "handoffs": "handoff_id, user_id, account_id, trigger, triggers, priority, handoff_type, recipient_id, due_at, "
     "package_markdown, status, created_at",
+    "handoff_feedback": "handoff_id, label, answered_by, answered_at, until, source",
     "deliveries": "delivery_id, destination, object_type, object_id, operation, status, attempts, error, payload_hash, "
     "requested_at, confirmed_at",
     "product_traits": "subject_type, subject_id, owner, contract_value, segment, custom_fields, updated_at",

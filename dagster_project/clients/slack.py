@@ -7,6 +7,7 @@ what is not is told apart here; what to do about it is the business of `delivery
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -58,7 +59,9 @@ class SlackBot:
 
     name = "slack"
 
-    def __init__(self, token: str, base_url: str, *, longest_wait: float, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self, token: str, base_url: str, *, longest_wait: float, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self._client = WebClient(token=token, base_url=base_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
         self._longest_wait = longest_wait
         self._pause = pause

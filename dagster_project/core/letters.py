@@ -15,6 +15,8 @@ from html import escape
 from typing import Any
 
 from dagster_project.core.delivery_rules import DeliveryRules
+from dagster_project.core.escaping import markdown
+from dagster_project.core.reminders import Nudge
 
 Row = Mapping[str, Any]
 Block = Mapping[str, Any]
@@ -139,6 +141,60 @@ def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread |
     )
 
 
+def reminder(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, thread: Thread | None, day: date) -> Letter:
+    """What the recipient hears of a handoff that is overdue, or awake again.
+
+    Args:
+        nudge: What there is to say.
+        to: The handoff's recipient.
+        rules: Channels.
+        thread: The handoff's own, if it can be found.
+        day: The day it is said on, UTC.
+    """
+    title = title_of(nudge.handoff)
+    what = "is awake again" if nudge.kind == "wake" else "is waiting for an answer"
+    when = "snoozed until" if nudge.kind == "wake" else "due"
+    blocks = [_line(f"{_called(to)} ⏰ *{nudge.handoff['priority']}*, {when} {_local(nudge.due_at)}")]
+    blocks.append(_plain(f"{title} {what}. Claim it, snooze it or say that it is not a fit."))
+    heading = f"## ⏰ {_first_line(nudge.handoff)} {what}"
+    told = [heading, f"For {markdown(to.name)}, {when} {nudge.due_at:%Y-%m-%d %H:%M} UTC."]
+    return Letter(
+        object_type=HANDOFF,
+        object_id=nudge.handoff["handoff_id"],
+        operation=nudge.operation,
+        day=day,
+        title=f"⏰ {title} {what}",
+        markdown="\n\n".join(told) + "\n",
+        blocks=blocks,
+        person=to.person if rules.slack.send_to == "direct" else None,
+        channel=rules.slack.channel_of(to.team),
+        about=nudge.handoff["user_id"],
+        thread=thread,
+        is_loud=True,
+    )
+
+
+def escalation(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, day: date, has_buttons: bool) -> Letter:
+    """What the team hears of a handoff that its recipient has not answered, with all that a teammate needs."""
+    handoff = nudge.handoff
+    lead = f"🚨 *{handoff['priority']}* overdue since {_local(nudge.due_at)}, not answered by {_called(to)}"
+    blocks = [_line(lead), *package_blocks(handoff)]
+    if has_buttons:
+        blocks.append(buttons(handoff["handoff_id"], rules.snooze_days))
+    told = f"🚨 Overdue since {nudge.due_at:%Y-%m-%d %H:%M} UTC, not answered by {markdown(to.name)}."
+    return Letter(
+        object_type=HANDOFF,
+        object_id=handoff["handoff_id"],
+        operation=nudge.operation,
+        day=day,
+        title=f"🚨 Overdue: {title_of(handoff)}",
+        markdown=f"{told}\n\n{handoff['package_markdown']}",
+        blocks=blocks,
+        channel=rules.slack.channel_of(to.team),
+        about=handoff["user_id"],
+    )
+
+
 def line(text: str, *, key: tuple[str, str, str], day: date, channel: str, about: str | None = None) -> Letter:
     """One line of plain text to a channel.
 
@@ -166,16 +222,13 @@ def line(text: str, *, key: tuple[str, str, str], day: date, channel: str, about
 
 def title_of(handoff: Row) -> str:
     """The first heading of a package, as plain text."""
-    heading = handoff["package_markdown"].partition("\n")[0].lstrip("# ")
-    return re.sub(r"\\(?=[^\w\s])", "", heading) or handoff["handoff_id"]
+    return re.sub(r"\\(?=[^\w\s])", "", _first_line(handoff)) or handoff["handoff_id"]
 
 
 def package_blocks(handoff: Row) -> list[Block]:
     """The package as Block Kit: as it was rendered, or its Markdown in a block of its own."""
-    rendered = handoff.get("package_blocks")
-    if rendered:
-        return list(json.loads(rendered))
-    return [{"type": "markdown", "text": handoff["package_markdown"][:_MARKDOWN_LIMIT]}]
+    rendered = json.loads(handoff.get("package_blocks") or "[]")
+    return rendered or [{"type": "markdown", "text": handoff["package_markdown"][:_MARKDOWN_LIMIT]}]
 
 
 def buttons(handoff_id: str, snooze_days: Sequence[int]) -> Block:
@@ -215,6 +268,10 @@ def answered(blocks: Sequence[Block], status: str) -> list[Block]:
 def harmless(text: str) -> str:
     """Text that Slack reads as text: no mention, link or command can be in it."""
     return escape(text, quote=False)
+
+
+def _first_line(handoff: Row) -> str:
+    return str(handoff["package_markdown"]).partition("\n")[0].lstrip("# ")
 
 
 def _called(to: Recipient) -> str:

@@ -45,10 +45,16 @@ def connected_chat(workplace: Workplace) -> Chat:
     slack = workplace.settings.slack
     if slack.bot_token:
         longest = workplace.playbook.delivery.slack.longest_wait_seconds
-        return SlackBot(slack.bot_token, slack.base_url, longest_wait=longest, pause=time.sleep)
+        return SlackBot(slack.bot_token, slack.base_url, longest_wait=longest)
     if slack.webhook_url:
         return SlackWebhook(slack.webhook_url)
     return Outbox(workplace.settings.outbox)
+
+
+def has_buttons(workplace: Workplace) -> bool:
+    """Whether somebody listens to buttons: only the bot's messages can have some."""
+    slack = workplace.settings.slack
+    return slack.bot_token is not None and slack.signing_secret is not None
 
 
 def send(
@@ -79,7 +85,7 @@ def _alerts(
             recipient_of(handoff["recipient_id"], owners),
             rules,
             thread=open_thread(handoff, earlier, messages, since=since) if chat.name == SlackBot.name else None,
-            has_buttons=chat.name == SlackBot.name and workplace.settings.slack.signing_secret is not None,
+            has_buttons=has_buttons(workplace),
         )
         for handoff in waiting
     ]

@@ -21,6 +21,7 @@ SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {
     "handoff_decisions": "decision_id",
     "handoffs": "handoff_id",
+    "handoff_feedback": "feedback_id",
     "deliveries": "delivery_id",
     "tool_calls": "call_id",
 }
@@ -49,7 +50,7 @@ PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
     "deliveries", "product_traits", "funnel", "calibration", "exclusions", "quarantine",
     "user_profiles", "account_profiles", "crm_owners", "crm_opportunities", "tool_calls",
-    "daily_scores",
+    "daily_scores", "handoff_feedback",
 )  # fmt: skip
 """The tables of section 12 of the specification, then ours: they exist from the first run on."""
 

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -58,6 +58,8 @@ class SlackServer:
         faults: By method, what happens to its next calls.
         calls: Every call: the method and what was given.
         noticed: Told of a call's method and its stage: received, done. A test may end somebody there.
+        busy: How many calls are being answered.
+        page: How many rows a page has.
     """
 
     base_url: str = ""
@@ -69,8 +71,9 @@ class SlackServer:
     faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     noticed: Callable[[str, str], None] = lambda method, stage: None
+    busy: int = 0
     page: int = 2
-    started_at: float = datetime(2026, 5, 2, 10, 0).timestamp()
+    started_at: float = datetime(2026, 5, 2, 10, 0, tzinfo=UTC).timestamp()
     lock: threading.Lock = field(default_factory=threading.Lock)
     _count: int = 0
 
@@ -98,13 +101,18 @@ class SlackServer:
         with self.lock:
             self.calls.append((method, given))
             fault = self.faults[method].popleft() if self.faults[method] else None
-        self.noticed(method, "received")
-        if fault and not fault.is_done:
-            return _as_answered(fault)
-        with self.lock:
-            answer = self._carry_out(method, given, token)
-        self.noticed(method, "done")
-        return _as_answered(fault) if fault else (200, {}, json.dumps(answer))
+            self.busy += 1
+        try:
+            self.noticed(method, "received")
+            if fault and not fault.is_done:
+                return _as_answered(fault)
+            with self.lock:
+                answer = self._carry_out(method, given, token)
+            self.noticed(method, "done")
+            return _as_answered(fault) if fault else (200, {}, json.dumps(answer))
+        finally:
+            with self.lock:
+                self.busy -= 1
 
     def _carry_out(self, method: str, given: dict[str, Any], token: str) -> dict[str, Any]:
         if method == WEBHOOK:

@@ -1,0 +1,121 @@
+"""Which handoffs somebody has to be reminded of now: overdue ones once, then the team once; snoozed ones as they wake.
+
+Pure: what the ledger kept and the moment come in, what to say goes out. What joined a thread is reminded of with the
+handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off and begins another round.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from dagster_project.core.delivery_rules import ReminderRules
+
+Row = Mapping[str, Any]
+Kind = Literal["wake", "remind", "escalate"]
+_UNANSWERED = frozenset({"delivered", "snoozed"})
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """Something to say about a handoff that waits.
+
+    Attributes:
+        handoff: The handoff that began the thread.
+        kind: `wake`: its snooze is over; `remind`: it is overdue; `escalate`: the team has to know.
+        round: How often it has been snoozed.
+        due_at: Since when it is overdue, naive UTC; of a `wake` since when it is awake.
+    """
+
+    handoff: Row
+    kind: Kind
+    round: int
+    due_at: datetime
+
+    @property
+    def operation(self) -> str:
+        """What tells it from other nudges of the same handoff."""
+        return f"{self.kind}:{self.round}"
+
+
+def nudges(
+    handoffs: Iterable[Row],
+    answers: Iterable[Row],
+    roots: Mapping[str, str],
+    sent: Mapping[tuple[str, str], datetime],
+    *,
+    now: datetime,
+    rules: ReminderRules,
+) -> list[Nudge]:
+    """What has to be said now, the most urgent first; of one handoff one thing at a time.
+
+    Args:
+        handoffs: `handoff_id, status, priority, due_at, created_at` and what the message needs.
+        answers: `handoff_id, label, answered_at, until`, in any order.
+        roots: By handoff that joined a thread, the one that began it.
+        sent: When a nudge arrived, by handoff id and operation.
+        now: Naive UTC.
+        rules: How many hours after what.
+    """
+    by_id = {row["handoff_id"]: row for row in handoffs}
+    joined: dict[str, list[Row]] = defaultdict(list)
+    for handoff_id, row in by_id.items():
+        joined[roots.get(handoff_id, handoff_id)].append(row)
+    said: dict[str, list[Row]] = defaultdict(list)
+    for answer in sorted(answers, key=lambda row: row["answered_at"]):
+        said[answer["handoff_id"]].append(answer)
+    found = [
+        nudge
+        for root_id, members in joined.items()
+        if root_id in by_id
+        and by_id[root_id]["status"] in _UNANSWERED
+        and (nudge := _nudge(by_id[root_id], members, said[root_id], sent=sent, now=now, rules=rules))
+    ]
+    return sorted(found, key=lambda nudge: (nudge.handoff["priority"], nudge.due_at, nudge.handoff["handoff_id"]))
+
+
+def _nudge(
+    root: Row,
+    members: Sequence[Row],
+    answers: Sequence[Row],
+    *,
+    sent: Mapping[tuple[str, str], datetime],
+    now: datetime,
+    rules: ReminderRules,
+) -> Nudge | None:
+    due_at, woken_at = _due(root, members, answers)
+    if due_at is None or now < (woken_at or due_at):
+        return None
+    round_number = len(answers)
+
+    def nudge(kind: Kind, at: datetime) -> Nudge | None:
+        candidate = Nudge(root, kind, round_number, at)
+        return None if (root["handoff_id"], candidate.operation) in sent else candidate
+
+    given_up = timedelta(days=rules.give_up_after_days)
+    if woken_at is not None and now - woken_at <= given_up and (waking := nudge("wake", woken_at)):
+        return waking
+    if now - due_at > given_up or now < due_at + timedelta(hours=rules.remind_after_hours):
+        return None
+    if reminding := nudge("remind", due_at):
+        return reminding
+    patience = timedelta(hours=rules.escalate_after_hours[min(row["priority"] for row in members)])
+    reminded_at = sent[root["handoff_id"], f"remind:{round_number}"]
+    return nudge("escalate", due_at) if now >= reminded_at + patience else None
+
+
+def _due(root: Row, members: Sequence[Row], answers: Sequence[Row]) -> tuple[datetime | None, datetime | None]:
+    """Since when the handoff is overdue, and when its snooze ended; None twice if it was answered for good."""
+    if not answers:
+        return min(row["due_at"] for row in members), None
+    last = answers[-1]
+    if last["label"] != "snoozed":
+        return None, None
+    # What has joined since is news: nobody has put it off.
+    news = [row["due_at"] for row in members if row["created_at"] > last["answered_at"]]
+    if news:
+        return min(news), None
+    return last["until"] + (root["due_at"] - root["created_at"]), last["until"]

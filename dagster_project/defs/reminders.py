@@ -1,0 +1,114 @@
+"""Reminders: handoffs that are overdue or awake again, said to their recipients and then to their teams."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.core.delivery_rules import DeliveryRules
+from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
+from dagster_project.core.reminders import Nudge, nudges
+from dagster_project.defs.delivery import blocked_people, connected_chat, has_buttons, owners_by_id, send
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, environment_settings
+from dagster_project.ledger import Ledger
+from dagster_project.playbook_files import read_playbook
+
+REMIND_SELLERS = "remind_sellers"
+NUDGES = ("wake", "remind", "escalate")
+SECONDS_BETWEEN_LOOKS = 300
+
+
+def due_nudges(ledger: Ledger, chat: str, rules: DeliveryRules, now: datetime) -> list[Nudge]:
+    """What has to be said now, as the ledger has it.
+
+    Args:
+        ledger: Handoffs, answers and what was said before.
+        chat: The name of the way to people: what was said elsewhere may be said again here.
+        rules: `delivery.yml`.
+        now: Naive UTC.
+    """
+    # Older ones can only matter while something snoozed them.
+    longest = timedelta(days=max(rules.snooze_days) + rules.reminders.give_up_after_days + rules.slack.thread_days)
+    handoffs = ledger.read_frame("handoffs").filter(pl.col("created_at") >= now - longest)
+    ids = handoffs["handoff_id"].to_list()
+    messages = ledger.confirmed(chat, HANDOFF, ids)
+    deliveries = ledger.begun(chat, ids).items()
+    return nudges(
+        handoffs.to_dicts(),
+        ledger.read_frame("handoff_feedback").to_dicts(),
+        {handoff_id: message["root"] for handoff_id, message in messages.items() if message["root"]},
+        {
+            (handoff_id, operation): row["confirmed_at"] or row["requested_at"]
+            for (_, handoff_id, operation), row in deliveries
+            if operation.partition(":")[0] in NUDGES and row["status"] in ("confirmed", "cancelled")
+        },
+        now=now,
+        rules=rules.reminders,
+    )
+
+
+@dg.op(pool=WAREHOUSE_POOL, description="Says what is due: reminders to recipients, then escalations to their teams.")
+def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None:
+    """Gather, decide, say it."""
+    rules, now = workplace.playbook.delivery, workplace.now()
+    chat = connected_chat(workplace)
+    with workplace.ledger() as ledger:
+        due = due_nudges(ledger, chat.name, rules, now)
+        if not due:
+            context.log.info("nobody has to be reminded of anything")
+            return
+        with workplace.connect() as connection:
+            owners = owners_by_id(connection)
+            blocked = blocked_people(connection, [nudge.handoff["user_id"] for nudge in due])
+        messages = ledger.confirmed(chat.name, HANDOFF, [nudge.handoff["handoff_id"] for nudge in due])
+        letters = [_letter(nudge, messages, owners=owners, workplace=workplace, now=now) for nudge in due]
+        report = send(ledger, chat, letters, blocked=blocked, workplace=workplace)
+    context.add_output_metadata({"to": chat.name, **vars(report)})
+
+
+def _letter(
+    nudge: Nudge, messages: dict[str, dict[str, Any]], *, owners: dict[str, Any], workplace: Workplace, now: datetime
+) -> Letter:
+    rules, handoff = workplace.playbook.delivery, nudge.handoff
+    to = recipient_of(handoff["recipient_id"], owners)
+    if nudge.kind == "escalate":
+        return escalation(nudge, to, rules, day=now.date(), has_buttons=has_buttons(workplace))
+    message = messages.get(handoff["handoff_id"])
+    thread = None
+    if message and message["message"]:
+        thread = Thread(handoff["handoff_id"], handoff["priority"], message["channel"], message["message"])
+    return reminder(nudge, to, rules, thread=thread, day=now.date())
+
+
+@dg.job(name=REMIND_SELLERS, description="Remind recipients of overdue handoffs, then tell their teams; each once.")
+def remind_sellers() -> None:
+    """One step, so that it shows in the UI what was said."""
+    send_reminders()
+
+
+def reminder_sensor(*, automate: bool) -> dg.SensorDefinition:
+    """The sensor that starts the job when there is something to say.
+
+    Args:
+        automate: Whether it runs from the start. It reaches sellers, so that somebody has to want it.
+    """
+
+    @dg.sensor(
+        name="overdue_handoffs",
+        job=remind_sellers,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING if automate else dg.DefaultSensorStatus.STOPPED,
+        description="Starts remind_sellers when a handoff is overdue or its snooze is over.",
+    )
+    def overdue_handoffs(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        settings = environment_settings()
+        if not settings.warehouse.exists():
+            return dg.SkipReason("nothing has been scored yet")
+        now = datetime.now(UTC).replace(tzinfo=None)
+        chat = connected_chat(Workplace()).name
+        with Ledger(settings.ledger_url) as ledger:
+            due = due_nudges(ledger, chat, read_playbook(settings.playbook_dir).delivery, now)
+        return dg.RunRequest() if due else dg.SkipReason("nobody has to be reminded of anything")
+
+    return overdue_handoffs
