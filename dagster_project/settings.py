@@ -81,6 +81,11 @@ class Settings:
         return self.data_dir / "crm.sqlite"
 
     @property
+    def crm_pages(self) -> Path:
+        """Where pages of a connected CRM are kept until its extract is complete."""
+        return self.data_dir / ".crm_pages"
+
+    @property
     def outbox(self) -> Path:
         """Where handoffs are written as Markdown while no chat is connected."""
         return self.data_dir / "outbox"

@@ -49,6 +49,10 @@ create table if not exists raw.crm_extracts (
   keys bigint, is_complete boolean
 );
 create table if not exists raw.crm_extract_rows (extract_id integer, version_id bigint);
+create table if not exists raw.crm_cursors (
+  crm varchar, entity varchar, cursor varchar, extracted_at timestamp, full_at timestamp, tried_at timestamp,
+  trouble varchar
+);
 create table if not exists raw.moments (as_of timestamp, day date, is_live boolean, until timestamp);
 create table if not exists raw.refreshes (
   as_of timestamp, until timestamp, is_full boolean, reason varchar, batch_id integer, definition varchar,

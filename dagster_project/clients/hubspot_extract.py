@@ -112,7 +112,7 @@ class HubSpotExtract:
         wanted = self._source.fields_of(entity)
         for ours, theirs in wanted.items():
             if theirs not in there:
-                log.warning("HubSpot's %s have no property %s: %s stays empty", KINDS[entity], theirs, ours)
+                log.info("HubSpot's %s have no property %s: %s stays empty", KINDS[entity], theirs, ours)
         return {ours: theirs for ours, theirs in wanted.items() if theirs in there}
 
     def _properties(self, entity: str, wanted: Mapping[str, str]) -> list[str]:

@@ -1,16 +1,20 @@
 """Landing files into raw tables, and what dbt needs beside them: the rules and the moments of this run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 import duckdb
 import polars as pl
 
+from dagster_project.clients.connectors import LOCAL
 from dagster_project.core.moments import resolve_as_of, scoring_moments
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, sql_settings
+from dagster_project.extraction import ENTITIES, Fetched, Standing, fetch, is_due, page_store
 from dagster_project.landing.crm import load_crm
+from dagster_project.landing.crm_api import first_extract_at, load_fetched, standings
 from dagster_project.landing.domains import update_email_domains
 from dagster_project.landing.events import begin_batch, load_events
 from dagster_project.landing.reports import LoadReport
@@ -80,15 +84,59 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
 
 
 @dg.asset(key=["raw", "crm_records"], kinds={"duckdb", "crm"}, **COMMON)
-def crm_records(workplace: Workplace) -> dg.MaterializeResult:
-    """CRM extracts and the suppression list, with their history. One row per distinct content of a record."""
-    rules, landing = workplace.playbook.sources, workplace.settings.landing
+def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """CRM extracts and the suppression list, with their history. One row per distinct content of a record.
+
+    A connected CRM is read itself, what has changed since the last time; then files count as history from before.
+    """
+    rules, landing, now = workplace.playbook.sources, workplace.settings.landing, workplace.now()
+    fetched = _fetched(context, workplace) if workplace.settings.crm != LOCAL else []
     with workplace.connect(stays_open=True) as connection:
-        batch_id = begin_batch(connection, workplace.now())
-        report = load_crm(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
+        batch_id = begin_batch(connection, now)
+        until = None if workplace.settings.crm == LOCAL else first_extract_at(connection) or now
+        report = load_crm(connection, landing, rules, batch_id, now, complete=workplace.complete_files, until=until)
+        loaded = [
+            load_fetched(
+                connection,
+                workplace.settings.crm,
+                one,
+                page_store(workplace.settings.crm_pages, workplace.settings.crm, one.entity),
+                shrink_limit=rules.shrink_limit,
+                batch_id=batch_id,
+                now=now,
+            )
+            for one in fetched
+        ]
+        report = LoadReport((*report.files, *(outcome for outcome in loaded if outcome)))
         refused = _refused(connection, batch_id)
         shown = shown_table(connection, "raw.crm_versions")
-    return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **shown})
+    return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **_fetch_metadata(fetched), **shown})
+
+
+def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> list[Fetched]:
+    """Read the connected CRM; the warehouse is open to others meanwhile. What fails is tried again later."""
+    rules, now = workplace.playbook.crm_sources, workplace.now()
+    with workplace.connect(stays_open=True) as connection:
+        known = standings(connection, workplace.settings.crm)
+    due = [entity for entity in ENTITIES if is_due(known.get(entity, Standing()), rules, now)]
+    fetched = fetch(workplace.crm(), due, known, workplace.settings.crm_pages, rules=rules, now=now) if due else []
+    for one in fetched:
+        if one.trouble:
+            context.log.warning(f"{one.entity} of the connected CRM stay as they were: {one.trouble}")
+    return fetched
+
+
+def _fetch_metadata(fetched: Sequence[Fetched]) -> dict[str, dg.MetadataValue]:
+    rows = [
+        {
+            "entity": one.entity,
+            "pages": one.progress.pages if one.progress else 0,
+            "read": "everything" if one.progress and one.progress.is_full else "changes",
+            "trouble": one.trouble or "",
+        }
+        for one in fetched
+    ]
+    return {"read from the CRM": markdown_table(pl.DataFrame(rows))} if rows else {}
 
 
 @dg.asset(key=["raw", "email_domains"], deps=[product_events, crm_records], kinds={"duckdb"}, **COMMON)

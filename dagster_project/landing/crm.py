@@ -16,6 +16,7 @@ from dagster_project.landing.crm_reading import KEYS, SUPPRESSION, read_crm_file
 from dagster_project.landing.crm_store import (
     Extract,
     extracts_of,
+    keys_before,
     quarantine_crm_rows,
     reconsider_shrunk,
     refresh_delivery,
@@ -47,6 +48,7 @@ def load_crm(
     now: datetime,
     progress: Progress | None = None,
     complete: Collection[str] | None = None,
+    until: datetime | None = None,
 ) -> LoadReport:
     """Load the CRM files that are new or changed, oldest extract first.
 
@@ -62,6 +64,7 @@ def load_crm(
         now: Naive UTC; only written down.
         progress: Told of every file as soon as it is committed.
         complete: Names of files that somebody saw completed; other young ones are left for later.
+        until: Extracts of this moment and later are left alone: from then on a connected CRM is asked itself.
 
     Returns:
         What became of every file that was looked at.
@@ -70,7 +73,8 @@ def load_crm(
         for entity in (*KEYS, SUPPRESSION):
             reconsider_shrunk(connection, entity, rules.shrink_limit)
     register = Register(connection, "crm.", SUPPRESSION)
-    ready, waiting = settle([f for f in crm_files(landing) if not register.is_done(f)], rules.settle_seconds, complete)
+    unread = [file for file in history_files(landing, until) if not register.is_done(file)]
+    ready, waiting = settle(unread, rules.settle_seconds, complete)
     new, troubled = hashed(ready)
     loading = _Loading(connection, rules, batch_id, now)
     outcomes: list[FileOutcome] = []
@@ -106,6 +110,15 @@ def crm_files(landing: Path) -> list[LandedFile]:
         if file is not None:
             found.append(replace(file, extract_at=_day(dated[1]) if dated else file.modified_at))
     return sorted(found, key=lambda file: (file.extract_at or file.modified_at, file.modified_at, file.name))
+
+
+def history_files(landing: Path, until: datetime | None) -> list[LandedFile]:
+    """The CRM files that count beside a connected CRM: extracts from before it was, and the suppression list."""
+    return [
+        file
+        for file in crm_files(landing)
+        if until is None or file.source == SUPPRESSION or file.extract_at is None or file.extract_at < until
+    ]
 
 
 class _Loading:
@@ -160,6 +173,7 @@ class _Loading:
                     extract_at=extract_at,
                     delivered_at=file.modified_at,
                     limit=self._rules.shrink_limit,
+                    previous=keys_before(self._connection, _entity(file), extract_at),
                 )
                 quarantine_crm_rows(
                     self._connection,

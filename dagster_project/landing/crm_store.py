@@ -35,6 +35,12 @@ def extracts_of(connection: duckdb.DuckDBPyConnection, entity: str) -> list[Extr
     return [Extract(*row) for row in rows]
 
 
+def keys_before(connection: duckdb.DuckDBPyConnection, entity: str, extract_at: datetime) -> int | None:
+    """Distinct keys of the last complete extract up to a moment; None if there is none."""
+    before = [e.keys for e in extracts_of(connection, entity) if e.is_complete and e.extract_at <= extract_at]
+    return before[-1] if before else None
+
+
 def refresh_delivery(connection: duckdb.DuckDBPyConnection, extract_id: int, delivered_at: datetime) -> None:
     """An identical file came again: what the extract says held at least until then."""
     connection.execute(
@@ -69,10 +75,20 @@ def store_extract(
     extract_at: datetime,
     delivered_at: datetime,
     limit: float,
+    previous: int | None,
 ) -> tuple[RowCounts, str | None]:
     """Store CRM_ROWS as an extract.
 
     Of several rows with one key the newest `updated_at` wins, then the later row.
+
+    Args:
+        connection: The warehouse, inside a transaction.
+        entity: Which records it holds.
+        file_id: Its record in `raw.files`.
+        extract_at: The moment that it describes.
+        delivered_at: Until when it is known to hold.
+        limit: The share of keys that may be lost, 0..1.
+        previous: Distinct keys of the complete extract before it; None if there is none.
 
     Returns:
         The rows' counts, and why the extract does not count (None if it does).
@@ -101,8 +117,7 @@ def store_extract(
         "on versions.entity = ? and winners.key = versions.key and winners.row_hash = versions.row_hash",
         [extract_id, entity],
     )
-    before = [e.keys for e in extracts_of(connection, entity) if e.is_complete and e.extract_at <= extract_at]
-    detail = shrink_detail(keys, before[-1] if before else None, limit)
+    detail = shrink_detail(keys, previous, limit)
     connection.execute(
         "insert into raw.crm_extracts values (?, ?, ?, ?, ?, ?, ?)",
         [extract_id, file_id, entity, extract_at, delivered_at, keys, detail is None],

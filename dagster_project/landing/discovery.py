@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+API = "api:"
+"""How the paths of extracts from a connected CRM begin in `raw.files`."""
 EVENT_SUFFIXES = (".parquet", ".ndjson", ".jsonl", ".csv")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _UNFINISHED = (".tmp", ".part", ".crdownload")

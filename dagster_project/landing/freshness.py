@@ -1,4 +1,4 @@
-"""Whether the CRM files still show who must not be contacted: if not, handoffs are held; scores never ask."""
+"""Whether the CRM data still shows who must not be contacted: if not, handoffs are held; scores never ask."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,18 +6,20 @@ from datetime import datetime, timedelta
 import duckdb
 
 from dagster_project.core.source_rules import SourceRules
+from dagster_project.landing.discovery import API
 
 NO_CONTACT_COLUMNS = {"contacts": ("email_opt_out", "do_not_contact"), "accounts": ("do_not_contact",)}
 
 
 @dataclass(frozen=True)
 class CrmFreshness:
-    """What the delivered CRM files say about their own age.
+    """What the delivered CRM data says about its own age.
 
     Attributes:
-        hold_reason: Why no-contact flags can't be trusted; None if they can, or if no CRM file was ever
-            delivered.
-        delivered_at: When the one delivered longest ago was last delivered, naive UTC; None if none was.
+        hold_reason: Why no-contact flags can't be trusted; None if they can, or if there is no CRM
+            whose data could be old.
+        delivered_at: When the entity delivered longest ago was last delivered, or read from the API; naive UTC. None
+            if none was.
     """
 
     hold_reason: str | None
@@ -37,27 +39,30 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
         extract = _newest_complete(connection, entity)
         if extract is None:
             if _was_tried(connection, f"crm.{entity}"):
-                reasons.append(f"no {entity} file could be read yet, so nobody knows who must not be contacted")
+                reasons.append(f"no {entity} could be read yet, so nobody knows who must not be contacted")
             continue
-        delivered_at, columns = extract
+        delivered_at, columns, path = extract
         deliveries.append(delivered_at)
         missing = [flag for flag in flags if flag not in columns]
+        is_api = path.startswith(API)
+        where = f"{entity} of the connected CRM have" if is_api else f"{entity} file has"
         if missing:
-            reasons.append(f"the {entity} file has no column {' and no column '.join(missing)}")
-        limit = timedelta(hours=rules.crm_staleness_hours.files)
-        if as_of - delivered_at > limit:
+            reasons.append(f"the {where} no column {' and no column '.join(missing)}")
+        hours = rules.crm_staleness_hours.api if is_api else rules.crm_staleness_hours.files
+        if as_of - delivered_at > timedelta(hours=hours):
+            how = f"{entity} were last read from the CRM" if is_api else f"{entity} file was last delivered"
+            age = f"{hours:g} hours" if is_api else f"{hours / 24:g} days"
             reasons.append(
-                f"the {entity} file was last delivered on {delivered_at:%Y-%m-%d %H:%M} UTC, more than "
-                f"{limit.total_seconds() / 86400:g} days before {as_of:%Y-%m-%d %H:%M}"
+                f"the {how} on {delivered_at:%Y-%m-%d %H:%M} UTC, more than {age} before {as_of:%Y-%m-%d %H:%M}"
             )
     if _newest_complete(connection, "suppression") is None and _was_tried(connection, "suppression"):
         reasons.append("the suppression list could not be read yet")
     return CrmFreshness("; ".join(reasons) or None, min(deliveries, default=None))
 
 
-def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tuple[datetime, list[str]] | None:
+def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tuple[datetime, list[str], str] | None:
     rows = connection.execute(
-        "select max(delivered_at) over (), coalesce(columns, []) "
+        "select max(delivered_at) over (), coalesce(columns, []), path "
         "from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? and is_complete "
         "order by extracts.extract_at desc, extracts.extract_id desc limit 1",
         [entity],
@@ -66,6 +71,10 @@ def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tupl
 
 
 def _was_tried(connection: duckdb.DuckDBPyConnection, source: str) -> bool:
-    """A file that couldn't be read is not a file that isn't there; an empty one says nothing either way."""
-    found = connection.execute("select 1 from raw.files where source = ? limit 1", [source]).fetchall()
+    """A read that failed is not an empty one; an empty file says nothing either way."""
+    found = connection.execute(
+        "select 1 from raw.files where source = ? "
+        "union all select 1 from raw.crm_cursors where 'crm.' || entity = ? limit 1",
+        [source, source],
+    ).fetchall()
     return bool(found)

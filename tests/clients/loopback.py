@@ -72,7 +72,7 @@ class Reply:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests whose line matches.
+    """What goes wrong with the next `times` requests whose line matches, after `after` of them went well.
 
     Kinds: `answer` gives `reply` and does nothing; `reset` breaks off before anything is done, `lost` after it; `cut`
     breaks off in the middle of the answer; `delay` answers after the caller has stopped waiting; `twice` does it twice.
@@ -82,6 +82,7 @@ class Fault:
     on: str
     times: int = 1
     reply: Reply = field(default_factory=Reply)
+    after: int = 0
 
 
 class _Server(ThreadingHTTPServer):
@@ -125,9 +126,13 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, kind: FaultKind, on: str, *, times: int = 1, reply: Reply | None = None) -> None:
+    def fail(self, kind: FaultKind, on: str, *, times: int = 1, reply: Reply | None = None, after: int = 0) -> None:
         """Script a fault for requests whose line (`POST /path`) matches a regular expression."""
-        self._faults.append(Fault(kind, on, times, reply or Reply()))
+        self._faults.append(Fault(kind, on, times, reply or Reply(), after))
+
+    def heal(self) -> None:
+        """Nothing goes wrong any more."""
+        self._faults.clear()
 
     def lines(self, pattern: str = "") -> list[str]:
         """The lines of the requests that match."""
@@ -139,7 +144,10 @@ class Loopback:
 
     def _fault(self, asked: Asked) -> Fault | None:
         for fault in self._faults:
-            if fault.times > 0 and re.search(fault.on, asked.line):
+            if fault.times <= 0 or not re.search(fault.on, asked.line):
+                continue
+            fault.after -= 1
+            if fault.after < 0:
                 fault.times -= 1
                 return fault
         return None

@@ -209,7 +209,7 @@ def test_flags_are_trusted_for_eight_days_after_the_last_delivery(landing: Landi
     [
         ("contacts", "contact_id,do_not_contact\nC1,false\n", "contacts file has no column email_opt_out"),
         ("accounts", "account_id\nA1\n", "accounts file has no column do_not_contact"),
-        ("contacts", "id\nC1\n", "no contacts file could be read"),
+        ("contacts", "id\nC1\n", "no contacts could be read"),
     ],
 )
 def test_files_that_can_not_show_the_flags_hold_handoffs(landing: Landing, name: str, content: str, words: str) -> None:

@@ -1,0 +1,115 @@
+"""Reads what has changed in the connected CRM, page by page, into page stores; no store is locked meanwhile.
+
+When an extract is due is decided here as well. What becomes of a complete one is `landing/crm_api.py`'s business.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dagster_project.clients.crm import CrmClient, CrmError
+from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.landing.crm_pages import PageStore, Progress
+
+ENTITIES = ("owners", "accounts", "contacts", "opportunities", "tickets")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of one entity of the connected CRM.
+
+    Attributes:
+        cursor: Where the next extract goes on.
+        extracted_at: When the last complete extract began, naive UTC; None before the first.
+        full_at: When the last one began that read everything.
+        tried_at: When the last attempt was made.
+    """
+
+    cursor: str | None = None
+    extracted_at: datetime | None = None
+    full_at: datetime | None = None
+    tried_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of reading one entity.
+
+    Attributes:
+        entity: Which.
+        progress: How far it has come; None if not even the first page came.
+        trouble: Why it is not complete, in the CRM's words; None if it is.
+    """
+
+    entity: str
+    progress: Progress | None
+    trouble: str | None = None
+
+
+def is_due(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
+    """Whether an entity is to be read again: never tried, or the last attempt is long enough ago."""
+    return standing.tried_at is None or now - standing.tried_at >= timedelta(minutes=rules.extract_every_minutes)
+
+
+def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
+    """Whether everything is to be read."""
+    if standing.cursor is None or standing.full_at is None:
+        return True
+    return now - standing.full_at >= timedelta(days=rules.full_every_days)
+
+
+def page_store(root: Path, crm: str, entity: str) -> PageStore:
+    """Where the pages of an entity are kept, below the data folder's `.crm_pages`."""
+    return PageStore(root / crm / entity)
+
+
+def fetch(
+    crm: CrmClient,
+    entities: Sequence[str],
+    standings: Mapping[str, Standing],
+    root: Path,
+    *,
+    rules: CrmSourceRules,
+    now: datetime,
+) -> list[Fetched]:
+    """Read entities. One that fails keeps its pages, and no other from being read.
+
+    Args:
+        crm: The connected CRM.
+        entities: Those that are due.
+        standings: By entity; one that was never read is absent.
+        root: Where page stores are.
+        rules: `crm_sources.yml`.
+        now: Naive UTC.
+    """
+    fetched = []
+    for entity in entities:
+        standing = standings.get(entity, Standing())
+        store = page_store(root, crm.name.removeprefix("crm:"), entity)
+        progress = _begun(store, standing, rules, now)
+        try:
+            fetched.append(Fetched(entity, _read(crm, entity, store, progress)))
+        except CrmError as error:
+            fetched.append(Fetched(entity, store.progress(), str(error)))
+    return fetched
+
+
+def _begun(store: PageStore, standing: Standing, rules: CrmSourceRules, now: datetime) -> Progress:
+    """The extract to go on with: the one that was interrupted, unless it is too old to be worth it."""
+    before = store.progress()
+    if before is not None and now - before.started_at < timedelta(days=1):
+        return before
+    store.clear()
+    is_full = is_full_due(standing, rules, now)
+    return Progress(now, is_full, None if is_full else standing.cursor)
+
+
+def _read(crm: CrmClient, entity: str, store: PageStore, progress: Progress) -> Progress:
+    if progress.is_complete:
+        return progress
+    for page in crm.extract(entity, progress.cursor):
+        progress = store.keep(progress, list(page.rows), page.cursor, is_last=page.is_last)
+    if not progress.is_complete:
+        raise CrmError(f"{entity} ended without a last page")
+    return progress

@@ -1,0 +1,96 @@
+"""Pages of an extract that have arrived, kept on disk until the whole of it has: what was read is not read twice.
+
+One folder per CRM and entity, one file per page. What is in the pages is the CRM's business, what becomes of them that
+of `crm_api`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an extract has come.
+
+    Attributes:
+        started_at: When it began, naive UTC: nothing in it is known to be younger.
+        is_full: Whether it reads everything.
+        cursor: Where to go on; None before the first page.
+        pages: How many pages have arrived.
+        is_complete: Whether the last one has.
+    """
+
+    started_at: datetime
+    is_full: bool
+    cursor: str | None = None
+    pages: int = 0
+    is_complete: bool = False
+
+
+class PageStore:
+    """The pages of one entity of one CRM.
+
+    Args:
+        folder: Its own folder; made when the first page comes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def progress(self) -> Progress | None:
+        """How far the extract in here has come; None if there is none."""
+        paths = self._paths()
+        if not paths:
+            return None
+        last = json.loads(paths[-1].read_text())
+        return Progress(
+            started_at=datetime.fromisoformat(last["started_at"]),
+            is_full=last["is_full"],
+            cursor=last["cursor"],
+            pages=len(paths),
+            is_complete=last["is_last"],
+        )
+
+    def keep(self, before: Progress, rows: list[Mapping[str, Any]], cursor: str, *, is_last: bool) -> Progress:
+        """Keep a page; it is there whole or not at all.
+
+        Args:
+            before: How far the extract had come.
+            rows: The page's.
+            cursor: Where to go on after it.
+            is_last: Whether it is the last one.
+        """
+        said = {
+            "started_at": before.started_at.isoformat(),
+            "is_full": before.is_full,
+            "cursor": cursor,
+            "is_last": is_last,
+            "rows": rows,
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{before.pages + 1:08d}.json"
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("w") as file:
+            json.dump(said, file, default=str)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        return Progress(before.started_at, before.is_full, cursor, before.pages + 1, is_last)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of all pages, in order; one page at a time is in memory."""
+        for path in self._paths():
+            yield from json.loads(path.read_text())["rows"]
+
+    def clear(self) -> None:
+        """Forget all pages."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
