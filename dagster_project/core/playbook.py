@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.delivery_rules import DeliveryRules
@@ -50,6 +51,7 @@ class Playbook:
     crm_sources: CrmSourceRules
     sources: SourceRules
     models: ModelRules
+    calibration: CalibrationRules
 
     def fingerprint(self) -> str:
         """A hash of every rule: whether anything in the playbook is another one than before."""

@@ -1,0 +1,232 @@
+"""Everything that calibration finds out about one model, as the frames that are published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from dagster_project.core.calibration.changes import SUGGESTIONS, frame_of, suggested_changes
+from dagster_project.core.calibration.coverage import COVERAGE, QUALIFIED, SEEN, UNSEEN, coverage
+from dagster_project.core.calibration.curves import CURVES, curves, expected_out_of_time
+from dagster_project.core.calibration.drift import DRIFT, drift
+from dagster_project.core.calibration.evidence import EVIDENCE
+from dagster_project.core.calibration.fitting import EXPECTED_RATES, expected_rates, is_available
+from dagster_project.core.calibration.intervals import Interval, close_rate
+from dagster_project.core.calibration.points import points_by_signal, rescored, signals_of, tier_of
+from dagster_project.core.calibration.ranking import auc_interval, brier
+from dagster_project.core.calibration.rates import CALIBRATION, rates, trigger_rates, with_decile
+from dagster_project.core.calibration.samples import Samples, take_samples
+from dagster_project.core.calibration.suggestions import Advice, advise, group_codes, shortage
+from dagster_project.core.calibration_rules import CalibrationRules
+from dagster_project.core.playbook import Playbook
+
+SUMMARY = pl.Schema(
+    {
+        **dict.fromkeys(("model_version", "subject_type", "metric"), pl.String()),
+        **dict.fromkeys(("value", "low", "high"), pl.Float64()),
+        "note": pl.String(),
+    }
+)
+"""One row per model version, kind of subject and number that says how good it is; `note` says what it means."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What calibration looks at.
+
+    Attributes:
+        scores: `DAILY_SCORES` of all models and subjects; at least the first scored day of each period.
+        deal_scores: The same, without `signals`, of users of accounts that won: all scored days.
+        outcomes: `OUTCOMES`.
+        fired: `FIRED`.
+    """
+
+    scores: pl.DataFrame
+    deal_scores: pl.DataFrame
+    outcomes: pl.DataFrame
+    fired: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Frames by the name of the published table, see each one's schema."""
+
+    rates: pl.DataFrame
+    summary: pl.DataFrame
+    curves: pl.DataFrame
+    signals: pl.DataFrame
+    drift: pl.DataFrame
+    coverage: pl.DataFrame
+    suggestions: pl.DataFrame
+    expected_rates: pl.DataFrame
+
+
+SCHEMAS = {
+    "rates": CALIBRATION,
+    "summary": SUMMARY,
+    "curves": CURVES,
+    "signals": EVIDENCE,
+    "drift": DRIFT,
+    "coverage": COVERAGE,
+    "suggestions": SUGGESTIONS,
+    "expected_rates": EXPECTED_RATES,
+}
+
+
+def find(past: Past, playbook: Playbook, *, observed_until: datetime, live_version: str) -> Findings:
+    """Calibrate every model that past days were scored with.
+
+    Args:
+        past: Scores and deals.
+        playbook: The live one; suggestions start from it.
+        observed_until: Naive UTC, up to when outcomes are known.
+        live_version: The model version of the live playbook; suggestions are made for it alone.
+    """
+    found = [{name: schema.to_frame() for name, schema in SCHEMAS.items()}]
+    models = past.scores.sort("model_version", "subject_type").partition_by(
+        "model_version", "subject_type", as_dict=True, maintain_order=True
+    )
+    for (version, subject), scores in models.items():
+        samples = take_samples(scores, past.outcomes, playbook.calibration, observed_until=observed_until)
+        told = {"model_version": str(version), "subject_type": str(subject)}
+        if subject == "user":
+            found.append(_of_users(samples, past, playbook, told=told, is_live=version == live_version))
+        else:
+            found.append(_of_accounts(samples, playbook.calibration, told))
+    return Findings(**{name: pl.concat(one[name] for one in found if name in one) for name in SCHEMAS})
+
+
+def _of_users(
+    samples: Samples, past: Past, playbook: Playbook, *, told: Mapping[str, str], is_live: bool
+) -> dict[str, pl.DataFrame]:
+    rules, live, version = playbook.calibration, playbook.scoring, told["model_version"]
+    names = signals_of(live.pql)
+    samples = replace(
+        samples,
+        matured=points_by_signal(samples.matured, names),
+        censored=points_by_signal(samples.censored, names),
+    )
+    matured = samples.matured
+    same_model = pl.col("model_version") == version
+    by_value = [
+        *_by_standing(matured, rules),
+        *(rates(matured, "signal", pl.format("{}: {}", pl.lit(name), tier_of(name, live)), rules) for name in names),
+        trigger_rates(past.fired.filter(same_model), past.outcomes, samples, rules),
+    ]
+    before = past.deal_scores.filter(same_model & (pl.col("subject_type") == "user"))
+    ways = coverage(before, past.outcomes, playbook.stages.pql_classes)
+    expected = expected_out_of_time(matured, rules)
+    summary = [*_counts(samples, rules), *_quality(matured, expected, rules), *_missed(ways)]
+    found = {
+        "rates": pl.concat(by_value),
+        "curves": curves(matured, expected, rules),
+        "drift": drift(pl.concat([matured, samples.censored]), names, rules),
+        "coverage": ways,
+        "expected_rates": _expected_rates(samples, rules, version),
+    }
+    if is_live:
+        advice = advise(samples, live, rules)
+        summary += _advised(advice)
+        found["signals"] = _with_version(advice.evidence, version, "signals")
+        if advice.rules is not None:
+            tried = matured.with_columns(tried=rescored(matured, live, advice.rules)["score"])
+            found["suggestions"] = frame_of(suggested_changes(advice.rules, tried, playbook), version)
+    return {**found, "summary": _summary(summary, told)}
+
+
+def _of_accounts(samples: Samples, rules: CalibrationRules, told: Mapping[str, str]) -> dict[str, pl.DataFrame]:
+    """Accounts' scores under dimensions of their own, so that section 12's are about leads alone."""
+    by_value = [one.with_columns(pl.format("account_{}", "dimension")) for one in _by_standing(samples.matured, rules)]
+    expected = expected_out_of_time(samples.matured, rules)
+    summary = [*_counts(samples, rules), *_quality(samples.matured, expected, rules)]
+    return {
+        "rates": pl.concat(by_value).select(CALIBRATION.names()),
+        "curves": curves(samples.matured, expected, rules),
+        "summary": _summary(summary, told),
+    }
+
+
+def _by_standing(matured: pl.DataFrame, rules: CalibrationRules) -> list[pl.DataFrame]:
+    return [
+        rates(matured, "classification", pl.col("classification"), rules),
+        rates(with_decile(matured), "decile", pl.col("decile"), rules),
+        rates(matured, "segment", pl.col("segment"), rules),
+    ]
+
+
+def _expected_rates(samples: Samples, rules: CalibrationRules, version: str) -> pl.DataFrame:
+    """The mapping from all matured samples; none while too few have won for it to mean anything."""
+    if shortage(samples, rules) or not is_available():
+        return EXPECTED_RATES.to_frame()
+    won = samples.matured["won"].cast(pl.Float64).to_numpy()
+    return _with_version(expected_rates(samples.matured["score"].to_numpy(), won), version, "expected_rates")
+
+
+def _with_version(frame: pl.DataFrame, version: str, table: str) -> pl.DataFrame:
+    marked = frame.with_columns(model_version=pl.lit(version))
+    return marked.select(pl.col(name).cast(kind) for name, kind in SCHEMAS[table].items())
+
+
+Metric = tuple[str, Interval | float | None, str]
+
+
+def _summary(metrics: Sequence[Metric], told: Mapping[str, str]) -> pl.DataFrame:
+    rows = []
+    for name, value, note in metrics:
+        found = value if isinstance(value, Interval) else Interval(value, None, None)  # type: ignore[arg-type]
+        rows.append({**told, "metric": name, "value": found.estimate, "low": found.low, "high": found.high, "note": note})
+    return pl.DataFrame(rows, schema=SUMMARY, orient="row").with_columns(pl.col("value", "low", "high").fill_nan(None))
+
+
+def _counts(samples: Samples, rules: CalibrationRules) -> list[Metric]:
+    matured = samples.matured
+    base = close_rate(matured["won"].cast(pl.Float64).to_numpy(), group_codes(matured), rules.confidence)
+    until = samples.observed_until
+    return [
+        ("leads", matured.height, f"samples whose {rules.label_days} days have passed, one per period of {rules.period_days} days"),
+        ("won", matured["won"].sum(), f"of these, won a deal within {rules.label_days} days"),
+        ("won_accounts", samples.won_accounts(), "accounts that they are of"),
+        ("close_rate", base, "won / leads"),
+        ("censored", samples.censored.height, f"samples too young to be judged; outcomes are known until {until:%Y-%m-%d %H:%M}"),
+        ("customers", samples.customers, "samples left out: their account had won a deal before"),
+        ("needed", None, shortage(samples, rules)),
+    ]  # fmt: skip
+
+
+def _quality(matured: pl.DataFrame, expected: pl.DataFrame | None, rules: CalibrationRules) -> list[Metric]:
+    won = matured["won"].cast(pl.Float64).to_numpy()
+    if not len(won) or won.min() == won.max():
+        return []
+    ranked = auc_interval(matured["score"].to_numpy(), won, group_codes(matured), rules.confidence)
+    found: list[Metric] = [("auc", ranked, "chance that somebody who won had the higher score; 0.5 is a coin")]
+    if expected is not None:
+        late = expected["won"].cast(pl.Float64).to_numpy()
+        base = np.full(len(late), won.mean())
+        found += [
+            ("brier", brier(expected["expected"].to_numpy(), late), "squared error of the close rate expected of held-out leads"),
+            ("brier_of_base_rate", brier(base, late), "the same when everybody is expected to close at the base rate"),
+        ]  # fmt: skip
+    return found
+
+
+def _missed(ways: pl.DataFrame) -> list[Metric]:
+    counts = dict(ways.group_by("path").len().iter_rows())
+    notes = {
+        QUALIFIED: "won deals of accounts with a PQL before",
+        SEEN: "won deals of accounts that had users, none of them a PQL before",
+        UNSEEN: "won deals of accounts of which the product knew nobody",
+    }
+    return [(f"deals_{path}", counts.get(path, 0), note) for path, note in notes.items()]
+
+
+def _advised(advice: Advice) -> list[Metric]:
+    return [
+        ("suggestion", advice.gain, advice.reason),
+        ("auc_held_out", advice.now, "of the live scores, in the later periods"),
+        ("auc_held_out_suggested", advice.suggested, "of scores by suggestions fitted on the other accounts' earlier periods"),
+        ("has_suggestion", float(advice.rules is not None), "1 when keys of the playbook are suggested, else 0"),
+    ]  # fmt: skip

@@ -1,0 +1,117 @@
+"""The two fits, done by scikit-learn and SciPy: a logistic regression that never rewards less of a signal, and the
+isotonic mapping from a score to the close rate to expect.
+
+Both come with the extra `calibration`; whoever calls asks `is_available` first and says what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import polars as pl
+
+from dagster_project.core.calibration.intervals import Codes, Numbers
+
+HOW_TO_INSTALL = "scikit-learn is not installed: pip install 'product-led-sales[calibration]'"
+EXPECTED_RATES = pl.Schema({"model_version": pl.String(), "score_from": pl.Float64(), "expected_close_rate": pl.Float64()})
+"""Steps of the mapping. One row per model version and score at which a step begins; the first begins at 0."""
+
+
+def is_available() -> bool:
+    """Whether scikit-learn and with it SciPy are installed."""
+    return find_spec("sklearn") is not None and find_spec("scipy") is not None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Log-odds: `intercept` plus each column's value times its coefficient, none of which is negative."""
+
+    intercept: float
+    coefficients: Numbers
+
+    def log_odds(self, columns: Numbers) -> Numbers:
+        """Of every row."""
+        return self.intercept + columns @ self.coefficients
+
+    def chance(self, columns: Numbers) -> Numbers:
+        """Of every row, 0..1."""
+        return 1 / (1 + np.exp(-self.log_odds(columns)))
+
+
+def monotone_logistic(columns: Numbers, won: Numbers, strength: float) -> Fit:
+    """Logistic regression with coefficients of at least 0 and an L2 penalty on them, not on the intercept.
+
+    Args:
+        columns: One row per sample, one column per signal, all about 0..1.
+        won: 1 or 0.
+        strength: The penalty: mean log loss + strength / 2 x sum of squared coefficients. In scikit-learn's words
+            C = 1 / (samples x strength).
+    """
+    from scipy.optimize import minimize
+
+    rows = np.column_stack([np.ones(len(won)), columns])
+    penalty = np.concatenate([[0.0], np.full(columns.shape[1], strength)])
+
+    def loss(at: Numbers) -> tuple[float, Numbers]:
+        log_odds = rows @ at
+        value = np.mean(np.logaddexp(0, log_odds) - won * log_odds) + (penalty * at**2).sum() / 2
+        slope = rows.T @ (1 / (1 + np.exp(-log_odds)) - won) / len(won) + penalty * at
+        return float(value), slope
+
+    rate = np.clip(won.mean(), 1e-6, 1 - 1e-6)
+    start = np.concatenate([[np.log(rate / (1 - rate))], np.zeros(columns.shape[1])])
+    bounds = [(None, None), *[(0.0, None)] * columns.shape[1]]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-8})
+    return Fit(float(found.x[0]), found.x[1:])
+
+
+def log_loss(chance: Numbers, won: Numbers) -> float:
+    """The mean surprise at what happened."""
+    kept = np.clip(chance, 1e-9, 1 - 1e-9)
+    return float(-np.mean(won * np.log(kept) + (1 - won) * np.log(1 - kept)))
+
+
+def best_strength(columns: Numbers, won: Numbers, folds: Codes, strengths: tuple[float, ...]) -> float:
+    """The strength whose fits foretell the accounts best that they have not seen."""
+    if len(strengths) == 1:
+        return strengths[0]
+
+    def surprise(strength: float) -> float:
+        chances = np.empty(len(won))
+        for fold in np.unique(folds):
+            held = folds == fold
+            chances[held] = monotone_logistic(columns[~held], won[~held], strength).chance(columns[held])
+        return log_loss(chances, won)
+
+    return min(strengths, key=surprise)
+
+
+def expected_rates(scores: Numbers, won: Numbers) -> pl.DataFrame:
+    """The isotonic mapping from score to close rate, as steps.
+
+    Args:
+        scores: 0..100.
+        won: 1 or 0.
+
+    Returns:
+        `score_from, expected_close_rate`, both growing; empty without samples.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    if not len(scores):
+        return pl.DataFrame(schema={"score_from": pl.Float64, "expected_close_rate": pl.Float64})
+    values = np.unique(scores)
+    rates = IsotonicRegression(increasing=True).fit(scores, won).predict(values)
+    steps = np.concatenate([[True], np.diff(rates) > 0])
+    starts = values[steps]
+    starts[0] = 0.0
+    return pl.DataFrame({"score_from": starts, "expected_close_rate": rates[steps]})
+
+
+def expected_rate(steps: pl.DataFrame, scores: Numbers) -> Numbers:
+    """What a mapping (`score_from, expected_close_rate`) says of scores."""
+    starts = steps["score_from"].to_numpy()
+    place = np.searchsorted(starts, scores, side="right") - 1
+    return np.asarray(steps["expected_close_rate"].to_numpy()[np.maximum(place, 0)], dtype=np.float64)

@@ -1,0 +1,117 @@
+"""Past scores with what became of them: one sample per subject and period, labelled where enough time has passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+
+import polars as pl
+
+from dagster_project.core.calibration_rules import CalibrationRules
+
+SIGNALS = pl.List(pl.Struct({"signal": pl.String(), "points": pl.Float64()}))
+DAILY_SCORES = pl.Schema(
+    {
+        **dict.fromkeys(("subject_type", "subject_id", "account_id"), pl.String()),
+        "day": pl.Date(),
+        "model_version": pl.String(),
+        "score": pl.Float64(),
+        **dict.fromkeys(("classification", "segment"), pl.String()),
+        "signals": SIGNALS,
+    }
+)
+"""Scores as of the ends of past days, from what was known then. One row per subject, day and model version."""
+OUTCOMES = pl.Schema(
+    {
+        **dict.fromkeys(("account_id", "contact_id", "opportunity_id"), pl.String()),
+        **dict.fromkeys(("won_at", "created_at", "known_from"), pl.Datetime("us")),
+    }
+)
+"""Won deals. One row per opportunity."""
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one model and kind of subject.
+
+    Attributes:
+        matured: `DAILY_SCORES` with `group` (the account, or whoever has none), `period` (a number that grows with
+            time), `won` and `won_at` (the first deal won within the label's days, else null).
+        censored: The same of samples too young to be labelled; `won` says what is known so far and counts nowhere.
+        customers: How many samples are left out because their account had won a deal already.
+        observed_until: Up to when outcomes are known.
+    """
+
+    matured: pl.DataFrame
+    censored: pl.DataFrame
+    customers: int
+    observed_until: datetime
+
+    def won_accounts(self, samples: pl.DataFrame | None = None) -> int:
+        """How many accounts won, in all matured samples or in some of them: people of one account win one deal."""
+        rows = self.matured if samples is None else samples
+        return rows.filter("won")["group"].n_unique()
+
+
+def take_samples(
+    scores: pl.DataFrame, outcomes: pl.DataFrame, rules: CalibrationRules, *, observed_until: datetime
+) -> Samples:
+    """One sample per subject and period, with its outcome.
+
+    Everybody is looked at on the same day of a period, the first that was scored: a day that was chosen by what the
+    person did, or by when they bought, would tell of the outcome. A sample matures when all days of its label have
+    passed before `observed_until`; younger ones are censored, also those that have won already, since their
+    companions that will win later are not known yet.
+
+    Args:
+        scores: `DAILY_SCORES` of one model version and one kind of subject.
+        outcomes: `OUTCOMES`.
+        rules: `calibration.yml`.
+        observed_until: Naive UTC; later outcomes, or such as became known later, are not looked at.
+    """
+    known = outcomes.filter(
+        pl.col("won_at").is_not_null()
+        & (pl.col("won_at") <= observed_until)
+        & (pl.col("known_from") <= observed_until).fill_null(True)
+        & pl.col("account_id").is_not_null()
+    )
+    taken = _one_per_period(scores, rules.period_days).with_columns(
+        group=pl.coalesce("account_id", "subject_id"),
+        scored_at=(pl.col("day").cast(pl.Datetime("us")) + timedelta(days=1)),
+    )
+    first_won = known.group_by("account_id").agg(first_won_at=pl.col("won_at").min())
+    joined = taken.join(first_won, on="account_id", how="left", maintain_order="left")
+    is_customer = (pl.col("first_won_at") < pl.col("scored_at")).fill_null(False)
+    matures = pl.col("scored_at") + timedelta(days=rules.label_days)
+    in_time = (pl.col("first_won_at") < matures).fill_null(False)
+    leads = joined.filter(~is_customer).with_columns(
+        won=in_time, won_at=pl.when(in_time).then("first_won_at"), is_mature=matures <= observed_until
+    )
+    kept = leads.drop("first_won_at", "scored_at").sort("day", "subject_id")
+    return Samples(
+        matured=kept.filter("is_mature").drop("is_mature"),
+        censored=kept.filter(~pl.col("is_mature")).drop("is_mature"),
+        customers=joined.height - leads.height,
+        observed_until=observed_until,
+    )
+
+
+def _one_per_period(scores: pl.DataFrame, period_days: int) -> pl.DataFrame:
+    numbered = scores.with_columns(period=(pl.col("day") - _EPOCH).dt.total_days() // period_days)
+    return numbered.filter(pl.col("day") == pl.col("day").min().over("period"))
+
+
+def later_periods(samples: pl.DataFrame, holdout_share: float) -> pl.Expr:
+    """Which rows are held out because they are later in time; none when there is but one period."""
+    periods = samples["period"].unique().sort().to_list()
+    late = max(1, round(len(periods) * holdout_share)) if len(periods) > 1 else 0
+    return pl.col("period").is_in(periods[len(periods) - late :] if late else [])
+
+
+def fold_of(groups: pl.Series, folds: int) -> pl.Series:
+    """The part of the company that each group is in: the same whatever else is in the frame, today and tomorrow."""
+    known = groups.unique()
+    parts = [int(sha256(name.encode()).hexdigest()[:8], 16) % folds for name in known.to_list()]
+    return groups.replace_strict(known, pl.Series(parts, dtype=pl.Int64), return_dtype=pl.Int64).alias("fold")
