@@ -65,6 +65,30 @@ create table ops.deliveries(
 create table ops.tool_calls(
   call_id varchar, called_at timestamp, asked_by varchar, tool varchar, arguments varchar, decision varchar,
   reason varchar, result_bytes bigint, milliseconds double, delivery_id varchar);
+create schema calibration;
+create table calibration.rates(
+  model_version varchar, dimension varchar, value varchar, leads bigint, won bigint, close_rate double, lift double,
+  from_date date, to_date date, accounts bigint, close_rate_low double, close_rate_high double);
+create table calibration.summary(
+  model_version varchar, subject_type varchar, metric varchar, value double, low double, high double, note varchar);
+create table calibration.curves(
+  model_version varchar, subject_type varchar, curve varchar, position bigint, x double, y double, y_low double,
+  y_high double, leads bigint);
+create table calibration.signals(
+  model_version varchar, signal varchar, verdict varchar, auc double, auc_low double, auc_high double,
+  points_now double, points_suggested double, share_seen double);
+create table calibration.drift(
+  model_version varchar, feature varchar, before_day date, day date, before_mean double, mean double,
+  stability_index double, verdict varchar);
+create table calibration.coverage(
+  model_version varchar, opportunity_id varchar, account_id varchar, won_at timestamp, path varchar,
+  best_score double, qualified_on date, days_ahead bigint);
+create table calibration.suggestions(
+  model_version varchar, file varchar, key varchar, value double, suggested double);
+create table calibration.expected_rates(model_version varchar, score_from double, expected_close_rate double);
+create table calibration.feedback(
+  label varchar, handoffs bigint, matured bigint, won bigint, close_rate double, close_rate_low double,
+  close_rate_high double);
 """
 
 EVENT_COLUMNS = (

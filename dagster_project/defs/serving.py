@@ -7,6 +7,7 @@ import duckdb
 
 from dagster_project.daily_scores import published_days
 from dagster_project.defs.activation import crm_fields
+from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
@@ -37,18 +38,19 @@ CHANGED = {
     "funnel": "true",
     "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
     "quarantine": _NEW_REFUSALS,
-    "calibration": "false",
     "user_profiles": RESCORED["pql_scores"],
     "account_profiles": RESCORED["pqa_scores"],
     # The CRM's records are as they were when only events have come.
     "crm_owners": "false",
     "crm_opportunities": "false",
+    # Calibration is measured by full runs alone.
+    **dict.fromkeys(("outcomes", *CALIBRATION_MARTS), "false"),
 }
 """Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy."""
 
 PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
-    "deliveries", "product_traits", "funnel", "calibration", "exclusions", "quarantine",
+    "deliveries", "product_traits", "funnel", "exclusions", "quarantine", "outcomes", *CALIBRATION_MARTS,
     "user_profiles", "account_profiles", "crm_owners", "crm_opportunities", "tool_calls",
     "daily_scores", "handoff_feedback",
 )  # fmt: skip

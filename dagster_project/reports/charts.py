@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import polars as pl
 from matplotlib import rc_context
@@ -15,7 +16,7 @@ from dagster_project.core.calibration.rates import class_order
 from dagster_project.core.calibration.report import PICTURES, Published
 
 _ACCENT, _SOFT, _INK, _MUTED, _WARN, _GRID = "#4f46e5", "#c7d2fe", "#1f2937", "#6b7280", "#dc2626", "#e5e7eb"
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9.5,
     "font.family": "sans-serif",
     "text.color": _INK,
@@ -224,7 +225,11 @@ def _capacity(found: Published) -> Figure | None:
 
 
 def _signals(found: Published) -> Figure | None:
-    rows = found.signals.drop_nulls("auc").filter(pl.col("auc").is_finite()).sort("auc", "signal", descending=[False, True])
+    rows = (
+        found.signals.drop_nulls("auc")
+        .filter(pl.col("auc").is_finite())
+        .sort("auc", "signal", descending=[False, True])
+    )
     if rows.is_empty():
         return None
     figure, axes = _figure(0.8 + 0.27 * rows.height)

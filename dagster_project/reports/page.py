@@ -19,9 +19,9 @@ section p { margin: 0 0 10px; max-width: 68ch; }
 figure { margin: 12px 0 4px; }
 figure svg { width: 100%; height: auto; max-width: 660px; display: block; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13.5px; margin-top: 10px; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: 13.5px; margin-top: 10px; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--muted); font-weight: 600; }
-th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: 6px 26px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child td { border-bottom: 0; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 code { background: #f3f4f6; border-radius: 4px; padding: 1px 4px; font-size: 13px; }

@@ -90,7 +90,5 @@ def _daily(scored: pl.DataFrame, day: date) -> pl.DataFrame:
         score="pql_score",
         classification="classification",
         segment="segment",
-        signals=pl.col("explanation").list.eval(
-            pl.struct(signal=entry.field("signal"), points=entry.field("points"))
-        ),
+        signals=pl.col("explanation").list.eval(pl.struct(signal=entry.field("signal"), points=entry.field("points"))),
     ).select(pl.col(name).cast(kind) for name, kind in DAILY_SCORES.items())

@@ -44,7 +44,10 @@ def suggested_changes(suggested: ScoringRules, samples: pl.DataFrame, playbook: 
         playbook: The live one.
     """
     live = playbook.scoring.model_dump(by_alias=True, mode="json")
-    changes = [Change("scoring.yml", *change) for change in _differences(live, suggested.model_dump(by_alias=True, mode="json"))]
+    changes = [
+        Change("scoring.yml", *change)
+        for change in _differences(live, suggested.model_dump(by_alias=True, mode="json"))
+    ]
     now, then = samples["score"].to_numpy(), samples["tried"].to_numpy()
     trigger = playbook.handoffs.triggers.hot_pql
     above = matching_bound(now, then, trigger.score_above, range(1, 101))
@@ -107,7 +110,7 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
 
 
 def _with_change(text: str, change: Change) -> str:
-    parent = yaml.compose(text, Loader=yaml.SafeLoader)
+    parent: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for step in change.key[:-1]:
         parent = _entry(parent, step, change)[1]
     key, value = _entry(parent, change.key[-1], change)

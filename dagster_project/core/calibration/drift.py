@@ -1,4 +1,4 @@
-"""Whether the people scored are still of the kind that the scores were judged on: each period against the one before."""
+"""Whether the people scored are still of the kind that was judged: each period against the one before."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _RARE = 0.5
 
 def stability_index(before: pl.Series, after: pl.Series) -> float:
     """The population stability index of two samples of categories: sum of (q - p) ln(q / p); 0 for the same shares."""
-    counts = (
-        pl.DataFrame({"bin": before}).group_by("bin").agg(p=pl.len())
-        .join(pl.DataFrame({"bin": after}).group_by("bin").agg(q=pl.len()), on="bin", how="full", coalesce=True, nulls_equal=True)
-        .with_columns(pl.col("p", "q").fill_null(0).cast(pl.Float64))
-    )  # fmt: skip
+    then = pl.DataFrame({"bin": before}).group_by("bin").agg(p=pl.len())
+    now = pl.DataFrame({"bin": after}).group_by("bin").agg(q=pl.len())
+    counts = then.join(now, on="bin", how="full", coalesce=True, nulls_equal=True).with_columns(
+        pl.col("p", "q").fill_null(0).cast(pl.Float64)
+    )
     p, q = (np.maximum(counts[name].to_numpy(), _RARE) for name in ("p", "q"))
     p, q = p / p.sum(), q / q.sum()
     return float(((q - p) * np.log(q / p)).sum())

@@ -21,9 +21,7 @@ EVIDENCE = pl.Schema(
 """One row per model version and signal. `auc` is the signal's own: 0.5 says nothing of who will buy."""
 
 
-def verdicts(
-    points: Numbers, won: Numbers, groups: Codes, names: Sequence[str], *, confidence: float
-) -> pl.DataFrame:
+def verdicts(points: Numbers, won: Numbers, groups: Codes, names: Sequence[str], *, confidence: float) -> pl.DataFrame:
     """What each signal says by itself.
 
     Args:

@@ -178,7 +178,9 @@ def _summary(metrics: Sequence[Metric], told: Mapping[str, str]) -> pl.DataFrame
     rows = []
     for name, value, note in metrics:
         found = value if isinstance(value, Interval) else Interval(value, None, None)  # type: ignore[arg-type]
-        rows.append({**told, "metric": name, "value": found.estimate, "low": found.low, "high": found.high, "note": note})
+        rows.append(
+            {**told, "metric": name, "value": found.estimate, "low": found.low, "high": found.high, "note": note}
+        )
     return pl.DataFrame(rows, schema=SUMMARY, orient="row").with_columns(pl.col("value", "low", "high").fill_nan(None))
 
 
@@ -187,11 +189,11 @@ def _counts(samples: Samples, rules: CalibrationRules) -> list[Metric]:
     base = close_rate(matured["won"].cast(pl.Float64).to_numpy(), group_codes(matured), rules.confidence)
     until = samples.observed_until
     return [
-        ("leads", matured.height, f"samples whose {rules.label_days} days have passed, one per period of {rules.period_days} days"),
-        ("won", matured["won"].sum(), f"of these, won a deal within {rules.label_days} days"),
+        ("leads", matured.height, f"samples whose {rules.label_days} days are over, one per {rules.period_days} days"),
+        ("won", int(matured["won"].sum()), f"of these, won a deal within {rules.label_days} days"),
         ("won_accounts", samples.won_accounts(), "accounts that they are of"),
         ("close_rate", base, "won / leads"),
-        ("censored", samples.censored.height, f"samples too young to be judged; outcomes are known until {until:%Y-%m-%d %H:%M}"),
+        ("censored", samples.censored.height, f"samples too young to judge; outcomes are known until {until:%Y-%m-%d}"),
         ("customers", samples.customers, "samples left out: their account had won a deal before"),
         ("needed", None, shortage(samples, rules)),
     ]  # fmt: skip
@@ -207,9 +209,9 @@ def _quality(matured: pl.DataFrame, expected: pl.DataFrame | None, rules: Calibr
         late = expected["won"].cast(pl.Float64).to_numpy()
         base = np.full(len(late), won.mean())
         found += [
-            ("brier", brier(expected["expected"].to_numpy(), late), "squared error of the close rate expected of held-out leads"),
+            ("brier", brier(expected["expected"].to_numpy(), late), "squared error of the expected close rate, held out"),
             ("brier_of_base_rate", brier(base, late), "the same when everybody is expected to close at the base rate"),
-        ]  # fmt: skip
+        ]
     return found
 
 
@@ -227,6 +229,6 @@ def _advised(advice: Advice) -> list[Metric]:
     return [
         ("suggestion", advice.gain, advice.reason),
         ("auc_held_out", advice.now, "of the live scores, in the later periods"),
-        ("auc_held_out_suggested", advice.suggested, "of scores by suggestions fitted on the other accounts' earlier periods"),
+        ("auc_held_out_suggested", advice.suggested, "by what other accounts' earlier periods suggest"),
         ("has_suggestion", float(advice.rules is not None), "1 when keys of the playbook are suggested, else 0"),
     ]  # fmt: skip

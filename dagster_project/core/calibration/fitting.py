@@ -15,7 +15,9 @@ import polars as pl
 from dagster_project.core.calibration.intervals import Codes, Numbers
 
 HOW_TO_INSTALL = "scikit-learn is not installed: pip install 'product-led-sales[calibration]'"
-EXPECTED_RATES = pl.Schema({"model_version": pl.String(), "score_from": pl.Float64(), "expected_close_rate": pl.Float64()})
+EXPECTED_RATES = pl.Schema(
+    {"model_version": pl.String(), "score_from": pl.Float64(), "expected_close_rate": pl.Float64()}
+)
 """Steps of the mapping. One row per model version and score at which a step begins; the first begins at 0."""
 
 

@@ -75,9 +75,7 @@ def close_rate(won: Numbers, groups: Codes, confidence: float) -> Interval:
     return Interval(rate if len(won) else float("nan"), found.low, found.high)
 
 
-def by_drawing(
-    statistic: Callable[[Numbers], float], groups: Codes, rules: Bootstrap, confidence: float
-) -> Interval:
+def by_drawing(statistic: Callable[[Numbers], float], groups: Codes, rules: Bootstrap, confidence: float) -> Interval:
     """A bootstrap interval: accounts are drawn with replacement, and the same seed draws the same ones.
 
     Args:

@@ -28,7 +28,7 @@ def signals_of(pql: PqlRules) -> list[str]:
 
 def most_points(name: str, rules: ScoringRules) -> float:
     """The most that a signal can earn."""
-    return rules.pql.intent[name] if name in rules.pql.intent else rules.points.high  # type: ignore[index]
+    return float(rules.pql.intent.get(name, rules.points.high))  # type: ignore[call-overload]
 
 
 def points_by_signal(samples: pl.DataFrame, names: list[str]) -> pl.DataFrame:

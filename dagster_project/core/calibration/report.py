@@ -99,8 +99,8 @@ def report(found: Published) -> list[Section]:
         _by_class(found),
         Section(
             "Close rate by score",
-            "Ten groups of equal size by score, 10 the best. Scores that rank well climb from left to right; the line is "
-            "the close rate of everybody.",
+            "Ten groups of equal size by score, 10 the best. Scores that rank well climb from left to right; the line "
+            "is the close rate of everybody.",
             _rate_rows(found, "decile", "Decile", numeric=True),
             "deciles",
         ),
@@ -186,8 +186,8 @@ def _verdict(found: Published) -> Section:
         )
     else:
         ranks = (
-            f"**The scores can't be told from a coin.** Of two leads of which one won, the winner had the higher score in "
-            f"{percent(float(auc), 0)} of cases ({between(low, high)})."  # type: ignore[arg-type]
+            f"**The scores can't be told from a coin.** Of two leads of which one won, the winner had the higher "
+            f"score in {percent(float(auc), 0)} of cases ({between(low, high)})."  # type: ignore[arg-type]
         )
     needed = found.note("needed")
     few = f"\n\n**Too little has happened** to suggest anything. Needed: {needed}." if needed else ""
@@ -254,7 +254,7 @@ def _dimension(found: Published, dimension: str, title: str, label: str) -> list
 
 def _gains_rows(found: Published) -> list[Row]:
     gains = found.curves.filter(pl.col("curve") == "gains").sort("x")
-    rows = []
+    rows: list[Row] = []
     for share in (0.05, 0.1, 0.2, 0.3, 0.5):
         at = gains.filter(pl.col("x") >= share - 1e-9).head(1)
         for x, y in at.select("x", "y").iter_rows():
@@ -279,8 +279,8 @@ def _capacity(found: Published) -> Section:
 def _reliability(found: Published) -> Section:
     if found.curves.filter(pl.col("curve") == "reliability").is_empty():
         text = (
-            "Not shown: it needs two periods with outcomes and scikit-learn (the extra `calibration`), which fits the close "
-            "rate to expect of a score."
+            "Not shown: it needs two periods with outcomes and scikit-learn (the extra `calibration`), which fits the "
+            "close rate to expect of a score."
         )
         return Section("Expected and actual close rate", text)
     text = (
@@ -331,17 +331,22 @@ def _coverage(found: Published) -> Section:
                 "Won deals": label,
                 "Count": _count(part.height),
                 "Share": percent(part.height / total, 0),
-                "Median days ahead": "" if ahead is None else f"{ahead:.0f}",
+                "Median days ahead": _count(ahead),  # type: ignore[arg-type]
             }
         )
-    text = "Won deals and whether the product saw them coming. The second row is the missed path: usage that no score rewarded."
+    text = (
+        "Won deals and whether the product saw them coming. The second row is the missed path: usage that no score "
+        "rewarded."
+    )
     return Section("Deals that no score saw coming", text, rows, "coverage")
 
 
 def _drift(found: Published) -> Section:
     latest = found.drift.filter(pl.col("day") == pl.col("day").max())
     if latest.is_empty():
-        return Section("Are these still the same people?", "One period has been scored; drift is told from the second on.")
+        return Section(
+            "Are these still the same people?", "One period has been scored; drift is told from the second on."
+        )
     changed = latest.filter(pl.col("verdict") != "steady")
     rows = [
         {
@@ -359,7 +364,10 @@ def _drift(found: Published) -> Section:
         if changed.height
         else f"None of {latest.height} distributions changed visibly"
     )
-    text = f"{what} between {before} and {day}. The further scores and signals drift, the less past close rates say of today."
+    text = (
+        f"{what} between {before} and {day}. The further scores and signals drift, the less past close rates say of "
+        "today."
+    )
     return Section("Are these still the same people?", text, rows)
 
 
@@ -377,7 +385,10 @@ def _feedback(found: Published) -> list[Section]:
         }
         for row in found.feedback.iter_rows(named=True)
     ]
-    text = "What sellers said of handoffs, beside the deals. `not_a_fit` that closes tells of sellers, one that never does of scores."
+    text = (
+        "What sellers said of handoffs, beside the deals. `not_a_fit` that closes tells of sellers, one that never "
+        "does of scores."
+    )
     return [Section("What sellers say", text, rows)]
 
 

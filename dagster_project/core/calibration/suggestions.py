@@ -89,20 +89,19 @@ def advise(samples: Samples, live: ScoringRules, rules: CalibrationRules) -> Adv
         return Advice(None, f"No suggestion: {HOW_TO_INSTALL}.", found)
     trial = _trial(matured, live, rules)
     fitted = fitted_rules(matured, live, rules)
-    told = {"evidence": _with_points(found, live, fitted), "now": trial.now, "suggested": trial.new, "gain": trial.gain}
+    told = {"now": trial.now, "suggested": trial.new, "gain": trial.gain}
     if fitted is None:
-        return Advice(None, "No suggestion: no signal foretells deals.", **told)
+        return Advice(None, "No suggestion: no signal foretells deals.", _with_points(found, live, None), **told)
+    change = f"{trial.gain.estimate:+.3f} ({trial.gain.low:+.3f} to {trial.gain.high:+.3f})"
     if not trial.gain.low > 0 or not trial.new.low > 0.5:
-        reason = (
-            f"No suggestion: on accounts and periods held out, other weights change the AUC by {trial.gain.estimate:+.3f} "
-            f"({trial.gain.low:+.3f} to {trial.gain.high:+.3f}), which may be chance."
-        )
-        return Advice(None, reason, **{**told, "evidence": _with_points(found, live, None)})
+        reason = f"other weights change the AUC by {change}, which may be chance."
+        reason = f"No suggestion: on accounts and periods held out, {reason}"
+        return Advice(None, reason, _with_points(found, live, None), **told)
     reason = (
         f"On accounts and periods held out, these weights raise the AUC from {trial.now.estimate:.3f} to "
-        f"{trial.new.estimate:.3f}: {trial.gain.estimate:+.3f} ({trial.gain.low:+.3f} to {trial.gain.high:+.3f})."
+        f"{trial.new.estimate:.3f}: {change}."
     )
-    return Advice(fitted, reason, **told)
+    return Advice(fitted, reason, _with_points(found, live, fitted), **told)
 
 
 def group_codes(samples: pl.DataFrame) -> Codes:
@@ -139,7 +138,8 @@ def _with_points(evidence: pl.DataFrame, live: ScoringRules, suggested: ScoringR
 
 def share_of_score(rules: ScoringRules) -> dict[str, float]:
     """What each signal at its best adds to a score of at most 100, before the fit multiplier."""
-    pql, worth = rules.pql, {}
+    pql = rules.pql
+    worth: dict[str, float] = {}
     for part in COMPONENTS:
         names = list(getattr(pql, part))
         most = sum(most_points(name, rules) for name in names)
@@ -223,9 +223,7 @@ def _columns(samples: pl.DataFrame, kept: dict[str, list[str]], live: ScoringRul
     return samples.select(**found).to_numpy(), list(found)
 
 
-def _as_playbook(
-    worth: dict[str, float], kept: dict[str, list[str]], live: ScoringRules, *, most: int
-) -> ScoringRules:
+def _as_playbook(worth: dict[str, float], kept: dict[str, list[str]], live: ScoringRules, *, most: int) -> ScoringRules:
     intent = {name: worth[name] for name in kept["intent"] if worth[name] > 0}
     raw = {"usage": worth.get("usage", 0.0), "engagement": worth.get("engagement", 0.0), "intent": sum(intent.values())}
     weights = _rounded_shares(raw)

@@ -1,0 +1,7 @@
+select
+    model_version,
+    file,
+    key,
+    value,
+    suggested
+from {{ source('calibration', 'suggestions') }}
