@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from dagster_project.commands.serve import serve
+from dagster_project.commands.calibrate import calibrate
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()
@@ -86,6 +87,7 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
 
 
 pls.add_command(serve)
+pls.add_command(calibrate)
 
 
 def _say(text: str) -> None:

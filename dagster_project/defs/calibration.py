@@ -20,7 +20,6 @@ from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.past_scores import has_table, observed_until, read_past
-from dagster_project.reports.charts import as_markdown_image, pictures
 
 GROUP = "calibration"
 MARTS = {
@@ -70,6 +69,8 @@ _DESCRIPTIONS = {
 )
 def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Compare past scores with deals; nothing is changed by what is found."""
+    from dagster_project.reports.charts import as_markdown_image, pictures  # loads matplotlib
+
     playbook = workplace.playbook
     live_version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.ledger() as ledger:

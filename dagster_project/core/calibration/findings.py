@@ -209,7 +209,11 @@ def _quality(matured: pl.DataFrame, expected: pl.DataFrame | None, rules: Calibr
         late = expected["won"].cast(pl.Float64).to_numpy()
         base = np.full(len(late), won.mean())
         found += [
-            ("brier", brier(expected["expected"].to_numpy(), late), "squared error of the expected close rate, held out"),
+            (
+                "brier",
+                brier(expected["expected"].to_numpy(), late),
+                "squared error of the expected close rate, held out",
+            ),
             ("brier_of_base_rate", brier(base, late), "the same when everybody is expected to close at the base rate"),
         ]
     return found
