@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from dagster_project.commands.serve import serve
 from dagster_project.commands.calibrate import calibrate
+from dagster_project.commands.serve import serve
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()

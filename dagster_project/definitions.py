@@ -7,14 +7,11 @@ import dagster as dg
 
 from dagster_project.defs import (
     activation,
-    delivery,
-    handoffs,
-    ingest,
-    reminders,
     calibration,
     delivery,
     handoffs,
     ingest,
+    reminders,
     schedules,
     scoring,
     serving,

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import duckdb
-import polars as pl
 
-from dagster_project.core.calibration.feedback import COMPARED, FEEDBACK, feedback_against_deals
+from dagster_project.core.calibration.feedback import feedback_against_deals
 from dagster_project.core.calibration.findings import SCHEMAS, find
 from dagster_project.core.calibration.report import Published, as_markdown, published_of, report
 from dagster_project.defs.handoffs import handoff_decisions
@@ -19,7 +17,7 @@ from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
-from dagster_project.past_scores import has_table, observed_until, read_past
+from dagster_project.past_scores import observed_until, read_past
 
 GROUP = "calibration"
 MARTS = {
@@ -54,7 +52,7 @@ _DESCRIPTIONS = {
         dg.AssetSpec(
             ["calibration", table],
             deps=[
-                *(["scores", name] for name in ("pql_scores", "score_history")),
+                *(["scores", name] for name in ("daily_scores", "score_history")),
                 ["intermediate", "int_won_opportunities"],
                 handoff_decisions,
             ],
@@ -75,17 +73,15 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     live_version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.ledger() as ledger:
         decisions, handoffs = ledger.read_frame("handoff_decisions"), ledger.read_frame("handoffs")
+        feedback = ledger.read_frame("handoff_feedback")
     with workplace.connect() as connection:
         until = observed_until(connection)
         past = read_past(connection, decisions, period_days=playbook.calibration.period_days)
         found = find(past, playbook, observed_until=until, live_version=live_version)
         said = feedback_against_deals(
-            _feedback(connection), handoffs, past.outcomes, rules=playbook.calibration, observed_until=until
+            feedback, handoffs, past.outcomes, rules=playbook.calibration, observed_until=until
         )
-        frames = {
-            **{name: getattr(found, name) for name in SCHEMAS},
-            "feedback": said if handoffs.height else _no_feedback(),
-        }
+        frames = {**{name: getattr(found, name) for name in SCHEMAS}, "feedback": said}
         with transaction(connection):
             for table, frame in frames.items():
                 replace_table(connection, f"calibration.{table}", frame)
@@ -112,14 +108,3 @@ def _report_of(table: str, about: Published) -> dict[str, Any]:
     numbers = {name: about.number(name) for name in ("leads", "won_accounts", "close_rate", "auc")}
     told = {name.replace("_", " "): value for name, value in numbers.items() if value is not None}
     return {**told, "report": dg.MetadataValue.md(as_markdown(report(about), "Were the scores right?"))}
-
-
-def _feedback(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    if not has_table(connection, "ops.handoff_feedback"):
-        return FEEDBACK.to_frame()
-    found = connection.sql(f"select {', '.join(FEEDBACK)} from ops.handoff_feedback").pl()
-    return found.select(pl.col(name).cast(kind) for name, kind in FEEDBACK.items())
-
-
-def _no_feedback() -> pl.DataFrame:
-    return COMPARED.to_frame()

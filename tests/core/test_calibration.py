@@ -301,9 +301,7 @@ def _handoffs() -> pl.DataFrame:
 
 def test_what_sellers_said_stands_beside_the_deals():
     labels = (("h1", "not_a_fit"), ("h2", "claimed"), ("h2", "claimed"), ("h4", "claimed"))
-    said = pl.DataFrame(
-        [(handoff, label, "ann", datetime(2026, 1, 11)) for handoff, label in labels], schema=FEEDBACK, orient="row"
-    )
+    said = pl.DataFrame(labels, schema=FEEDBACK, orient="row")
     won = pl.DataFrame(
         [("a1", None, "o1", datetime(2026, 2, 1), None, None), ("a1", None, "o0", datetime(2025, 2, 1), None, None)],
         schema=OUTCOMES,

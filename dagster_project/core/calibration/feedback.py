@@ -10,8 +10,8 @@ import polars as pl
 from dagster_project.core.calibration.intervals import close_rate
 from dagster_project.core.calibration_rules import CalibrationRules
 
-FEEDBACK = pl.Schema({**dict.fromkeys(("handoff_id", "label", "by"), pl.String()), "at": pl.Datetime("us")})
-"""What sellers said. One row per handoff and thing said."""
+FEEDBACK = pl.Schema({"handoff_id": pl.String(), "label": pl.String()})
+"""What sellers said, of everything that is known about it. One row per handoff and thing said."""
 COMPARED = pl.Schema(
     {
         "label": pl.String(),
