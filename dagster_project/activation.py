@@ -1,119 +1,360 @@
-"""Writes fields back to a CRM: plan the difference, record the intent, call, record the receipts.
+"""Brings fields elsewhere up to date: plan the difference, record the intent, send, record what became of each record.
 
-What should stand in the fields is `core/crm_fields.py`'s business, how a CRM is spoken to that of `clients/`.
+What should stand in the fields is `core/crm_fields.py`'s business, what differs that of `core/sync.py`, how a system is
+spoken to that of `clients/`. Between an intent and its receipt no transaction and no lock is held.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from hashlib import sha256
+from heapq import nsmallest
+from typing import Any, Protocol
 
-from dagster_project.clients.crm import CrmClient, CrmUnavailable, Receipt
-from dagster_project.core.sync import FieldUpdate, plan_sync
+import polars as pl
+
+from dagster_project.clients.crm import CrmDenied, CrmError, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
+from dagster_project.core.sync import (
+    FieldUpdate,
+    Standing,
+    Target,
+    changed_records,
+    counts_of,
+    needs_reading,
+    plan_records,
+    with_digest,
+)
 from dagster_project.ledger import Ledger, Outcome, Request
 
 OPERATION = "update"
+PORTION = 20_000
+"""Records that are in memory as such at a time."""
+FEW = 5_000
+"""Records of which the ledger is asked one by one instead of for all that it knows."""
+UNSAID = "the answer did not say what became of this record"
+
+
+class Destination(Protocol):
+    """What fields are written to, a CRM or another system; see `clients.crm.CrmClient`."""
+
+    name: str
+    max_batch: int
+
+    def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
+        """Write fields of records."""
+        ...
+
+    def read(self, object_type: str, ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What it holds now."""
+        ...
 
 
 @dataclass(frozen=True)
+class SendRules:
+    """How a plan is sent.
+
+    Attributes:
+        resends: How often a request without an answer is sent again at once.
+        verify_sample: How many written records are read back.
+    """
+
+    resends: int = 2
+    verify_sample: int = 0
+
+
+@dataclass
 class SyncResult:
     """What became of one object type.
 
     Attributes:
-        written: Records that the CRM took.
-        unchanged: Records that needed nothing, or whose update the CRM has refused before.
-        refused: What the CRM said about records that it will not take as they are, by id.
+        written: Records that were taken, those that were made among them.
+        created: Records that were made or found by their e-mail.
+        skipped: How many were left alone, by reason.
+        refused: What was said about records that are not taken as they are, by id.
         failed: Records that the next run tries again.
-        cause: Why they failed, when the CRM could not be reached.
+        cause: Why they failed, when the other side could not be reached or would not have us.
+        requests: How often `update` was called.
+        verified: Records that were read back.
+        mismatched: Of those, what stands there instead of what was written, by id, after writing it once more.
     """
 
-    written: int
-    unchanged: int
-    refused: Mapping[str, str]
-    failed: int
-    cause: str | None
+    written: int = 0
+    created: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, str] = field(default_factory=dict)
+    failed: int = 0
+    cause: str | None = None
+    requests: int = 0
+    verified: int = 0
+    mismatched: dict[str, str] = field(default_factory=dict)
 
 
-def sync_fields(
+def nothing_to_tell(point: str) -> None:
+    """Where the work stands is nobody's business."""
+
+
+def plan_fields(
     ledger: Ledger,
-    crm: CrmClient,
+    to: Destination,
     object_type: str,
+    desired: pl.DataFrame,
     *,
-    desired: Mapping[str, Mapping[str, Any]],
-    names: Mapping[Any, str | None],
-    now: datetime,
-) -> SyncResult:
-    """Bring the fields of one object type up to date.
+    target: Target,
+    hold_decreases: str | None = None,
+    retry_parked: bool = False,
+) -> Iterator[pl.DataFrame]:
+    """What would be written, without writing it.
 
     Args:
-        ledger: Where intents and receipts are kept; no transaction of it is open while the CRM is called.
-        crm: The CRM.
+        ledger: What was confirmed, refused, or never answered.
+        to: Read from only where a policy depends on what stands there.
         object_type: `contact` or `account`.
-        desired: By object id, our fields.
-        names: Our field -> the CRM's name.
-        now: Naive UTC.
+        desired: `object_id`, our fields, optionally `create_as`.
+        target: What is written, and how.
+        hold_decreases: Why nothing may fall, None if it may.
+        retry_parked: Whether what was refused for good is tried again.
+
+    Yields:
+        `core.sync.PLAN_SCHEMA` of the records that had to be looked at, by portions; all others are unchanged.
     """
-    confirmed = _certain(
-        ledger.confirmed(crm.name, object_type, desired), ledger.unsettled(crm.name, object_type, OPERATION)
-    )
-    updates = plan_sync(desired, confirmed, ledger.parked(crm.name, object_type, OPERATION), names=names)
-    written, failed, cause = 0, 0, None
-    refused: dict[str, str] = {}
-    for batch in _batches(updates, crm.max_batch):
-        ids = ledger.request([_request(crm.name, object_type, update) for update in batch], now)
-        try:
-            receipts = {receipt.object_id: receipt for receipt in crm.update(object_type, batch)}
-        except CrmUnavailable as error:
-            # What comes after would fail in the same way; the next run finds all of it still to be done.
-            ledger.settle([Outcome(delivery_id, "failed", str(error)) for delivery_id in ids], now)
-            failed += len(updates) - written - len(refused) - failed
-            cause = str(error)
-            break
-        outcomes, taken = [], {}
-        for delivery_id, update in zip(ids, batch, strict=True):
-            outcome = _outcome(delivery_id, receipts.get(update.object_id))
+    desired = with_digest(desired, target)
+    # A request whose end nobody saw may have changed what it was about: that is not taken for confirmed.
+    doubtful = ledger.unsettled(to.name, object_type, OPERATION)
+    few = desired["object_id"].to_list() if desired.height <= FEW else None
+    known = ledger.digests(to.name, object_type, few).filter(~pl.col("object_id").is_in(list(doubtful)))
+    parked = {} if retry_parked else ledger.parked(to.name, object_type, OPERATION)
+    for part in changed_records(desired, known).iter_slices(PORTION):
+        confirmed = _certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
+        current = _read(to, object_type, needs_reading(part, confirmed, target), list(target.guarded.values()))
+        yield plan_records(part, Standing(confirmed, current, parked, hold_decreases), target)
+
+
+def send_plan(
+    ledger: Ledger,
+    to: Destination,
+    object_type: str,
+    plan: Iterable[pl.DataFrame],
+    *,
+    rules: SendRules,
+    now: datetime,
+    at: Callable[[str], None] = nothing_to_tell,
+) -> SyncResult:
+    """Carry a plan out.
+
+    Args:
+        ledger: Where intents and receipts are kept; no transaction of it is open while anything is sent.
+        to: Where to.
+        object_type: `contact` or `account`.
+        plan: See `plan_fields`; read as it is needed.
+        rules: How.
+        now: Naive UTC.
+        at: Told where the work stands; for tests that stop it there.
+    """
+    sender = _Sender(ledger, to, object_type, rules, now, at)
+    waiting: dict[str, list[tuple[FieldUpdate, int]]] = {"create": [], "update": []}
+    try:
+        for part in plan:
+            at("planned")
+            sender.note(part)
+            for row in part.iter_rows(named=True):
+                if (batch := waiting.get(row["operation"])) is not None:
+                    batch.append((_update(row), row["digest"]))
+                    if len(batch) == to.max_batch:
+                        sender.send(batch)
+                        batch.clear()
+    except (CrmUnavailable, CrmDenied) as error:  # planning has to read where a policy wants it
+        sender.result.cause = str(error)
+    for batch in waiting.values():
+        if batch:
+            sender.send(batch)
+    sender.verify()
+    return sender.result
+
+
+@dataclass
+class _Sender:
+    """One object type on its way."""
+
+    ledger: Ledger
+    to: Destination
+    object_type: str
+    rules: SendRules
+    now: datetime
+    at: Callable[[str], None]
+    result: SyncResult = field(default_factory=SyncResult)
+    sample: list[tuple[str, FieldUpdate]] = field(default_factory=list)
+
+    def note(self, part: pl.DataFrame) -> None:
+        """Remember the records in which nothing is left to write, and count those that are skipped."""
+        settled = part.filter(pl.col("operation") == "none").select("object_id", "digest")
+        if settled.height:
+            digests = {self._key(object_id): digest for object_id, digest in settled.iter_rows()}
+            self.ledger.settle([], self.now, digests=digests)
+            self.at("nothing left noted")
+        prefix = "skipped: "
+        skips = {label.removeprefix(prefix): n for label, n in counts_of(part).items() if label.startswith(prefix)}
+        self.result.skipped.update(skips)
+
+    def send(self, batch: Sequence[tuple[FieldUpdate, int]]) -> None:
+        """Send a batch; once the other side is known not to answer, only count it."""
+        if self.result.cause is not None:
+            self.result.failed += len(batch)
+            return
+        ids = self.ledger.request([self._request(update) for update, _ in batch], self.now)
+        self.at("intended")
+        updates = [replace(update, delivery_id=name) for (update, _), name in zip(batch, ids, strict=True)]
+        receipts = self._delivered(updates)
+        self.at("answered")
+        outcomes, confirmed, digests = [], {}, {}
+        for update, (_, digest) in zip(updates, batch, strict=True):
+            receipt = receipts[update.object_id]
+            outcome = _outcome(str(update.delivery_id), receipt)
             outcomes.append(outcome)
             if outcome.status == "confirmed":
-                before = confirmed.get(update.object_id, {})
-                taken[crm.name, object_type, update.object_id] = {**before, **update.fields}
-            elif outcome.status == "parked":
-                refused[update.object_id] = str(outcome.error)
+                for name in {update.object_id, receipt.created_id or update.object_id}:
+                    confirmed[self._key(name)] = update.fields
+                digests[self._key(update.object_id)] = digest
+            self._count(update, receipt, outcome)
+        self.ledger.settle(outcomes, self.now, confirmed=confirmed, digests=digests)
+        self.at("settled")
+
+    def verify(self) -> None:
+        """Read a sample back; what isn't there is written once more before it is complained about."""
+        if not self.sample or self.result.cause is not None:
+            return
+        try:
+            wrong = self._wrong([update for _, update in self.sample])
+            if wrong:
+                self._delivered(wrong)
+                self.at("written once more")
+                wrong = self._wrong(wrong)
+        except (CrmUnavailable, CrmDenied) as error:
+            self.result.cause = f"reading back: {error}"
+            return
+        self.result.verified = len(self.sample)
+        self.result.mismatched = {update.object_id: f"does not hold {dict(update.fields)}" for update in wrong}
+        self.at("verified")
+
+    def _wrong(self, updates: Sequence[FieldUpdate]) -> list[FieldUpdate]:
+        names = sorted({name for update in updates for name in update.fields})
+        held = _read(self.to, self.object_type, [update.object_id for update in updates], names)
+        return [
+            update
+            for update in updates
+            if any(held.get(update.object_id, {}).get(name) != value for name, value in update.fields.items())
+        ]
+
+    def _delivered(self, updates: Sequence[FieldUpdate]) -> dict[str, Receipt]:
+        """Send updates until each has its own end; a batch that is refused as a whole is split."""
+        receipts: dict[str, Receipt] = {}
+        left = list(updates)
+        words = UNSAID
+        for _ in range(self.rules.resends + 1):
+            try:
+                self.at("to be sent")
+                self.result.requests += 1
+                answered = self.to.update(self.object_type, left)
+                self.at("sent")
+                receipts |= {receipt.object_id: receipt for receipt in answered}
+            except CrmUnknown as error:  # the same again does no harm
+                words = str(error)
+                continue
+            except (CrmUnavailable, CrmDenied) as error:
+                return self._stopped(left, receipts, error)
+            except CrmRefused as error:
+                return receipts | self._split(left, error)
+            left = [update for update in left if update.object_id not in receipts]
+            if not left:
+                return receipts
+            words = UNSAID
+        if words != UNSAID:
+            return self._stopped(left, receipts, CrmUnknown(words))
+        return receipts | {update.object_id: _unknown(update, UNSAID) for update in left}
+
+    def _split(self, updates: Sequence[FieldUpdate], refusal: CrmRefused) -> dict[str, Receipt]:
+        """Until the guilty record stands alone."""
+        if len(updates) == 1:
+            return {updates[0].object_id: Receipt(updates[0].object_id, str(refusal))}
+        receipts: dict[str, Receipt] = {}
+        middle = len(updates) // 2
+        for half in (updates[:middle], updates[middle:]):
+            if self.result.cause is None:
+                receipts |= self._delivered(half)
             else:
-                failed += 1
-        ledger.settle(outcomes, now, confirmed=taken)
-        written += len(taken)
-    return SyncResult(written, len(desired) - len(updates), refused, failed, cause)
+                receipts |= {update.object_id: _later(update, self.result.cause) for update in half}
+        return receipts
+
+    def _stopped(
+        self, updates: Sequence[FieldUpdate], receipts: dict[str, Receipt], error: CrmError
+    ) -> dict[str, Receipt]:
+        """What comes after would fail in the same way: the next run finds it still to be done."""
+        self.result.cause = str(error)
+        kind = _unknown if isinstance(error, CrmUnknown) else _later
+        return receipts | {update.object_id: kind(update, str(error)) for update in updates}
+
+    def _count(self, update: FieldUpdate, receipt: Receipt, outcome: Outcome) -> None:
+        if outcome.status == "confirmed":
+            self.result.written += 1
+            self.result.created += update.create is not None
+            drawn = sha256(f"{self.now} {update.object_id}".encode()).hexdigest()
+            written = replace(update, object_id=receipt.created_id or update.object_id, create=None)
+            self.sample = nsmallest(self.rules.verify_sample, [*self.sample, (drawn, written)], key=lambda row: row[0])
+        elif outcome.status == "parked":
+            self.result.refused[update.object_id] = str(outcome.error)
+        else:
+            self.result.failed += 1
+
+    def _key(self, object_id: str) -> tuple[str, str, str]:
+        return self.to.name, self.object_type, object_id
+
+    def _request(self, update: FieldUpdate) -> Request:
+        return Request(
+            destination=self.to.name,
+            object_type=self.object_type,
+            object_id=update.object_id,
+            operation=OPERATION,
+            payload=json.dumps(dict(update.fields), sort_keys=True),
+            payload_hash=update.fingerprint,
+        )
 
 
-def _certain(confirmed: Mapping[str, Mapping[str, Any]], unsettled: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+def _certain(confirmed: Mapping[str, Mapping[str, Any]], doubtful: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """What was confirmed, without the fields that a request whose end nobody saw may have changed since."""
-    doubtful = {object_id: json.loads(payload) for object_id, payload in unsettled.items()}
-    return {
-        object_id: {name: value for name, value in fields.items() if name not in doubtful.get(object_id, ())}
-        for object_id, fields in confirmed.items()
-    }
+    certain: dict[str, Mapping[str, Any]] = {}
+    for object_id, fields in confirmed.items():
+        doubts = json.loads(doubtful[object_id]) if object_id in doubtful else {}
+        certain[object_id] = {name: value for name, value in fields.items() if name not in doubts}
+    return certain
 
 
-def _batches(updates: Sequence[FieldUpdate], size: int) -> Iterator[Sequence[FieldUpdate]]:
-    for start in range(0, len(updates), size):
-        yield updates[start : start + size]
+def _read(to: Destination, object_type: str, ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What records hold now, asked for in batches."""
+    held: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(ids), to.max_batch):
+        held |= to.read(object_type, ids[start : start + to.max_batch], names)
+    return held
 
 
-def _request(destination: str, object_type: str, update: FieldUpdate) -> Request:
-    return Request(
-        destination=destination,
-        object_type=object_type,
-        object_id=update.object_id,
-        operation=OPERATION,
-        payload=json.dumps(dict(update.fields), sort_keys=True),
-        payload_hash=update.fingerprint,
-    )
+def _update(row: Mapping[str, Any]) -> FieldUpdate:
+    create = json.loads(row["create_as"]) if row["operation"] == "create" else None
+    return FieldUpdate(row["object_id"], json.loads(row["fields"]), row["fingerprint"], create)
 
 
-def _outcome(delivery_id: str, receipt: Receipt | None) -> Outcome:
-    if receipt is None:
-        return Outcome(delivery_id, "failed", "the CRM did not say what became of this record")
+def _unknown(update: FieldUpdate, words: str) -> Receipt:
+    return Receipt(update.object_id, words, is_unknown=True)
+
+
+def _later(update: FieldUpdate, words: str) -> Receipt:
+    return Receipt(update.object_id, words, is_retryable=True)
+
+
+def _outcome(delivery_id: str, receipt: Receipt) -> Outcome:
     if receipt.error is None:
         return Outcome(delivery_id, "confirmed")
+    if receipt.is_unknown:
+        return Outcome(delivery_id, "unknown", receipt.error)
+    if receipt.is_needless:
+        return Outcome(delivery_id, "cancelled", receipt.error)
     return Outcome(delivery_id, "failed" if receipt.is_retryable else "parked", receipt.error)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dagster_project.commands.calibrate import calibrate
 from dagster_project.commands.serve import serve
+from dagster_project.commands.sync import sync
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()
@@ -24,12 +25,13 @@ def pls() -> None:
 
 
 @pls.command()
-def run() -> None:
+@click.option("--yes", is_flag=True, help="Change more records of the CRM than crm_fields.yml allows for one run.")
+def run(yes: bool) -> None:
     """Score everything once: ingest, transform, score, decide, write back, publish."""
     from dagster_project.run import run_pipeline
     from dagster_project.summary import print_summary
 
-    outcome = run_pipeline(CONSOLE, Path(os.environ["DAGSTER_HOME"]))
+    outcome = run_pipeline(CONSOLE, Path(os.environ["DAGSTER_HOME"]), yes=yes)
     if not outcome.success:
         raise click.ClickException(outcome.cause)
     print_summary(CONSOLE, outcome.settings, outcome.started_at)
@@ -88,6 +90,7 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
 
 pls.add_command(serve)
 pls.add_command(calibrate)
+pls.add_command(sync)
 
 
 def _say(text: str) -> None:

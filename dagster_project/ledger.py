@@ -150,6 +150,21 @@ class Ledger:
             rows = connection.execute(query) if ids is None else _of(connection, query, table.c.object_id, ids)
             return {row.object_id: json.loads(row.fields) for row in rows}
 
+    def digests(self, destination: str, object_type: str, ids: Collection[str] | None = None) -> pl.DataFrame:
+        """`object_id` and `digest`, see `core.sync.with_digest`, where nothing is left to write; of all or of some."""
+        table = schema.CONFIRMED_RECORDS
+        query = sa.select(table.c.object_id, table.c.digest).where(
+            table.c.destination == destination, table.c.object_type == object_type, table.c.digest.is_not(None)
+        )
+        with self._engine.connect() as connection:
+            if ids is None:
+                # A million of them: the driver's own rows, without anything around each.
+                cursor = connection.execute(query).cursor
+                rows = cursor.fetchall() if cursor else []
+            else:
+                rows = [tuple(row) for row in _of(connection, query, table.c.object_id, ids)]
+        return pl.DataFrame(rows, schema={"object_id": pl.String(), "digest": pl.Int64()}, orient="row")
+
     def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
         """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""
         table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
@@ -261,6 +276,7 @@ class Ledger:
         now: datetime,
         *,
         confirmed: Mapping[tuple[str, str, str], Mapping[str, Any]] | None = None,
+        digests: Mapping[tuple[str, str, str], int] | None = None,
         handoffs: Mapping[str, str] | None = None,
     ) -> None:
         """Record what became of requests, together with what follows from it.
@@ -268,20 +284,13 @@ class Ledger:
         Args:
             outcomes: One per request.
             now: Naive UTC.
-            confirmed: By destination, object type and object id, all fields that the destination is now known to hold.
+            confirmed: By destination, object type and object id, fields that the destination is now known to hold.
+            digests: By the same, the digest of what it was to hold, when nothing of that is left to write.
             handoffs: New status by handoff id.
         """
         with self._changing() as (connection, change):
             self._settle(connection, outcomes, now, change)
-            records = [
-                {
-                    **dict(zip(("destination", "object_type", "object_id"), key, strict=True)),
-                    "fields": json.dumps(fields, sort_keys=True),
-                    "confirmed_at": now,
-                }
-                for key, fields in (confirmed or {}).items()
-            ]
-            self._put(connection, schema.CONFIRMED_RECORDS, records)
+            self._confirm(connection, confirmed or {}, digests or {}, now)
             for handoff_id, status in (handoffs or {}).items():
                 _set_status(connection, handoff_id, status, change)
 
@@ -374,6 +383,35 @@ class Ledger:
                 for outcome in outcomes
             ],
         )
+
+    def _confirm(
+        self,
+        connection: sa.Connection,
+        confirmed: Mapping[tuple[str, str, str], Mapping[str, Any]],
+        digests: Mapping[tuple[str, str, str], int],
+        now: datetime,
+    ) -> None:
+        table = schema.CONFIRMED_RECORDS
+        keys = confirmed.keys() | digests.keys()
+        rows = []
+        for destination, object_type in sorted({key[:2] for key in keys}):
+            query = sa.select(table.c.object_id, table.c.fields).where(
+                table.c.destination == destination, table.c.object_type == object_type
+            )
+            ids = [key[2] for key in keys if key[:2] == (destination, object_type)]
+            known = {row.object_id: row.fields for row in _of(connection, query, table.c.object_id, ids)}
+            for object_id in ids:
+                key = (destination, object_type, object_id)
+                fields = {**json.loads(known.get(object_id, "{}")), **confirmed.get(key, {})}
+                rows.append(
+                    {
+                        **dict(zip(("destination", "object_type", "object_id"), key, strict=True)),
+                        "fields": json.dumps(fields, sort_keys=True),
+                        "digest": digests.get(key),
+                        "confirmed_at": now,
+                    }
+                )
+        self._put(connection, table, rows)
 
     def _add(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert; a row whose key is there already stays as it is."""

@@ -21,6 +21,7 @@ STEP_TITLES = {
     "scores": "Users and accounts scored",
     "handoffs__decisions": "Handoffs decided",
     "handoffs__delivered": "Handoffs delivered",
+    "crm__plan": "CRM changes planned",
     "crm__fields": "CRM fields brought up to date",
     "ledger_copy": "Ledger copied for SQL",
     "mart_models": "Marts built",

@@ -68,12 +68,13 @@ def _storage_of_the_checkout() -> dict[str, Any]:
     }
 
 
-def run_pipeline(console: Console, home: Path) -> RunOutcome:
+def run_pipeline(console: Console, home: Path, *, yes: bool = False) -> RunOutcome:
     """Materialize every asset once and print a line per step.
 
     Args:
         console: Where the lines go.
         home: The folder of the Dagster instance that records the run.
+        yes: Whether it may change more records of the CRM than crm_fields.yml allows.
     """
     from dagster_project.definitions import build_definitions
     from dagster_project.defs.schedules import SCORE_EVERYTHING
@@ -86,7 +87,7 @@ def run_pipeline(console: Console, home: Path) -> RunOutcome:
         result = job.execute_in_process(
             instance=instance,
             run_config={"loggers": {"progress": {}}},
-            resources={"workplace": Workplace()},
+            resources={"workplace": Workplace(yes=yes)},
             raise_on_error=False,
         )
     return RunOutcome(success=result.success, cause=_cause(result.all_events), settings=settings, started_at=started_at)

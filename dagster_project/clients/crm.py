@@ -52,6 +52,7 @@ class Receipt:
         error: The CRM's own words when it refused the record, None when it took it.
         is_retryable: Whether the same may be taken later.
         is_needless: With an error: there was nothing to do, such as an owner that is there already.
+        is_unknown: With an error: nobody saw whether it was taken.
         created_id: The CRM's id of a record or task that it made.
     """
 
@@ -59,6 +60,7 @@ class Receipt:
     error: str | None = None
     is_retryable: bool = False
     is_needless: bool = False
+    is_unknown: bool = False
     created_id: str | None = None
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from dagster_project.core.crm_fields import ORDERS
 from dagster_project.core.strict import StrictModel
+from dagster_project.core.sync import Policy, Target
 
 ContactField = Literal[
     "pql_score",
@@ -24,6 +26,25 @@ ContactField = Literal[
 AccountField = Literal["pqa_score", "pqa_quadrant", "pls_segment", "active_users_30d", "account_tier", "pls_scored_at"]
 
 
+class Policies(StrictModel):
+    """When a field is written, by our field; absent is `always`."""
+
+    contact: dict[ContactField, Policy] = {}
+    account: dict[AccountField, Policy] = {}
+
+
+class RefusalLimit(StrictModel):
+    """From when on refused records fail a run.
+
+    Attributes:
+        share: Of the records that were sent, 0..1.
+        at_least: Refused records below which a share says nothing.
+    """
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    at_least: Annotated[int, Field(ge=1)] = 10
+
+
 class CrmFieldRules(StrictModel):
     """``crm_fields.yml``.
 
@@ -32,12 +53,57 @@ class CrmFieldRules(StrictModel):
         account_tiers: The values of the CRM's `account_tier`, the lowest first.
         contact: Our field -> the CRM's name; null or absent means that it is not written.
         account: The same for accounts.
+        policies: When a field is written over what stands there.
+        create_contacts_of: Classes of users who get a contact when the CRM has none.
+        no_contact: Whether our fields are written to contacts that must not be contacted: `write` or `skip`.
+        max_changed_records: By CRM, or `other`: how many records one run changes without somebody's yes; null is any.
+        refused: From when on refused records fail a run.
+        resends: How often a request without an answer is sent again in the same run.
+        verify_sample: How many written records per object type are read back.
     """
 
     top_signals: Annotated[int, Field(ge=1)]
     account_tiers: tuple[str, ...] = ()
     contact: dict[ContactField, str | None]
     account: dict[AccountField, str | None]
+    policies: Policies = Policies()
+    create_contacts_of: tuple[Literal["hot", "warm", "developing", "not_ready"], ...] = ()
+    no_contact: Literal["write", "skip"] = "write"
+    max_changed_records: dict[str, Annotated[int, Field(ge=0)] | None] = {"local": None, "other": 5000}
+    refused: RefusalLimit = RefusalLimit()
+    resends: Annotated[int, Field(ge=0, le=5)] = 2
+    verify_sample: Annotated[int, Field(ge=0)] = 20
+
+    def targets(self) -> dict[str, Target]:
+        """How contacts and accounts are written, by object type."""
+        orders = {**ORDERS, "account_tier": self.account_tiers}
+        return {
+            "contact": Target(self.contact, {**self.policies.contact}, orders),
+            "account": Target(self.account, {**self.policies.account}, orders),
+        }
+
+    def changes_allowed(self, crm: str) -> int | None:
+        """How many records of this CRM one run changes without somebody's yes, None for any number."""
+        limits = self.max_changed_records
+        return limits.get(crm, limits.get("other"))
+
+    @model_validator(mode="after")
+    def _policies_make_sense(self) -> "CrmFieldRules":
+        ranked = {
+            "pql_score",
+            "pqa_score",
+            "active_users_30d",
+            *ORDERS,
+            *(["account_tier"] if self.account_tiers else []),
+        }
+        for kind, policies in (("contact", self.policies.contact), ("account", self.policies.account)):
+            for ours, policy in policies.items():
+                if policy == "if_higher" and ours not in ranked:
+                    raise ValueError(
+                        f"policies.{kind}.{ours} is if_higher, and its values have no order: "
+                        "expected always or if_empty"
+                    )
+        return self
 
     @field_validator("contact", "account")
     @classmethod

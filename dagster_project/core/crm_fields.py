@@ -1,84 +1,128 @@
 """What the CRM should know about contacts and accounts. Source of the fields: section 7.1 of the specification.
 
-Frames in, plain records out, under our own field names; which of them differ is ``sync``'s business.
+Frames in, frames out, under our own field names; which of them differ is ``sync``'s business.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 import polars as pl
 
+from dagster_project.core.decisions import CLASSES
+
 _NOT_SIGNALS = frozenset({"fit_multiplier", "cap", "rounding"})
+_DAY, _MOMENT = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"
+_EMAIL = "email:"
+"""How a contact is called that the CRM may not have yet."""
+PORTION = 100_000
+"""Users whose explanations are taken apart at a time."""
+
+FieldKind = Literal["number", "text", "date", "moment", "list", "flag"]
+FIELDS: Mapping[str, tuple[str, FieldKind]] = {
+    "pql_score": ("PQL score", "number"),
+    "pql_classification": ("PQL class", "text"),
+    "last_active": ("Last active in the product", "date"),
+    "features_used": ("Features used", "list"),
+    "activation_status": ("Activation status", "text"),
+    "activation_milestones": ("Activation milestones", "list"),
+    "usage_tier": ("Usage tier", "text"),
+    "pls_segment": ("Segment", "text"),
+    "pls_motion": ("Sales motion", "text"),
+    "pls_top_signals": ("Strongest signals", "list"),
+    "pls_scored_at": ("Scored at", "moment"),
+    "pause_nurture": ("Pause nurture", "flag"),
+    "pqa_score": ("PQA score", "number"),
+    "pqa_quadrant": ("PQA quadrant", "text"),
+    "active_users_30d": ("Active users in 30 days", "number"),
+    "account_tier": ("Account tier", "text"),
+}
+"""Our fields: what people see as their name, and of what kind their values are."""
+
+ORDERS: Mapping[str, Sequence[str]] = {
+    "pql_classification": CLASSES,
+    "usage_tier": ("low", "medium", "high"),
+    "activation_status": (
+        "churned", "signed_up", "activated", "reactivated", "pql", "opportunity", "customer",
+    ),
+}  # fmt: skip
+"""Fields whose texts have an order, the lowest first."""
 
 
-def contact_fields(users: pl.DataFrame, top_signals: int) -> dict[str, dict[str, Any]]:
+def contact_fields(users: pl.DataFrame, top_signals: int, *, made_of: Collection[str] = ()) -> pl.DataFrame:
     """Our fields of every contact that has a user.
 
     Args:
-        users: Scored users with `contact_id`. Of several with one contact, the one with the highest score speaks for
-            it, then the smallest id.
+        users: Scored users. Of several with one contact, the one with the highest score
+            speaks for it, then the smallest id.
         top_signals: How many of the strongest signals are told.
+        made_of: Classes of users who get a contact when the CRM has none; only those with `may_be_made`, a
+            column that is needed only then.
 
     Returns:
-        By contact id; None is unknown.
+        `object_id`, `create_as` (JSON, null for a contact that is there), our fields; null is unknown.
     """
+    if made_of:
+        may = pl.col("classification").is_in(list(made_of)) & pl.col("may_be_made") & pl.col("email").is_not_null()
+        address = pl.when(may).then(pl.col("email").str.strip_chars().str.to_lowercase())
+        is_new = pl.col("contact_id").is_null()
+        users = users.with_columns(
+            object_id=pl.coalesce("contact_id", pl.lit(_EMAIL) + address),
+            create_as=pl.when(is_new).then(pl.struct(email=address).struct.json_encode()),
+        )
+    else:
+        users = users.with_columns(object_id="contact_id", create_as=pl.lit(None, pl.String))
     speaking = (
-        users.filter(pl.col("contact_id").is_not_null())
+        users.filter(pl.col("object_id").is_not_null())
         .sort("pql_score", "user_id", descending=[True, False])
-        .unique("contact_id", keep="first", maintain_order=True)
+        .unique("object_id", keep="first", maintain_order=True)
     )
-    return {
-        row["contact_id"]: {
-            "pql_score": row["pql_score"],
-            "pql_classification": row["classification"],
-            "last_active": _day(row["last_active_at"]),
-            "features_used": row["features_used"],
-            "activation_status": row["activation_stage"],
-            "activation_milestones": _reached(row["milestones"]),
-            "usage_tier": row["usage_tier"],
-            "pls_segment": row["segment"],
-            "pls_motion": row["motion"],
-            "pls_top_signals": _strongest(row["explanation"], top_signals),
-            "pls_scored_at": _moment(row["as_of"]),
-        }
-        for row in speaking.iter_rows(named=True)
-    }
+    strongest = pl.concat([_strongest(part, top_signals) for part in speaking.iter_slices(PORTION)] or [_NOBODY])
+    return speaking.join(strongest, on="object_id", how="left", maintain_order="left").select(
+        "object_id",
+        "create_as",
+        "pql_score",
+        pql_classification="classification",
+        last_active=pl.col("last_active_at").dt.strftime(_DAY),
+        features_used="features_used",
+        activation_status="activation_stage",
+        activation_milestones=pl.col("milestones").list.eval(
+            pl.struct(
+                name=pl.element().struct.field("name"),
+                date=pl.element().struct.field("reached_at").dt.strftime(_DAY),
+            )
+        ),
+        usage_tier="usage_tier",
+        pls_segment="segment",
+        pls_motion="motion",
+        pls_top_signals=pl.when(pl.col("explanation").is_not_null()).then(pl.col("strongest").fill_null([])),
+        pls_scored_at=pl.col("as_of").dt.strftime(_MOMENT),
+    )
 
 
-def account_fields(accounts: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    """Our fields of every account that the CRM knows (`in_crm`), by account id."""
-    return {
-        row["account_id"]: {
-            "pqa_score": row["pqa_score"],
-            "pqa_quadrant": row["quadrant"],
-            "pls_segment": row["segment"],
-            "active_users_30d": row["active_users_30d"],
-            "pls_scored_at": _moment(row["as_of"]),
-        }
-        for row in accounts.filter("in_crm").iter_rows(named=True)
-    }
+def account_fields(accounts: pl.DataFrame) -> pl.DataFrame:
+    """Our fields of every account that the CRM knows (`in_crm`); `object_id` is its id."""
+    return accounts.filter("in_crm").select(
+        "pqa_score",
+        "active_users_30d",
+        object_id="account_id",
+        pqa_quadrant="quadrant",
+        pls_segment="segment",
+        pls_scored_at=pl.col("as_of").dt.strftime(_MOMENT),
+    )
 
 
-def _reached(milestones: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Name and date; None is unknown, which is something else than none reached."""
-    if milestones is None:
-        return None
-    return [{"name": reached["name"], "date": _day(reached["reached_at"])} for reached in milestones]
+_NOBODY = pl.DataFrame(schema={"object_id": pl.String(), "strongest": pl.List(pl.String())})
 
 
-def _strongest(explanation: Sequence[Mapping[str, Any]] | None, count: int) -> list[str] | None:
-    """`signal: value` of what adds most to the score; what adds nothing is not told. None is unknown."""
-    if explanation is None:
-        return None
-    adding = [entry for entry in explanation if entry["signal"] not in _NOT_SIGNALS and entry["contribution"] > 0]
-    adding.sort(key=lambda entry: (-entry["contribution"], entry["signal"]))
-    return [f"{entry['signal']}: {entry['value']}" for entry in adding[:count]]
-
-
-def _day(moment: datetime | None) -> str | None:
-    return moment.date().isoformat() if moment else None
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds") + "Z"
+def _strongest(users: pl.DataFrame, count: int) -> pl.DataFrame:
+    """`signal: value` of what adds most to each score; what adds nothing is not told."""
+    return (
+        users.select("object_id", "explanation")
+        .explode("explanation")
+        .drop_nulls("explanation")
+        .unnest("explanation")
+        .filter(pl.col("contribution") > 0, ~pl.col("signal").is_in(list(_NOT_SIGNALS)))
+        .sort("contribution", "signal", descending=[True, False])
+        .group_by("object_id", maintain_order=True)
+        .agg(strongest=pl.concat_str("signal", pl.lit(": "), pl.col("value").fill_null("")).head(count))
+    )

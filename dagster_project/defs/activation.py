@@ -1,72 +1,304 @@
-"""Scores into the CRM: what should stand there, and the call that writes what differs."""
+"""Scores into the CRM: what should stand there, the plan of what differs, and the calls that write it."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.activation import SyncResult, sync_fields
+from dagster_project.activation import PORTION, SendRules, SyncResult, plan_fields, send_plan
+from dagster_project.clients.crm import CrmDenied, CrmUnavailable
 from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.core.candidates import account_block_reason, user_block_reason
+from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_fields import account_fields, contact_fields
+from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import markdown_table
+from dagster_project.defs.tables import append_rows, markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.refresh import current_refresh
 
-_ENTITIES = {"contact": "contacts", "account": "accounts"}
+ENTITIES = {"contact": "contacts", "account": "accounts"}
+SHOWN = 25
+"""Rows of a table that the UI shows."""
 _CONTACTS_CONCERNED = (
     "contact_id in (select contact_id from scores.pql_scores "
     "where user_id in (select user_id from scores.rescored_users) "
-    "union select previous_contact_id from intermediate.int_users_touched)"
+    "union select previous_contact_id from intermediate.int_users_touched) "
+    "or contact_id is null and user_id in (select user_id from scores.rescored_users)"
 )
 """In a delta: everybody who shares a contact with somebody scored again, before or now."""
+_LIVE = "as_of = (select as_of from raw.moments where is_live)"
+_PLAN, _RESULTS = "activation.crm_updates", "activation.crm_results"
+_DIFFERENCES = f"""
+create or replace view activation.crm_plan as
+with entries as (
+  select *, unnest(map_entries(cast(cast(fields as json) as map(varchar, json)))) as entry
+  from {_PLAN} where fields is not null
+)
+select
+  object_type, object_id, operation, entry.key as field,
+  cast(cast(before as json) as map(varchar, json))[entry.key] as before, entry.value as after, reason
+from entries
+"""
+_TOLD = {
+    "object_type": "contact or account",
+    "object_id": "the CRM's id of the record",
+    "operation": "create, update, or skip",
+    "field": "the CRM's name of it",
+    "before": "what the CRM was last confirmed to hold",
+    "after": "what is to stand there",
+    "reason": "why a record is skipped, or which fields of it are left as they are",
+}
+_COMMON: dict[str, Any] = {"group_name": "activation", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 
 
 @dg.asset(
-    key=["crm", "fields"],
+    key=["crm", "plan"],
     deps=[["scores", "pql_scores"], ["scores", "pqa_scores"], ["features", "account_features"]],
-    group_name="activation",
-    owners=OWNERS,
-    kinds={"sqlite", "crm"},
-    pool=WAREHOUSE_POOL,
+    kinds={"polars", "crm"},
+    **_COMMON,
 )
-def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
-    """Our fields of contacts and accounts in the CRM, written only where they differ from what it last confirmed."""
+def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """What is about to change in the CRM, before anything is sent: one row per record and field, as it was last
+    confirmed and as it should be (`activation.crm_plan` in the warehouse)."""
     rules = workplace.playbook.crm_fields
     with workplace.connect() as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
+        desired = wanted_fields(connection, rules, is_full=is_full)
         # The CRM's own records are as they were when only events have come.
-        extracted = {kind: _extracted(connection, entity) for kind, entity in _ENTITIES.items()} if is_full else {}
-        users = connection.sql(
-            f"select * from scores.pql_scores where {'true' if is_full else _CONTACTS_CONCERNED}"
-        ).pl()
-        accounts = connection.sql(
-            "select scores.*, features.in_crm from scores.pqa_scores as scores "
-            "join features.account_features as features using (account_id) "
-            "where features.as_of = (select as_of from raw.moments where is_live) and "
-            + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
-        ).pl()
-    desired = {
-        "contact": contact_fields(users, rules.top_signals),
-        "account": account_fields(accounts),
-    }
-    names: dict[str, Mapping[Any, str | None]] = {"contact": rules.contact, "account": rules.account}
+        extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
+        empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
+        replace_table(connection, _PLAN, empty)
+        connection.execute(_DIFFERENCES)
+        metadata = shown_table(connection, "activation.crm_plan", _TOLD)
     crm = workplace.crm()
-    results: dict[str, SyncResult] = {}
+    shown, rows = [], _Rows(workplace)
     with workplace.ledger() as ledger:
-        for kind in _ENTITIES:
+        for kind, target in rules.targets().items():
             if kind in extracted and isinstance(crm, LocalCrm):
                 crm.take_over(kind, extracted[kind])
-            results[kind] = sync_fields(
-                ledger, crm, kind, desired=desired[kind], names=names[kind], now=workplace.now()
-            )
+            counts: Counter[str] = Counter()
+            try:
+                for part in plan_fields(ledger, crm, kind, desired[kind], target=target):
+                    rows.add(kind, part)
+                    counts += counts_of(part)
+                    shown.append(differences(part.head(SHOWN)).select(pl.lit(kind).alias("type"), pl.all()).head(SHOWN))
+            except (CrmUnavailable, CrmDenied) as error:
+                context.log.warning(f"{kind}s could not be planned: {error}")
+                metadata[f"{kind}s: cause"] = str(error)
+            metadata |= {f"{kind}s: {label}": count for label, count in sorted(counts.items())}
+            metadata[f"{kind}s: nothing to do"] = desired[kind].height - counts.total()
+    rows.flush()
+    if shown:
+        metadata["differences"] = markdown_table(pl.concat(shown).head(SHOWN))
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset(key=["crm", "fields"], deps=[crm_plan], kinds={"sqlite", "crm"}, **_COMMON)
+def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """Our fields of contacts and accounts in the CRM, as the plan says; each record with its own receipt in the ledger.
+
+    More records than `max_changed_records` (crm_fields.yml) are not changed without somebody's yes.
+    """
+    rules = workplace.playbook.crm_fields
+    results = {}
+    plan = _Plan(workplace)
+    held_back = too_many(plan.planned, rules, workplace.settings.crm, yes=workplace.yes)
+    crm = workplace.crm()
+    with workplace.ledger() as ledger:
+        for kind in ENTITIES:
+            sending = SendRules(rules.resends, rules.verify_sample)
+            results[kind] = send_plan(
+                ledger, crm, kind, plan.portions(kind, only_settled=held_back is not None),
+                rules=sending, now=workplace.now(),
+            )  # fmt: skip
+    troubles = troubles_of(results, rules, held_back)
+    for trouble in troubles:
+        context.log.warning(trouble)
+    with workplace.connect(stays_open=True) as connection:
+        replace_table(connection, _RESULTS, pl.DataFrame({"trouble": troubles}, schema={"trouble": pl.String()}))
+    return dg.MaterializeResult(metadata=result_metadata(results))
+
+
+@dg.multi_asset_check(
+    name="the_crm_took_what_was_sent",
+    specs=[
+        dg.AssetCheckSpec(
+            "the_crm_took_what_was_sent",
+            asset=["crm", "fields"],
+            description="Not more was refused than crm_fields.yml allows, nothing was held back, and what was read "
+            "back stands there. A run of everything fails with it.",
+        )
+    ],
+)
+def the_crm_took_what_was_sent(
+    context: dg.AssetCheckExecutionContext, workplace: Workplace
+) -> Iterator[dg.AssetCheckResult]:
+    """Fail visibly; what does not depend on the CRM has been published all the same."""
+    with workplace.connect(stays_open=True) as connection:
+        troubles = [row[0] for row in connection.sql(f"select trouble from {_RESULTS}").fetchall()]
+        is_full = current_refresh(connection, context.run.run_id).is_full
+    yield dg.AssetCheckResult(passed=not troubles, metadata={"troubles": troubles})
+    if troubles and is_full:
+        raise dg.Failure("\n".join(troubles))
+
+
+CHECKS = [the_crm_took_what_was_sent]
+
+
+def wanted_fields(
+    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, *, is_full: bool
+) -> dict[str, pl.DataFrame]:
+    """What contacts and accounts should hold, by object type.
+
+    Args:
+        connection: The warehouse.
+        rules: `crm_fields.yml`.
+        is_full: All of them; otherwise those that the last delta touched.
+    """
+    users = connection.sql(f"select * from scores.pql_scores where {'true' if is_full else _CONTACTS_CONCERNED}").pl()
+    accounts = connection.sql(
+        "select scores.*, features.in_crm from scores.pqa_scores as scores "
+        "join features.account_features as features using (account_id) "
+        f"where features.{_LIVE} and "
+        + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
+    ).pl()
+    if rules.create_contacts_of or rules.no_contact == "skip":
+        users = users.join(_contactable(connection), on="user_id", how="left").with_columns(
+            pl.col("may_be_made").fill_null(False)
+        )
+        if rules.no_contact == "skip":
+            users = users.filter("may_be_made")
+    return {
+        "contact": contact_fields(users, rules.top_signals, made_of=rules.create_contacts_of),
+        "account": account_fields(accounts),
+    }
+
+
+def too_many(planned: int, rules: CrmFieldRules, crm: str, *, yes: bool) -> str | None:
+    """Why a plan is not carried out, None if it is."""
+    allowed = rules.changes_allowed(crm)
+    if yes or allowed is None or planned <= allowed:
+        return None
+    return (
+        f"{planned:,} records of {crm} would change, and crm_fields.yml allows {allowed:,} (max_changed_records): "
+        "nothing was sent. `pls sync --dry-run` shows them, `pls sync --yes` writes them"
+    )
+
+
+def troubles_of(results: dict[str, SyncResult], rules: CrmFieldRules, held_back: str | None) -> list[str]:
+    """What somebody has to know of and do something about, a line each."""
+    troubles = [held_back] if held_back else []
     for kind, result in results.items():
-        if result.refused or result.failed:
-            context.log.warning(f"{kind}: {len(result.refused)} refused, {result.failed} to be tried again")
-    return dg.MaterializeResult(metadata=_metadata(results))
+        refused, sent = len(result.refused), result.written + len(result.refused)
+        if refused >= rules.refused.at_least and refused > rules.refused.share * sent:
+            [(object_id, why), *_] = result.refused.items()
+            troubles.append(f"{refused} of {sent} {kind}s were refused, such as {object_id}: {why}")
+        if result.cause:
+            troubles.append(f"{result.failed} {kind}s are left for the next run: {result.cause}")
+        if result.mismatched:
+            [(object_id, why), *_] = result.mismatched.items()
+            troubles.append(
+                f"{len(result.mismatched)} of {result.verified} {kind}s that were read back do not hold what was "
+                f"written, such as {object_id}: it {why}"
+            )
+    return troubles
+
+
+def result_metadata(results: dict[str, SyncResult]) -> dict[str, Any]:
+    """What the UI shows of results, by object type."""
+    metadata: dict[str, Any] = {}
+    for kind, result in results.items():
+        metadata[f"{kind}s written"] = result.written
+        metadata[f"{kind}s made"] = result.created
+        metadata[f"{kind}s to be tried again"] = result.failed
+        metadata[f"{kind}s: requests"] = result.requests
+        metadata[f"{kind}s read back"] = result.verified
+        metadata |= {f"{kind}s skipped: {why}": count for why, count in sorted(result.skipped.items())}
+        if result.cause:
+            metadata[f"{kind}s: cause"] = result.cause
+        if result.refused:
+            rows = [{"record": object_id, "why": why} for object_id, why in list(result.refused.items())[:SHOWN]]
+            metadata[f"{kind}s refused"] = markdown_table(pl.DataFrame(rows))
+    return metadata
+
+
+def _contactable(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """`user_id` and `may_be_made`: whether neither the person nor the company has said no."""
+    users = connection.sql(f"select * from features.user_features where {_LIVE}").pl()
+    accounts = connection.sql(f"select * from features.account_features where {_LIVE}").pl()
+    of_account = accounts.select("account_id", account_reason=account_block_reason())
+    return (
+        users.with_columns(reason=user_block_reason())
+        .join(of_account, on="account_id", how="left")
+        .select("user_id", may_be_made=pl.coalesce("reason", "account_reason").is_null())
+    )
+
+
+class _Rows:
+    """A plan on its way into the warehouse, which is opened now and then and not for each part of it."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._workplace = workplace
+        self._parts: list[pl.DataFrame] = []
+
+    def add(self, kind: str, part: pl.DataFrame) -> None:
+        self._parts.append(part.select(pl.lit(kind).alias("object_type"), pl.all()))
+        if sum(part.height for part in self._parts) >= PORTION:
+            with self._workplace.connect() as connection:  # planning goes on, and may have to ask the CRM
+                self._write(connection)
+
+    def flush(self) -> None:
+        if self._parts:
+            with self._workplace.connect(stays_open=True) as connection:
+                self._write(connection)
+
+    def _write(self, connection: duckdb.DuckDBPyConnection) -> None:
+        append_rows(connection, _PLAN, pl.concat(self._parts))
+        self._parts.clear()
+
+
+class _Plan:
+    """The plan as it stands in the warehouse, which is closed whenever something is sent.
+
+    Attributes:
+        planned: How many records it would write.
+    """
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._workplace = workplace
+        with workplace.connect() as connection:
+            [(self.planned, rows)] = connection.sql(
+                f"select count(*) filter (where operation in ('create', 'update')), count(*) from {_PLAN}"
+            ).fetchall()
+            # A small one is read at once: opening a large warehouse takes longer than all of it.
+            self._whole = connection.sql(f"select * from {_PLAN} order by object_id").pl() if rows <= PORTION else None
+
+    def portions(self, kind: str, *, only_settled: bool) -> Iterator[pl.DataFrame]:
+        """The rows of one object type, all or only those in which nothing is left to write."""
+        for part in self._parts(kind):
+            yield part.filter(pl.col("operation") == "none") if only_settled else part
+
+    def _parts(self, kind: str) -> Iterator[pl.DataFrame]:
+        if self._whole is not None:
+            yield self._whole.filter(pl.col("object_type") == kind).drop("object_type")
+            return
+        after = ""
+        while True:
+            with self._workplace.connect() as connection:
+                part = connection.sql(
+                    f"select * exclude (object_type) from {_PLAN} where object_type = ? and object_id > ? "
+                    f"order by object_id limit {PORTION}",
+                    params=[kind, after],
+                ).pl()
+            if part.is_empty():
+                return
+            after = part["object_id"][-1]
+            yield part
 
 
 def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> dict[str, dict[str, Any]]:
@@ -74,22 +306,7 @@ def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> dict[str, 
     rows = connection.sql(
         "select records.key, versions.payload from intermediate.int_crm_records as records "
         "join raw.crm_versions as versions using (version_id) "
-        "where records.as_of = (select as_of from raw.moments where is_live) "
-        "and records.entity = ? and not records.is_deleted",
+        f"where records.{_LIVE} and records.entity = ? and not records.is_deleted",
         params=[entity],
     ).fetchall()
     return {key: json.loads(payload) for key, payload in rows}
-
-
-def _metadata(results: dict[str, SyncResult]) -> dict[str, dg.MetadataValue | int | str]:
-    metadata: dict[str, dg.MetadataValue | int | str] = {}
-    for kind, result in results.items():
-        metadata[f"{kind}s written"] = result.written
-        metadata[f"{kind}s unchanged"] = result.unchanged
-        metadata[f"{kind}s to be tried again"] = result.failed
-        if result.cause:
-            metadata[f"{kind}s: cause"] = result.cause
-        if result.refused:
-            rows = [{"record": object_id, "why": why} for object_id, why in list(result.refused.items())[:20]]
-            metadata[f"{kind}s refused"] = markdown_table(pl.DataFrame(rows))
-    return metadata

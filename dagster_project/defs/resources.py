@@ -54,12 +54,21 @@ class Workplace(dg.ConfigurableResource):
         description="Names of landing files that somebody saw completed; other young ones are left for a later run. "
         "Without it a run waits until every file has been left alone for a while",
     )
+    yes: bool = Field(
+        default=False, description="Whether a run may change more records of the CRM than crm_fields.yml allows"
+    )
     lock_timeout_seconds: float = 600.0
     _held: _Held = PrivateAttr(default_factory=_Held)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Workplace"]:
         """Hold the data folder's lock while the run lasts."""
+        with self.locked():
+            yield self
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the data folder's lock."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.settings.run_lock)
         try:
@@ -70,7 +79,7 @@ class Workplace(dg.ConfigurableResource):
                 "wait for it to end, or stop it"
             ) from None
         try:
-            yield self
+            yield
         finally:
             self.let_go()
             lock.release()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.calibration import GROUP
 from dagster_project.defs.ingest import product_events
 from dagster_project.defs.resources import environment_settings
@@ -30,7 +31,7 @@ _NOT_BY_DELTAS = dg.AssetSelection.assets(feature_models, mart_models) | dg.Asse
 score_new_events = dg.define_asset_job(
     SCORE_NEW_EVENTS,
     selection=((dg.AssetSelection.all() - _NOT_BY_DELTAS) | dg.AssetSelection.assets(*DELTA_KEYS)).without_checks()
-    | dg.AssetSelection.checks_for_assets(product_events),
+    | dg.AssetSelection.checks_for_assets(product_events, crm_fields),
     description="Load new events, score the users and accounts that they touch, decide, write back and publish; "
     "without the checks that read whole tables.",
 )

@@ -34,6 +34,15 @@ def replace_rows(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.Da
         connection.unregister("incoming_frame")
 
 
+def append_rows(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
+    """Add the frame's rows to `table`, which has the same columns."""
+    connection.register("incoming_frame", frame)
+    try:
+        connection.execute(f"insert into {table} by name select * from incoming_frame")
+    finally:
+        connection.unregister("incoming_frame")
+
+
 def markdown_table(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     """A frame as a Markdown table; cell texts that users typed can't break out of their cell."""
     rows = [frame.columns, ["---"] * frame.width, *frame.rows()]

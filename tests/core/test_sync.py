@@ -5,40 +5,66 @@ from datetime import datetime
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_fields import account_fields, contact_fields
-from dagster_project.core.sync import FieldUpdate, plan_sync
+from dagster_project.core.sync import (
+    FieldUpdate,
+    Standing,
+    Target,
+    changed_records,
+    counts_of,
+    differences,
+    plan_records,
+    with_digest,
+)
 
-NAMES = {"pql_score": "Score__c", "usage_tier": "Tier__c", "pls_segment": None, "pls_scored_at": "Scored_At__c"}
+TARGET = Target(
+    {"pql_score": "Score__c", "usage_tier": "Tier__c", "pls_segment": None, "pls_scored_at": "Scored_At__c"}
+)
+KINDS = {
+    "object_id": pl.String(),
+    "pql_score": pl.Float64(),
+    "usage_tier": pl.List(pl.String()),
+    "pls_segment": pl.String(),
+    "pls_scored_at": pl.String(),
+}
+
+
+def wanted(desired: dict[str, dict[str, Any]], target: Target = TARGET) -> pl.DataFrame:
+    rows = [{"object_id": object_id, **fields} for object_id, fields in desired.items()]
+    return with_digest(pl.DataFrame(rows, schema=KINDS, orient="row"), target)
 
 
 def planned(
     desired: dict[str, Any], confirmed: dict[str, Any] | None = None, parked: str | None = None
 ) -> FieldUpdate | None:
     """The update of one contact, if there is one."""
-    held = {} if confirmed is None else {"c_1": confirmed}
-    updates = plan_sync({"c_1": desired}, held, {"c_1": parked} if parked else {}, names=NAMES)
-    assert len(updates) < 2
-    return updates[0] if updates else None
+    standing = Standing({} if confirmed is None else {"c_1": confirmed}, parked={"c_1": parked} if parked else {})
+    [row] = plan_records(wanted({"c_1": desired}), standing, TARGET).to_dicts()
+    if row["operation"] != "update":
+        return None
+    return FieldUpdate("c_1", json.loads(row["fields"]), row["fingerprint"])
 
 
 def test_fields_are_written_under_the_names_of_the_destination() -> None:
-    update = planned({"pql_score": 81.0, "usage_tier": "high", "pls_segment": "enterprise", "pls_scored_at": "now"})
+    update = planned({"pql_score": 81.0, "usage_tier": ["high"], "pls_segment": "enterprise", "pls_scored_at": "now"})
     assert update is not None
     assert (update.object_id, update.fields) == (
         "c_1",
-        {"Score__c": 81.0, "Tier__c": "high", "Scored_At__c": "now"},
+        {"Score__c": 81.0, "Tier__c": ["high"], "Scored_At__c": "now"},
     )
 
 
 def test_only_what_differs_is_written() -> None:
-    held = {"Score__c": 81.0, "Tier__c": "high", "Theirs__c": "x"}
-    update = planned({"pql_score": 81.0, "usage_tier": "low"}, held)
+    held = {"Score__c": 81.0, "Tier__c": ["high"], "Theirs__c": "x"}
+    update = planned({"pql_score": 81.0, "usage_tier": ["low"]}, held)
     assert update is not None
-    assert update.fields == {"Tier__c": "low"}
-    assert planned({"pql_score": 81.0, "usage_tier": "high"}, held) is None
+    assert update.fields == {"Tier__c": ["low"]}
+    assert planned({"pql_score": 81.0, "usage_tier": ["high"]}, held) is None
 
 
 def test_an_unknown_value_is_never_written_and_an_empty_one_is() -> None:
@@ -50,10 +76,10 @@ def test_an_unknown_value_is_never_written_and_an_empty_one_is() -> None:
     assert update.fields == {"Tier__c": []}
 
 
-def test_zero_and_false_are_known_values() -> None:
-    update = planned({"pql_score": 0.0, "usage_tier": False})
+def test_zero_is_a_known_value() -> None:
+    update = planned({"pql_score": 0.0})
     assert update is not None
-    assert update.fields == {"Score__c": 0.0, "Tier__c": False}
+    assert update.fields == {"Score__c": 0.0}
 
 
 def test_the_moment_of_scoring_rides_along_and_is_no_reason_to_write() -> None:
@@ -81,21 +107,58 @@ def test_a_refused_update_is_tried_again_only_when_it_changes() -> None:
     assert planned({"pql_score": 82.0}, parked=refused.fingerprint) is not None
 
 
-def test_updates_come_in_the_order_of_their_ids() -> None:
-    desired = {object_id: {"pql_score": 1.0} for object_id in ("c_3", "c_1", "c_2")}
-    assert [update.object_id for update in plan_sync(desired, {}, {}, names=NAMES)] == ["c_1", "c_2", "c_3"]
+def test_records_are_looked_at_again_when_a_value_or_the_mapping_changes_and_not_for_a_rider() -> None:
+    before = wanted({"c_1": {"pql_score": 1.0, "usage_tier": ["a", "b"], "pls_scored_at": "monday"}})
+    known = before.select("object_id", "digest")
+
+    def looked_at(target: Target = TARGET, **changed: Any) -> bool:
+        fields = {"pql_score": 1.0, "usage_tier": ["a", "b"], "pls_scored_at": "monday"} | changed
+        return not changed_records(wanted({"c_1": fields}, target), known).is_empty()
+
+    assert not looked_at()
+    assert not looked_at(pls_scored_at="tuesday", pls_segment="smb")
+    assert looked_at(pql_score=1.1)
+    assert looked_at(usage_tier=["b", "a"])
+    assert looked_at(usage_tier=None)
+    assert looked_at(Target({**TARGET.names, "usage_tier": "Other__c"}))
+    assert looked_at(Target(TARGET.names, {"pql_score": "if_empty"}))
 
 
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.floats(-3, 3),
-    st.text(max_size=2),
-    st.lists(st.text(max_size=2), max_size=2),
-)
+def test_a_plan_is_shown_field_by_field() -> None:
+    plan = plan_records(
+        wanted({"c_1": {"pql_score": 2.0, "usage_tier": ["a"]}, "c_2": {"pql_score": 1.0}}),
+        Standing({"c_1": {"Score__c": 1.0}, "c_2": {"Score__c": 1.0}}),
+        TARGET,
+    )
+    assert counts_of(plan) == {"update": 1}
+    assert differences(plan).rows() == [
+        ("c_1", "update", "Score__c", "1.0", "2.0"),
+        ("c_1", "update", "Tier__c", None, '["a"]'),
+    ]
+
+
+@pytest.mark.parametrize("ours", ["pls_motion", "features_used"])
+def test_what_has_no_order_cannot_only_rise(ours: str) -> None:
+    with pytest.raises(ValueError, match="its values have no order"):
+        CrmFieldRules(top_signals=1, contact={}, account={}, policies={"contact": {ours: "if_higher"}})
+
+
+def test_without_a_limit_of_its_own_a_crm_has_that_of_the_others() -> None:
+    rules = CrmFieldRules(top_signals=1, contact={}, account={}, max_changed_records={"local": None, "other": 7})
+    assert [rules.changes_allowed(crm) for crm in ("local", "hubspot")] == [None, 7]
+
+
 RECORDS = st.dictionaries(
-    st.sampled_from(["c_1", "c_2", "c_3"]), st.dictionaries(st.sampled_from(list(NAMES)), VALUES, max_size=4)
+    st.sampled_from(["c_1", "c_2", "c_3"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "pql_score": st.none() | st.floats(-3, 3),
+            "usage_tier": st.none() | st.lists(st.text(max_size=2), max_size=2),
+            "pls_segment": st.none() | st.text(max_size=2),
+            "pls_scored_at": st.none() | st.text(max_size=2),
+        },
+    ),
 )
 
 
@@ -103,15 +166,16 @@ RECORDS = st.dictionaries(
 @given(RECORDS, RECORDS)
 def test_once_taken_nothing_is_left_to_write(before: dict[str, Any], desired: dict[str, Any]) -> None:
     held = {
-        object_id: {NAMES[ours]: value for ours, value in record.items() if NAMES[ours]}
+        object_id: {TARGET.names[ours]: value for ours, value in record.items() if TARGET.names[ours]}
         for object_id, record in before.items()
     }
-    for update in plan_sync(desired, held, {}, names=NAMES):
-        assert None not in update.fields.values()
-        assert update.fields.keys() <= {name for name in NAMES.values() if name}
-        held[update.object_id] = held.get(update.object_id, {}) | update.fields
-    remembered = json.loads(json.dumps(held))
-    assert plan_sync(desired, remembered, {}, names=NAMES) == []
+    for row in plan_records(wanted(desired), Standing(held), TARGET).to_dicts():
+        fields = json.loads(row["fields"] or "{}")
+        assert None not in fields.values()
+        assert fields.keys() <= set(TARGET.written.values())
+        held[row["object_id"]] = held.get(row["object_id"], {}) | fields
+    again = plan_records(wanted(desired), Standing(held), TARGET)
+    assert set(again["operation"]) <= {"none"}
 
 
 # --- what should stand there ----------------------------------------------------------------------
@@ -143,13 +207,20 @@ USER: dict[str, Any] = {
 
 
 def users(*changes: dict[str, Any]) -> pl.DataFrame:
-    kinds = {"explanation": _EXPLANATION, "milestones": _MILESTONES, "features_used": pl.List(pl.String)}
+    kinds: dict[str, Any] = {
+        "explanation": _EXPLANATION,
+        "milestones": _MILESTONES,
+        "features_used": pl.List(pl.String),
+        "last_active_at": pl.Datetime("us"),
+    }
     return pl.DataFrame([USER | changed for changed in changes], schema_overrides=kinds, orient="row")
 
 
 def test_a_contact_is_told_in_plain_values() -> None:
-    assert contact_fields(users({}), top_signals=2) == {
-        "c_1": {
+    assert contact_fields(users({}), top_signals=2).to_dicts() == [
+        {
+            "object_id": "c_1",
+            "create_as": None,
             "pql_score": 81.0,
             "pql_classification": "hot",
             "last_active": "2026-05-01",
@@ -162,20 +233,20 @@ def test_a_contact_is_told_in_plain_values() -> None:
             "pls_top_signals": ["invites: 3", "alerts: 1"],
             "pls_scored_at": "2026-05-02T10:00:00Z",
         }
-    }
+    ]
 
 
 def test_what_adds_nothing_to_a_score_is_no_top_signal() -> None:
-    fields = contact_fields(users({}), top_signals=9)["c_1"]
+    [fields] = contact_fields(users({}), top_signals=9).to_dicts()
     assert fields["pls_top_signals"] == ["invites: 3", "alerts: 1", "logins: 12"]
 
 
 def test_what_is_not_known_of_a_user_is_unknown_and_not_empty() -> None:
     names = ("last_active_at", "features_used", "milestones", "explanation", "usage_tier")
-    fields = contact_fields(users({}, {"contact_id": "c_2", **dict.fromkeys(names)}), top_signals=2)["c_2"]
+    fields = contact_fields(users({"contact_id": "c_2", **dict.fromkeys(names)}), top_signals=2).to_dicts()[0]
     theirs = ("last_active", "features_used", "activation_milestones", "pls_top_signals", "usage_tier")
     assert [fields[name] for name in theirs] == [None] * 5
-    assert contact_fields(users({"milestones": []}), 2)["c_1"]["activation_milestones"] == []
+    assert contact_fields(users({"milestones": []}), 2)["activation_milestones"].to_list() == [[]]
 
 
 def test_of_several_users_of_one_contact_the_best_speaks_for_it() -> None:
@@ -188,19 +259,31 @@ def test_of_several_users_of_one_contact_the_best_speaks_for_it() -> None:
         ),
         top_signals=1,
     )
-    assert {contact_id: fields["pls_segment"] for contact_id, fields in found.items()} == {"c_1": "first"}
+    assert found.select("object_id", "pls_segment").rows() == [("c_1", "first")]
+
+
+def test_a_contact_is_made_only_of_the_classes_that_are_named_and_of_nobody_who_said_no() -> None:
+    people = users(
+        *({"user_id": name, "contact_id": None, "email": f" {name}@Acme.com", "may_be_made": may, "classification": of}
+          for name, may, of in (("u_1", True, "hot"), ("u_2", False, "hot"), ("u_3", True, "warm"))),
+        {"email": "ann@acme.com", "may_be_made": True},
+    )  # fmt: skip
+    assert contact_fields(people, 1)["object_id"].to_list() == ["c_1"]
+    made = contact_fields(people, 1, made_of=("hot",)).sort("object_id").select("object_id", "create_as").rows()
+    assert made == [("c_1", None), ("email:u_1@acme.com", '{"email":"u_1@acme.com"}')]
 
 
 def test_only_accounts_that_the_crm_knows_are_told() -> None:
     account = {"account_id": "a_1", "pqa_score": 70.0, "quadrant": "expand", "segment": "enterprise", "in_crm": True}
     rows = [account, account | {"account_id": "a_2", "in_crm": False}, account | {"account_id": "a_3", "in_crm": None}]
     frame = pl.DataFrame([row | {"active_users_30d": 4, "as_of": AS_OF} for row in rows])
-    assert account_fields(frame) == {
-        "a_1": {
+    assert account_fields(frame).to_dicts() == [
+        {
+            "object_id": "a_1",
             "pqa_score": 70.0,
             "pqa_quadrant": "expand",
             "pls_segment": "enterprise",
             "active_users_30d": 4,
             "pls_scored_at": "2026-05-02T10:00:00Z",
         }
-    }
+    ]

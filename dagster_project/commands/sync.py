@@ -1,0 +1,120 @@
+"""`pls sync`: the CRM brought up to date from what was scored last, shown beforehand, set up."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from dagster_project.defs.resources import Workplace
+
+SHOWN = 50
+"""Differences that are printed; `activation.crm_plan` in the warehouse has all of the last run's."""
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Show what would change, field by field, and send nothing.")
+@click.option("--retry-parked", is_flag=True, help="Try again what the CRM has refused for good.")
+@click.option("--yes", is_flag=True, help="Change more records than crm_fields.yml allows for one run.")
+@click.option("--crm", default=None, help="Another CRM than PLS_CRM.")
+@click.option("--setup", is_flag=True, help="Make the fields that the CRM lacks and say which rights are missing.")
+def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: bool) -> None:
+    """Write to the CRM what was scored last, where it differs."""
+    from dagster_project.defs.resources import Workplace
+
+    console = Console()
+    workplace = Workplace(overrides={"PLS_CRM": crm} if crm else {})
+    with workplace.locked():
+        if setup:
+            _set_up(console, workplace, dry_run=dry_run)
+        else:
+            _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, yes=yes)
+
+
+def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
+    from dagster_project.activation import SendRules, plan_fields, send_plan
+    from dagster_project.clients.crm import CrmError
+    from dagster_project.core.sync import counts_of, differences
+    from dagster_project.defs.activation import too_many, troubles_of, wanted_fields
+
+    rules = workplace.playbook.crm_fields
+    if not workplace.settings.warehouse.exists():
+        raise click.ClickException(f"nothing has been scored in {workplace.settings.data_dir} yet: pls run")
+    with workplace.connect() as connection:
+        desired = wanted_fields(connection, rules, is_full=True)
+    client = workplace.crm()
+    with workplace.ledger() as ledger:
+        try:
+            plans = {
+                kind: list(plan_fields(ledger, client, kind, desired[kind], target=target, retry_parked=retry_parked))
+                for kind, target in rules.targets().items()
+            }
+        except CrmError as error:
+            raise click.ClickException(str(error)) from None
+        counts = {kind: sum((counts_of(part) for part in parts), Counter()) for kind, parts in plans.items()}
+        planned = sum(count["create"] + count["update"] for count in counts.values())
+        if dry_run:
+            for kind, parts in plans.items():
+                _show_differences(console, kind, [differences(part) for part in parts])
+                _show_counts(console, kind, counts[kind], desired[kind].height)
+            return
+        if (why := too_many(planned, rules, workplace.settings.crm, yes=yes)) is not None:
+            raise click.ClickException(why)
+        sending = SendRules(rules.resends, rules.verify_sample)
+        results = {
+            kind: send_plan(ledger, client, kind, parts, rules=sending, now=workplace.now())
+            for kind, parts in plans.items()
+        }
+    for kind, result in results.items():
+        console.print(
+            f"{kind}s: {result.written:,} written ({result.created:,} made), {len(result.refused):,} refused, "
+            f"{result.failed:,} to be tried again; {result.requests:,} requests, {result.verified:,} read back",
+            soft_wrap=True,
+        )
+        for object_id, words in list(result.refused.items())[:SHOWN]:
+            console.print(f"  refused {object_id}: {words}", markup=False, highlight=False, soft_wrap=True)
+    if troubles := troubles_of(results, rules, None):
+        raise click.ClickException("\n".join(troubles))
+
+
+def _set_up(console: Console, workplace: "Workplace", *, dry_run: bool) -> None:
+    from dagster_project.clients.crm import CrmError, FieldSpec
+    from dagster_project.core.crm_fields import FIELDS
+
+    client = workplace.crm()
+    try:
+        missing_rights = client.missing_scopes()
+        for kind, target in workplace.playbook.crm_fields.targets().items():
+            there = client.describe_fields(kind)
+            lacking = [
+                FieldSpec(theirs, *FIELDS[ours]) for ours, theirs in target.written.items() if theirs not in there
+            ]
+            if not dry_run:
+                client.create_fields(kind, lacking)
+            names = ", ".join(spec.name for spec in lacking) or "none"
+            console.print(f"{kind}: {'would be made' if dry_run else 'made'}: {names}", markup=False, soft_wrap=True)
+    except CrmError as error:
+        raise click.ClickException(str(error)) from None
+    if missing_rights:
+        raise click.ClickException(f"these rights are missing: {', '.join(missing_rights)}")
+    console.print("All rights that are needed are there.")
+
+
+def _show_differences(console: Console, kind: str, parts: list[pl.DataFrame]) -> None:
+    found = pl.concat(parts) if parts else pl.DataFrame()
+    if found.is_empty():
+        return
+    table = Table("record", "", "field", "before", "after", title=f"{kind}s", title_justify="left")
+    for row in found.head(SHOWN).iter_rows():
+        table.add_row(*("" if cell is None else cell for cell in row))
+    console.print(table)
+    if found.height > SHOWN:
+        console.print(f"… and {found.height - SHOWN:,} more differences")
+
+
+def _show_counts(console: Console, kind: str, counts: Counter[str], known: int) -> None:
+    said = "".join(f", {count:,} {label}" for label, count in sorted(counts.items()))
+    console.print(f"{kind}s: {known - counts.total():,} unchanged{said}", markup=False)

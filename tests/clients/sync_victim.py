@@ -1,0 +1,92 @@
+"""A process that syncs and is killed: reads jobs, runs each in a fork of itself, says how it ended.
+
+The fork is killed with SIGKILL at the n-th point that the engine passes. Nothing here starts a thread before forking.
+"""
+
+import json
+import os
+import signal
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dagster_project.actions import action_request, carry_out
+from dagster_project.activation import SendRules, plan_fields, send_plan
+from dagster_project.clients.crm import CrmClient
+from dagster_project.clients.hubspot import connect
+from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.core.actions import Action
+from dagster_project.core.crm_field_rules import CrmFieldRules
+from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.ledger import Ledger
+
+BEGIN = datetime(2026, 5, 2, 10, 0)
+BATCH = 4
+RULES = CrmFieldRules(
+    top_signals=1,
+    account_tiers=("C", "B", "A"),
+    contact={"pql_score": "pql_score", "pql_classification": "pql_classification"},
+    account={"account_tier": "account_tier"},
+)
+KINDS = {"object_id": pl.String(), "pql_score": pl.Float64(), "pql_classification": pl.String()}
+
+
+def opened(job: dict[str, Any]) -> CrmClient:
+    """The CRM of a job, with small batches so that there are many points."""
+    crm: CrmClient
+    if "token" in job:
+        variables = {"PLS_HUBSPOT_TOKEN": job["token"], "PLS_HUBSPOT_BASE_URL": job["base_url"]}
+        crm = connect(variables, CrmSourceRules(**job["rules"]))
+    else:
+        crm = LocalCrm(Path(job["folder"]) / "crm.sqlite")
+    crm.max_batch = BATCH
+    return crm
+
+
+def work(job: dict[str, Any]) -> None:
+    """Run after run: bring the fields up to date, then carry out the actions, decided on before."""
+    passed = 0
+
+    def at(point: str) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == job["kill_at"]:
+            (Path(job["folder"]) / "points").open("a").write(point + "\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    crm = opened(job)
+    for run in job["runs"]:
+        now = BEGIN + timedelta(minutes=run["number"])
+        desired = pl.DataFrame(run["desired"], schema=KINDS, orient="row")
+        with Ledger(f"sqlite:///{job['folder']}/ledger.sqlite") as ledger:
+            ledger.request([action_request(crm.name, Action(**action)) for action in run["actions"]], now)
+            plan = plan_fields(ledger, crm, "contact", desired, target=RULES.targets()["contact"])
+            sent = send_plan(ledger, crm, "contact", plan, rules=SendRules(2, 3), now=now, at=at)
+            done = carry_out(ledger, crm, [], rules=RULES, now=now, at=at)
+        trouble = [sent.cause, sent.refused, sent.mismatched, done.refused, done.failed]
+        if any(trouble):
+            raise RuntimeError(str(trouble))
+
+
+def main() -> None:
+    """One line in, one line out: the status that the fork ended with."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                work(json.loads(line))
+            except BaseException as error:
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
