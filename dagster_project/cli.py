@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from dagster_project.commands.calibrate import calibrate
+from dagster_project.commands.mcp import mcp
 from dagster_project.commands.serve import serve
 from dagster_project.commands.sync import sync
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
@@ -22,6 +23,9 @@ CONSOLE = Console()
 @click.version_option(package_name="product-led-sales")
 def pls() -> None:
     """Product-led sales on your own warehouse."""
+
+
+pls.add_command(mcp)
 
 
 @pls.command()

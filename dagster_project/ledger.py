@@ -39,6 +39,10 @@ LOCK_SECONDS = 30
 
 CHANGES = "changes"
 """The key in `meta` under which the transactions are counted that write what SQL users read."""
+ASKED_FOR = "asked_for"
+"""A handoff that whoever asked for it is sending right now."""
+CRM_HOLD = "crm_hold_reason"
+"""The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
 PORTION = 500
 """Ids that one query asks for."""
 
@@ -338,6 +342,55 @@ class Ledger:
         with self._engine.connect() as connection:
             row = _latest_answer(connection, handoff_id)
         return Answer(handoff_id, row["label"], row["answered_by"], row["answered_at"], row["source"], row["until"])
+
+    # --- assistants -------------------------------------------------------------------------------
+
+    def keep_tool_call(self, call: Mapping[str, Any]) -> None:
+        """Remember a call of a tool; the columns are those of `tool_calls` but `change`."""
+        with self._changing() as (connection, change):
+            self._put(connection, schema.TOOL_CALLS, [{**call, "change": change}])
+
+    def plan_write(self, planned: Mapping[str, Any], now: datetime) -> None:
+        """Remember what is to be confirmed, a row of `planned_writes`; what nobody confirmed in time goes."""
+        table = schema.PLANNED_WRITES
+        with self._engine.begin() as connection:
+            connection.execute(table.delete().where(table.c.expires_at <= now))
+            self._add(connection, table, [planned])
+
+    def take_planned_write(self, token_hash: str, asked_by: str, now: datetime) -> dict[str, Any] | None:
+        """What somebody confirms in time, once: whoever comes second, or is somebody else, gets None."""
+        table = schema.PLANNED_WRITES
+        mine = (table.c.token_hash == token_hash, table.c.asked_by == asked_by, table.c.expires_at > now)
+        with self._engine.begin() as connection:
+            row = connection.execute(table.delete().where(*mine).returning(*table.columns)).mappings().one_or_none()
+            return dict(row) if row else None
+
+    def adopt_asked_for(self, before: datetime) -> None:
+        """Let the next delivery find the handoffs that somebody asked for and whose sending never came to an end."""
+        table = schema.HANDOFFS
+        unfinished = (table.c.status == ASKED_FOR, table.c.created_at < before)
+        with self._changing() as (connection, change):
+            connection.execute(table.update().where(*unfinished).values(status="pending", change=change))
+
+    def tool_writes(self, asked_by: str, since: datetime) -> int:
+        """How often somebody has had something written after `since`."""
+        table = schema.TOOL_CALLS
+        written = (table.c.asked_by == asked_by, table.c.called_at > since, table.c.delivery_id.is_not(None))
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(*written)).scalar_one())
+
+    def add_handoff(self, plan: HandoffPlan, handoff: Mapping[str, Any]) -> bool:
+        """Keep a handoff that was asked for, with its decision and whose turn it was; False if it is there already."""
+        with self._changing() as (connection, change):
+            table = schema.HANDOFFS
+            same = sa.select(table.c.status).where(table.c.handoff_id == handoff["handoff_id"])
+            if connection.execute(same).first():
+                return False
+            decisions = plan.decisions.filter(pl.col("handoff_id") == handoff["handoff_id"]).to_dicts()
+            self._add(connection, schema.HANDOFF_DECISIONS, [{**row, "change": change} for row in decisions])
+            self._add(connection, table, [{**handoff, "change": change}])
+            self._put(connection, schema.ROUTING_TURNS, plan.turns.to_dicts())
+        return True
 
     # --- how --------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class Settings:
         crm_access: The variables of that connector that are set; secrets are among them.
         automate: Whether the schedule and the sensor start running by themselves.
         slack: How Slack is reached, if at all.
+        mcp_tokens: Who may ask over HTTP, by token.
     """
 
     data_dir: Path
@@ -59,6 +60,7 @@ class Settings:
     crm_access: Mapping[str, str] = field(repr=False)
     automate: bool
     slack: SlackAccess = field(default_factory=SlackAccess)
+    mcp_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def landing(self) -> Path:
@@ -106,6 +108,8 @@ class Settings:
         return self.data_dir / ".run.lock"
 
 
+SHORTEST_TOKEN = 20
+"""Characters of a token that nobody guesses."""
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -143,7 +147,25 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         crm_access={name: said for name, said in set_values.items() if name.startswith(f"PLS_{crm.upper()}_")},
         automate=_SWITCH[automate.lower()],
         slack=_slack_access(set_values),
+        mcp_tokens=_mcp_tokens(set_values.get("PLS_MCP_TOKENS", "")),
     )
+
+
+def _mcp_tokens(text: str) -> dict[str, str]:
+    """`who=token` pairs with commas between them, as token -> who."""
+    tokens: dict[str, str] = {}
+    for number, pair in enumerate((part.strip() for part in text.split(",") if part.strip()), start=1):
+        who, _, token = (part.strip() for part in pair.partition("="))
+        # A token is a secret, so it is not repeated.
+        if not who or len(token) < SHORTEST_TOKEN:
+            raise SettingsError(
+                f"PLS_MCP_TOKENS: pair {number} can't be used; expected who=token with a token of at least "
+                f"{SHORTEST_TOKEN} characters, and commas between pairs"
+            )
+        if token in tokens:
+            raise SettingsError(f"PLS_MCP_TOKENS: {tokens[token]} and {who} have the same token; expected one each")
+        tokens[token] = who
+    return tokens
 
 
 def _slack_access(set_values: Mapping[str, str]) -> SlackAccess:

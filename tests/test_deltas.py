@@ -11,6 +11,7 @@ from installation import END, Installation
 
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.defs.serving import PUBLISHED
+from dagster_project.ledger import Ledger
 
 COMPARED = {
     "pql_scores": "* exclude (as_of)",
@@ -25,6 +26,12 @@ COMPARED = {
     "crm_opportunities": "*",
 }
 _PUBLISHED_TABLES = "select table_name from information_schema.tables where table_schema = 'marts'"
+
+TOOL_CALL = {
+    "call_id": "tc_1", "called_at": END, "asked_by": "ann@acme.com", "tool": "leads.get_hottest", "arguments": "{}",
+    "decision": "answered", "reason": None, "result_bytes": 812, "milliseconds": 9.5, "delivery_id": None,
+}  # fmt: skip
+"""Of an assistant, between two runs."""
 
 
 def refreshed(data_dir: Path) -> tuple[bool, str]:
@@ -56,6 +63,8 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "score_everything", raise_on_error=False
     )  # the first one compares with an earlier moment
     assert Installation(data_dir).run("score_everything").success
+    with Ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}") as ledger:
+        ledger.keep_tool_call(TOOL_CALL)
     for number in range(0, len(waiting), 2):
         for path in waiting[number : number + 2]:
             shutil.move(aside / path.name, path)
@@ -84,6 +93,12 @@ def test_the_serving_copy_holds_what_the_warehouse_publishes(grown: Path) -> Non
         for table in tables:
             assert copied[table] == warehouse.sql(f"from marts.{table} order by all").fetchall(), table
     assert set(tables) == set(PUBLISHED)
+
+
+def test_a_call_of_a_tool_is_published_with_the_next_run(grown: Path) -> None:
+    with duckdb.connect(str(grown / "serving.duckdb"), read_only=True) as serving:
+        [call] = serving.sql("from marts.tool_calls").fetchall()
+    assert call == tuple(TOOL_CALL.values())
 
 
 def test_nothing_new_changes_nothing(grown: Path) -> None:

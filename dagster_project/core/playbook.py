@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dagster_project.core.assistant_rules import AssistantRules
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_source_rules import CrmSourceRules
@@ -52,10 +53,13 @@ class Playbook:
     sources: SourceRules
     models: ModelRules
     calibration: CalibrationRules
+    assistant: AssistantRules
 
     def fingerprint(self) -> str:
-        """A hash of every rule: whether anything in the playbook is another one than before."""
-        rules = {field.name: getattr(self, field.name).model_dump() for field in fields(self)}
+        """A hash of every rule that a run reads: whether any of them is another one than before."""
+        rules = {
+            field.name: getattr(self, field.name).model_dump() for field in fields(self) if field.name != "assistant"
+        }
         # The order of a set is another one in every process.
         return sha256(json.dumps(rules, sort_keys=True, default=sorted).encode()).hexdigest()[:16]
 

@@ -9,8 +9,8 @@ import duckdb
 import polars as pl
 
 from dagster_project.clients.chat import Chat
-from dagster_project.clients.outbox import Outbox
-from dagster_project.clients.slack import SlackBot, SlackWebhook
+from dagster_project.clients.chats import connect_chat, look_up_after
+from dagster_project.clients.slack import SlackBot
 from dagster_project.core.candidates import account_block_reason, user_block_reason
 from dagster_project.core.letters import HANDOFF, Letter, alert, recipient_of
 from dagster_project.core.threads import open_thread
@@ -42,13 +42,8 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
 def connected_chat(workplace: Workplace) -> Chat:
     """Slack's bot, else its webhook, else the outbox: whichever is set up; the warehouse's file is let go."""
     workplace.let_go()
-    slack = workplace.settings.slack
-    if slack.bot_token:
-        longest = workplace.playbook.delivery.slack.longest_wait_seconds
-        return SlackBot(slack.bot_token, slack.base_url, longest_wait=longest)
-    if slack.webhook_url:
-        return SlackWebhook(slack.webhook_url)
-    return Outbox(workplace.settings.outbox)
+    settings = workplace.settings
+    return connect_chat(settings.slack, workplace.playbook.delivery.slack, outbox=settings.outbox)
 
 
 def has_buttons(workplace: Workplace) -> bool:
@@ -67,7 +62,7 @@ def send(
         letters,
         blocked=blocked,
         pace=Pace(workplace.now, time.sleep),
-        look_up_after=workplace.playbook.delivery.slack.look_up_after_seconds if chat.name == SlackBot.name else 0.0,
+        look_up_after=look_up_after(chat, workplace.playbook.delivery.slack),
     )
 
 

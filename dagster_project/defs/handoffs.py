@@ -15,10 +15,13 @@ from dagster_project.defs.scoring import score_moment
 from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.freshness import crm_freshness
+from dagster_project.ledger import CRM_HOLD
 from dagster_project.refresh import current_refresh
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 LIVE = "as_of = (select as_of from raw.moments where is_live)"
+_SENDING = timedelta(minutes=15)
+"""For how long somebody else may be sending a handoff that was asked for."""
 _RESCORED_ACCOUNTS = (
     "select account_id from scores.rescored_accounts union "
     "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users) union "
@@ -59,6 +62,9 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         )
         plan = plan_handoffs(inputs, playbook)
         ledger.apply_handoff_plan(plan)
+        # Who writes between two runs can't ask the CRM data again.
+        ledger.set_meta(CRM_HOLD, inputs.crm_hold_reason or "")
+        ledger.adopt_asked_for(workplace.now() - _SENDING)
         # An installation that has nobody yet has not had its first run: what comes later must not flood anyone.
         if inputs.baseline is not None and inputs.users.height:
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())

@@ -37,6 +37,7 @@ select
     features.seat_added,
     features.upgrade_page_view,
     features.limit_support_contact,
+    features.limit_tickets,
     features.pricing_visits,
     features.last_upgrade_click_at,
     features.last_sales_request_at,

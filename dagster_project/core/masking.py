@@ -1,0 +1,61 @@
+"""Personal data made unreadable: a column on the list is shown as its first letters, wherever it appears.
+
+Which columns are on the list is the playbook's business (``assistant.yml``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+HIDDEN = "…"
+_WITHHELD = "(personal data: not shown)"
+_NAMES = frozenset({"email", "user_name", "contact_name", "person", "name"})
+"""Columns of which a first letter helps and tells nobody who it is; of others nothing is shown."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What is masked.
+
+    Attributes:
+        columns: Their names.
+    """
+
+    columns: frozenset[str]
+
+    def value(self, column: str, value: Any) -> Any:
+        """The value as it may be shown."""
+        if column not in self.columns or value is None:
+            return value
+        if column not in _NAMES:
+            return _WITHHELD
+        return masked(str(value))
+
+    def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as it may be shown."""
+        return {name: self.value(name, value) for name, value in row.items()}
+
+    def text(self, text: str, people: Iterable[Mapping[str, Any]]) -> str:
+        """A text in which the masked values of these people don't stand any more.
+
+        Args:
+            text: Written about these people, among others.
+            people: Rows with columns of theirs.
+        """
+        known = {
+            str(value): masked(str(value))
+            for person in people
+            for column, value in person.items()
+            if column in self.columns & _NAMES and value and str(value).strip()
+        }
+        for value in sorted(known, key=len, reverse=True):
+            text = text.replace(value, known[value])
+        return text
+
+
+def masked(text: str) -> str:
+    """First letters: `a…@acme.com`, `A… S…`."""
+    local, at, domain = text.rpartition("@")
+    if at and local and " " not in text:
+        return f"{local[:1]}{HIDDEN}@{domain}"
+    return " ".join(f"{word[:1]}{HIDDEN}" for word in text.split())

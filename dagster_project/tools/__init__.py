@@ -1,0 +1,125 @@
+"""What an AI assistant may ask and do, as a plain Python API; `pls mcp` serves the same over MCP.
+
+    from dagster_project.tools import Tools
+    with Tools(settings, playbook, who="ann@acme.com") as tools:
+        tools.call("leads.get_hottest", owner="ann@acme.com", limit=5)
+
+Which tools there are, and how far each reaches, is in the playbook (`assistant.yml`). They read the serving copy only.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from dagster_project.core.masking import Mask
+from dagster_project.core.playbook import Playbook
+from dagster_project.ledger import Ledger
+from dagster_project.settings import Settings
+from dagster_project.tools.catalogue import listed_tools
+from dagster_project.tools.checking import explained
+from dagster_project.tools.desk import Desk, Result, Tool
+from dagster_project.tools.errors import ToolError, Unavailable, UnknownTool, WrongArguments
+from dagster_project.tools.journal import Call, Decision, keep
+from dagster_project.tools.serving import ServingCopy
+from dagster_project.tools.writes import Written
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Tools:
+    """The tools of one installation, for one person at a time.
+
+    Args:
+        settings: Where the stores are.
+        playbook: The rules, the whitelist among them.
+        who: Who asks, unless a call says otherwise.
+        clock: The present moment as naive UTC.
+    """
+
+    def __init__(
+        self, settings: Settings, playbook: Playbook, *, who: str, clock: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self._settings, self._playbook, self._who, self._clock = settings, playbook, who, clock
+        self._tools = {tool.name: tool for tool in listed_tools(playbook)}
+        self._serving = ServingCopy(settings.serving, playbook.assistant.limits)
+
+    def __enter__(self) -> Self:
+        self._ledger = Ledger(self._settings.ledger_url).__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ledger.__exit__()
+        self._serving.close()
+
+    def listed(self) -> list[Tool]:
+        """The tools that there are."""
+        return list(self._tools.values())
+
+    def call(
+        self, name: str, arguments: Mapping[str, Any] | None = None, /, *, who: str | None = None, **more: Any
+    ) -> Result:
+        """Use a tool. The call is in the ledger before the answer is given.
+
+        Args:
+            name: The tool's name.
+            arguments: What it takes.
+            who: Who asks, if somebody else than whoever the tools were made for.
+            more: The same as `arguments`, one by one.
+
+        Returns:
+            The tool's own result.
+
+        Raises:
+            ToolError: There is no answer; the message says what to do instead.
+        """
+        asked, who = {**(arguments or {}), **more}, who or self._who
+        began, at = time.perf_counter(), self._clock()
+        tool = self._tools.get(name)
+        decision: Decision = "failed"
+        reason: str | None = "it ended in an error that is not the caller's"
+        size, delivery_id = 0, None  # type: int, str | None
+        try:
+            result = self._answer(name, tool, asked, who=who)
+            size, decision, reason = len(result.model_dump_json()), "answered", None
+            if isinstance(result, Written):
+                decision, reason, delivery_id = result.decision, result.summary, result.delivery_id
+        except ToolError as error:
+            decision, reason = "failed" if isinstance(error, Unavailable) else "refused", str(error)
+            raise
+        finally:
+            known = tool.arguments.model_fields if tool else ()
+            call = Call(
+                tool=name,
+                arguments=asked,
+                known=known,
+                decision=decision,
+                reason=reason,
+                result_bytes=size,
+                milliseconds=1000 * (time.perf_counter() - began),
+                delivery_id=delivery_id,
+            )
+            keep(self._ledger, call, who=who, at=at)
+        return result
+
+    def _answer(self, name: str, tool: Tool | None, asked: Mapping[str, Any], *, who: str) -> Result:
+        if tool is None:
+            raise UnknownTool(f"there is no tool {name!r}; there are {', '.join(self._tools) or 'none'}")
+        try:
+            taken = tool.arguments.model_validate(asked)
+        except ValidationError as error:
+            raise WrongArguments(explained(tool, error)) from None
+        desk = Desk(
+            settings=self._settings,
+            playbook=self._playbook,
+            serving=self._serving,
+            ledger=self._ledger,
+            mask=Mask(self._playbook.assistant.personal_data.masked),
+            who=who,
+            clock=self._clock,
+        )
+        return tool.run(desk, **{field: getattr(taken, field) for field in type(taken).model_fields})

@@ -1,0 +1,142 @@
+"""`alerts.explain`: why an alert was sent, or wasn't."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
+from dagster_project.tools.subjects import Kind, Row, find
+
+NAME = "alerts.explain"
+_MOST = 10
+
+
+class Decision(Result):
+    """What was decided when triggers fired."""
+
+    decided_at: datetime
+    decision: str
+    reason: str
+    triggers: list[str]
+    priority: str
+    user_id: str | None
+    handoff_id: str | None
+
+
+class Handoff(Result):
+    """A handoff that came of it."""
+
+    handoff_id: str
+    created_at: datetime
+    priority: str
+    handoff_type: str
+    recipient_id: str
+    due_at: datetime
+    status: str
+    deliveries: list[str] = Field(description="Where it went, and what became of it there")
+
+
+class Explanation(Result):
+    """Why sellers heard of somebody, or didn't."""
+
+    subject: str
+    subject_id: str
+    summary: str
+    score: float
+    classification: str
+    as_of: datetime
+    decisions: list[Decision] = Field(description="Newest first")
+    handoffs: list[Handoff] = Field(description="Newest first")
+
+
+def explain_tool() -> Tool:
+    """The tool."""
+    return Tool(
+        name=NAME,
+        title="Why an alert was or wasn't sent",
+        description=(
+            'Answers "why didn\'t I hear about Acme?": the decisions about a user or an account, each with its reason, '
+            "and the handoffs that came of them. Where no trigger ever fired it says so."
+        ),
+        arguments=arguments(
+            NAME,
+            subject=(
+                Name,
+                Field(description="A user's id or e-mail, or an account's id, domain or name"),
+            ),
+        ),
+        result=Explanation,
+        run=explain,
+    )
+
+
+def explain(desk: Desk, *, subject: str) -> Explanation:
+    """The decisions about somebody."""
+    kind, found = find(desk.serving, subject)
+    key = f"{kind}_id"
+    # What was decided about a user's account was decided about the user, whoever it names.
+    whose = (found.get("user_id"), found["account_id"])
+    people = _people(desk, kind, found)
+    decisions = [
+        Decision(**{**row, "reason": desk.mask.text(row["reason"], people)})
+        for row in desk.serving.rows(
+            "select decided_at, decision, reason, triggers, priority, user_id, handoff_id from marts.handoff_decisions "
+            "where user_id = ? or account_id = ? order by decided_at desc, decision_id limit ?",
+            [*whose, _MOST],
+        )
+    ]
+    handoffs = desk.serving.rows(
+        "select handoff_id, created_at, priority, handoff_type, recipient_id, due_at, status from marts.handoffs "
+        "where user_id = ? or account_id = ? order by created_at desc, handoff_id limit ?",
+        [*whose, _MOST],
+    )
+    score = found["pql_score" if kind == "user" else "pqa_score"]
+    return Explanation(
+        subject=kind,
+        subject_id=found[key],
+        summary=_summary(kind, score, found["classification"], decisions),
+        score=score,
+        classification=found["classification"],
+        as_of=found["as_of"],
+        decisions=decisions,
+        handoffs=[Handoff(**row, deliveries=_deliveries(desk, row["handoff_id"])) for row in handoffs],
+    )
+
+
+def _people(desk: Desk, kind: Kind, found: Mapping[str, Any]) -> list[Row]:
+    """Everybody whom a reason may name."""
+    if kind == "user" and found["account_id"] is None:
+        return [dict(found)]
+    return desk.serving.rows(
+        "select email, user_name, contact_name from marts.user_profiles where account_id = ?", [found["account_id"]]
+    )
+
+
+def _deliveries(desk: Desk, handoff_id: str) -> list[str]:
+    rows = desk.serving.rows(
+        "select destination, operation, status, error, confirmed_at from marts.deliveries "
+        "where object_type = 'handoff' and object_id = ? order by requested_at, delivery_id",
+        [handoff_id],
+        at_most=_MOST,
+    )
+    return [
+        f"{row['destination']}, {row['operation']}: {row['status']}"
+        + (f" at {row['confirmed_at']:%Y-%m-%d %H:%M} UTC" if row["confirmed_at"] else "")
+        + (f" ({row['error']})" if row["error"] else "")
+        for row in rows
+    ]
+
+
+def _summary(kind: Kind, score: float, classification: str, decisions: list[Decision]) -> str:
+    stands = f"{'PQL' if kind == 'user' else 'PQA'} score {score:g}, {classification.replace('_', ' ')}"
+    if not decisions:
+        return f"Nothing was decided: no trigger has ever fired for this {kind}. {stands}."
+    last = decisions[0]
+    fired = ", ".join(last.triggers)
+    when = f"{last.decided_at:%Y-%m-%d %H:%M} UTC"
+    if last.decision == "sent":
+        return f"An alert was sent on {when} ({fired}): {last.reason}. {stands}."
+    verb = "is held back" if last.decision.startswith("held") else "was not sent"
+    return f"{fired} fired, and the alert {verb} ({last.decision}, {when}): {last.reason}. {stands}."

@@ -1,0 +1,211 @@
+"""`messaging.send_notification`: an alert that an assistant asks for, decided and sent as the pipeline's own are.
+
+The triggers that it names have to hold in the data; who receives it, and whether anybody may, is `plan_handoffs`'s
+word.
+What the assistant wrote stands in the message as a note of its own, signed and as plain text.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from dagster_project.clients.chats import connect_chat, look_up_after
+from dagster_project.core.assistant_rules import NotificationRule
+from dagster_project.core.escaping import markdown, plain
+from dagster_project.core.handoff_rules import ACCOUNT_TRIGGERS, TriggerKey
+from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
+from dagster_project.core.letters import alert, recipient_of
+from dagster_project.core.playbook import Playbook
+from dagster_project.delivery import Pace, deliver
+from dagster_project.ledger import ASKED_FOR
+from dagster_project.tools.desk import Desk, Name, arguments, one_of
+from dagster_project.tools.errors import Refused, Unavailable
+from dagster_project.tools.subjects import ACCOUNTS, USERS, Row, find
+from dagster_project.tools.writes import Intent, Writer, ask_common_guardrails
+
+NAME = "messaging.send_notification"
+_SAME_SCORE = 0.05
+_LONGEST_NOTE = 500
+_LONGEST_BLOCK = 2_900
+"""Slack takes 3,000 characters in one text."""
+Words = Annotated[str, Field(max_length=_LONGEST_NOTE)]
+Note = Words | Annotated[list[Words], Field(max_length=20)]
+_NOTES = {"user_journey": "Journey", "context": "Context", "suggested_approach": "Suggested approach"}
+
+
+class Content(BaseModel):
+    """What a notification says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, str_strip_whitespace=True, frozen=True)
+
+    account: Name = Field(description="The account's id, domain or name; for a user without one their id or e-mail")
+    triggers: Annotated[list[TriggerKey], Field(min_length=1, max_length=10)] = Field(
+        description="What happened; each has to hold in the data"
+    )
+    pql_score: float | int | None = Field(default=None, description="As published; another one is refused")
+    user_journey: Note | None = Field(default=None, description="In your words")
+    context: Note | None = Field(default=None, description="In your words")
+    suggested_approach: Note | None = Field(default=None, description="In your words")
+
+
+def send_notification_writer(rule: NotificationRule) -> Writer:
+    """The tool with the channels and types that the whitelist names."""
+    channels = tuple(rule.channels)
+    return Writer(
+        name=NAME,
+        title="Alert a sales channel",
+        description=(
+            "Hands a hot user (pql_alert) or account (pqa_alert) over to sales in a channel. The message is made from "
+            "the data; what you write is added as a note. Triggers have to hold in the data. It is refused where the "
+            "pipeline would not alert either: no-contact, self-serve, an open opportunity, cooldown, a full recipient."
+        ),
+        arguments=arguments(
+            NAME,
+            channel=(one_of(channels), Field(description="Where to")),
+            type=(one_of(rule.types), Field(description="What about")),
+            content=(Content, Field(description="What it says")),
+        ),
+        intend=lambda desk, **asked: _intend(desk, rule, **asked),
+        needs_confirmation=rule.confirm,
+    )
+
+
+def _intend(desk: Desk, rule: NotificationRule, *, channel: str, type: str, content: Any) -> Intent:
+    wants_account = bool(ACCOUNT_TRIGGERS.intersection(content.triggers))
+    if type == "pqa_alert" and not wants_account:
+        raise Refused(
+            f"a pqa_alert is about an account: name one of {', '.join(sorted(ACCOUNT_TRIGGERS))}, or send a pql_alert"
+        )
+    users, accounts, name = _concerned(desk, content.account)
+    as_of: datetime = max(frame["as_of"].max() for frame in (users, accounts) if frame.height)  # type: ignore[type-var, assignment]
+    ask_common_guardrails(desk, as_of)
+    plan = _plan(desk, users, accounts, triggers=content.triggers)
+    sent = plan.handoffs.sort("priority", "handoff_id").head(1).to_dicts()
+    if not sent:
+        raise Refused(_why_not(plan, content.triggers, name))
+    handoff = sent[0]
+    _check_score(content.pql_score, handoff, users=users, accounts=accounts)
+    handoff = {**handoff, "status": ASKED_FOR, **_with_note(handoff, _note(desk.who, content))}
+    people = users.select("email", "user_name", "contact_name").to_dicts()
+    where = rule.channels[channel]
+    return Intent(
+        summary=f"{type} about {name} to {channel} ({where}), for {handoff['recipient_id']}, asked for by {desk.who}",
+        preview=desk.mask.text(handoff["package_markdown"], people).splitlines(),
+        carry_out=lambda: _send(desk, plan, handoff, where=where),
+    )
+
+
+def _concerned(desk: Desk, text: str) -> tuple[pl.DataFrame, pl.DataFrame, str]:
+    """Everybody of the account, the account, and what to call it; a user without one stands alone."""
+    _, found = find(desk.serving, text)
+    account_id = found["account_id"]
+    if account_id is None:
+        users = desk.serving.frame(f"{USERS} where scores.user_id = ?", [found["user_id"]])
+        return users, desk.serving.frame(f"{ACCOUNTS} where false"), found["user_id"]
+    users = desk.serving.frame(f"{USERS} where scores.account_id = ?", [account_id])
+    accounts = desk.serving.frame(f"{ACCOUNTS} where scores.account_id = ?", [account_id])
+    return users, accounts, str(accounts["name"][0] or account_id)
+
+
+def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: list[str]) -> HandoffPlan:
+    """What the pipeline would decide if these triggers fired now, and no others."""
+    now, rules = desk.clock(), desk.playbook.handoffs
+    inputs = HandoffInputs(
+        as_of=now,
+        users=users,
+        accounts=accounts,
+        baseline=None,
+        owners=desk.serving.frame("select * from marts.crm_owners"),
+        crm_hold_reason=None,  # asked already
+        states=pl.DataFrame(),
+        open_candidates=pl.DataFrame(),
+        past=desk.ledger.past_handoffs(now - timedelta(days=max(rules.cooldown_days, 1))),
+        turns=desk.ledger.read_frame("routing_turns"),
+    )
+    return plan_handoffs(inputs, _only(desk.playbook, triggers))
+
+
+def _only(playbook: Playbook, triggers: list[str]) -> Playbook:
+    """The playbook with these triggers enabled, if they are, and no others."""
+    kept = {
+        key: rule.model_copy(update={"enabled": rule.enabled and key in triggers})
+        for key, rule in playbook.handoffs.triggers.by_key().items()
+    }
+    narrowed = playbook.handoffs.triggers.model_copy(update=kept)
+    return replace(playbook, handoffs=playbook.handoffs.model_copy(update={"triggers": narrowed}))
+
+
+def _why_not(plan: HandoffPlan, triggers: list[str], name: str) -> str:
+    decided = plan.decisions.sort("priority", "decision_id").to_dicts()
+    if not decided:
+        return f"none of {', '.join(triggers)} holds for {name} in the data: alerts.explain says what was decided"
+    return "; ".join(dict.fromkeys(f"{row['decision']}: {row['reason']}" for row in decided))
+
+
+def _check_score(said: float | None, handoff: Row, *, users: pl.DataFrame, accounts: pl.DataFrame) -> None:
+    """A score that the assistant names has to be the published one."""
+    if said is None:
+        return
+    of_user = users.filter(pl.col("user_id") == handoff["user_id"])["pql_score"].to_list()
+    known = [*of_user, *accounts["pqa_score"].to_list()]
+    if not any(abs(score - said) <= _SAME_SCORE for score in known):
+        told = " and ".join(f"{score:g}" for score in known)
+        raise Refused(
+            f"the scores of {handoff['user_id']} and the account are {told}, not {said:g}: use those, or none"
+        )
+
+
+def _note(who: str, content: Any) -> list[str]:
+    """What the assistant wrote, line by line, under who asked for it."""
+    lines = [f"Asked for by {who}, through an assistant"]
+    for field, label in _NOTES.items():
+        said = getattr(content, field)
+        lines += [f"{label}: {text}" for text in ([said] if isinstance(said, str) else said or []) if text]
+    return [plain(line, longest=2 * _LONGEST_NOTE) for line in lines]
+
+
+def _with_note(handoff: Row, note: list[str]) -> dict[str, str]:
+    """The package with the note below it: Markdown in which it does nothing, Block Kit in which it is plain text."""
+    shown = "\n".join(["", "### Note", "", *(f"- {markdown(line)}" for line in note), ""])
+    block = {"type": "section", "text": {"type": "plain_text", "text": "\n".join(note)[:_LONGEST_BLOCK]}}
+    return {
+        "package_markdown": handoff["package_markdown"] + shown,
+        "package_blocks": json.dumps([*json.loads(handoff["package_blocks"]), block], ensure_ascii=False),
+    }
+
+
+def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: str) -> str:
+    """The handoff into the ledger, then the letter; a letter that does not arrive takes the handoff back."""
+    if not desk.ledger.add_handoff(plan, handoff):
+        raise Refused("this was handed over before: a new event makes a new alert")
+    slack = desk.playbook.delivery.slack
+    chat = connect_chat(desk.settings.slack, slack, outbox=desk.settings.outbox)
+    owners = {row["owner_id"]: row for row in desk.serving.rows("select * from marts.crm_owners")}
+    letter = alert(
+        handoff, recipient_of(handoff["recipient_id"], owners), desk.playbook.delivery, thread=None, has_buttons=False
+    )
+    report = deliver(
+        desk.ledger,
+        chat,
+        [replace(letter, channel=where, person=None)],
+        blocked={},  # asked a moment ago, by the plan
+        pace=Pace(desk.clock, time.sleep),
+        look_up_after=look_up_after(chat, slack),
+    )
+    if report.delivered:
+        begun = desk.ledger.begun(chat.name, [handoff["handoff_id"]])
+        return str(begun[letter.object_type, letter.object_id, letter.operation]["delivery_id"])
+    if report.parked:
+        raise Unavailable(
+            f"nobody knows whether it arrived ({next(iter(report.parked.values()))}): look in the channel"
+        )
+    desk.ledger.settle([], desk.clock(), handoffs={handoff["handoff_id"]: "cancelled"})
+    raise Unavailable(
+        f"it did not arrive ({next(iter(report.failed.values()), 'no reason given')}): plan it again later"
+    )

@@ -1,0 +1,172 @@
+"""`crm.update_record`: fields of one record in the CRM, as far as the whitelist goes."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Annotated, Any
+
+import polars as pl
+from pydantic import Field
+
+from dagster_project.clients.connectors import connect_crm
+from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused
+from dagster_project.core.assistant_rules import ObjectType, RecordRule
+from dagster_project.core.candidates import account_block_reason, user_block_reason
+from dagster_project.core.crm_fields import account_fields, contact_fields
+from dagster_project.core.escaping import plain
+from dagster_project.core.sync import FieldUpdate
+from dagster_project.ledger import Outcome, Request
+from dagster_project.tools.desk import Desk, Name, arguments, one_of
+from dagster_project.tools.errors import NotFound, Refused, Unavailable
+from dagster_project.tools.subjects import ACCOUNTS, USERS
+from dagster_project.tools.writes import Intent, Writer, ask_common_guardrails
+
+NAME = "crm.update_record"
+OPERATION = "assistant"
+"""Apart from the pipeline's own `update`: what an assistant writes supersedes nothing of it."""
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+Value = Text | int | float | bool | Annotated[list[Text], Field(min_length=1, max_length=50)]
+
+
+def update_record_writer(rule: RecordRule) -> Writer:
+    """The tool with the objects and fields that the whitelist names."""
+    types = tuple(rule.fields)
+    names = sorted({name for of_type in rule.fields.values() for name in of_type})
+    listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in rule.fields.items())
+    return Writer(
+        name=NAME,
+        title="Change fields of a CRM record",
+        description=(
+            f"Writes fields of a contact or account in the CRM. Fields that may be written: {listed}. A value is never "
+            "emptied, and a field that the pipeline computes takes only what it has computed."
+        ),
+        arguments=arguments(
+            NAME,
+            object_type=(one_of(types), Field(description="Which kind of record")),
+            id=(
+                Name,
+                Field(description="The CRM's id of the record"),
+            ),
+            fields=(
+                Annotated[dict[one_of(names), Value], Field(min_length=1, max_length=20)],  # type: ignore[misc]
+                Field(description="The CRM's name of each field and its new value"),
+            ),
+        ),
+        intend=lambda desk, **asked: _intend(desk, rule, **asked),
+        needs_confirmation=rule.confirm,
+    )
+
+
+def _intend(desk: Desk, rule: RecordRule, *, object_type: ObjectType, id: str, fields: Mapping[str, Any]) -> Intent:
+    allowed = rule.fields[object_type]
+    if unknown := sorted(set(fields) - set(allowed)):
+        named = ", ".join(plain(name) for name in unknown)
+        raise Refused(f"{named} of a {object_type} may not be written; these may: {', '.join(allowed)}")
+    found = _known(desk, object_type, id)
+    ask_common_guardrails(desk, max(found["as_of"].to_list()))
+    _ask_no_contact(object_type, id, found)
+    written = {name: plain(value, longest=500) if isinstance(value, str) else value for name, value in fields.items()}
+    _ask_ownership(desk, object_type, id, found=found, fields=written)
+    crm = _connected(desk)
+    held = _held(crm, object_type, id, names=list(written))
+    changed: dict[str, Any] = {name: value for name, value in written.items() if held.get(name) != value}
+    if not changed:
+        raise Refused(f"the {object_type} {id} holds exactly that already: nothing to write")
+    if signature := rule.signature.get(object_type):
+        changed[signature] = f"assistant for {desk.who}"
+    shown = desk.mask.row(held)
+    return Intent(
+        summary=f"write {', '.join(changed)} of the {object_type} {id} in {crm.name}, asked for by {desk.who}",
+        preview=[f"{name}: {shown.get(name)!r} -> {value!r}" for name, value in changed.items()],
+        carry_out=lambda: _write(desk, crm, object_type, object_id=id, fields=changed),
+    )
+
+
+def _known(desk: Desk, object_type: str, object_id: str) -> pl.DataFrame:
+    query = (
+        f"{ACCOUNTS} where scores.account_id = ?"
+        if object_type == "account"
+        else f"{USERS} where scores.contact_id = ?"
+    )
+    found = desk.serving.frame(query, [object_id])
+    if found.is_empty() or (object_type == "account" and not found["in_crm"][0]):
+        raise NotFound(
+            f"no scored {'user has the contact' if object_type == 'contact' else 'CRM account has the id'} "
+            f"{object_id!r}: nobody knows whether it may be written to; ids are the CRM's"
+        )
+    return found
+
+
+def _ask_no_contact(object_type: str, object_id: str, found: pl.DataFrame) -> None:
+    reason = account_block_reason() if object_type == "account" else user_block_reason()
+    blocked = found.select(reason=reason)["reason"].drop_nulls()
+    if len(blocked):
+        raise Refused(
+            f"suppressed_no_contact: {object_type} {object_id}: {blocked[0]}; a person may change it, in the CRM"
+        )
+
+
+def _ask_ownership(
+    desk: Desk, object_type: str, object_id: str, *, found: pl.DataFrame, fields: Mapping[str, Any]
+) -> None:
+    """What the pipeline computes is the pipeline's: an assistant can only repeat it."""
+    rules = desk.playbook.crm_fields
+    computed: Mapping[str, Any]
+    names: Mapping[Any, str | None]
+    if object_type == "contact":
+        computed, names = contact_fields(found, rules.top_signals)[object_id], rules.contact
+    else:
+        computed, names = account_fields(found)[object_id], rules.account
+    for ours, theirs in names.items():
+        if theirs is not None and theirs in fields and fields[theirs] != computed.get(ours):
+            raise Refused(
+                f"{theirs} is computed by the pipeline and is {computed.get(ours)!r} now, not {fields[theirs]!r}: "
+                "change the playbook, or leave it to the next run"
+            )
+
+
+def _connected(desk: Desk) -> CrmClient:
+    settings = desk.settings
+    try:
+        return connect_crm(settings.crm, settings.crm_access, desk.playbook.crm_sources, local=settings.local_crm)
+    except ValueError as error:
+        raise Unavailable(f"PLS_CRM is {settings.crm}: {error}") from None
+
+
+def _held(crm: CrmClient, object_type: str, object_id: str, *, names: list[str]) -> dict[str, Any]:
+    try:
+        records = crm.read(object_type, [object_id], names)
+    except CrmError as error:
+        raise Unavailable(f"{crm.name} could not be read: {error}") from error
+    if object_id not in records:
+        raise NotFound(f"{crm.name} has no {object_type} {object_id!r}")
+    return {name: records[object_id].get(name) for name in names}
+
+
+def _write(desk: Desk, crm: CrmClient, object_type: str, *, object_id: str, fields: Mapping[str, Any]) -> str:
+    """Intent, request, receipt."""
+    payload = json.dumps({"fields": dict(fields), "asked_by": desk.who}, sort_keys=True)
+    fingerprint = sha256(payload.encode()).hexdigest()[:16]
+    request = Request(
+        destination=crm.name,
+        object_type=object_type,
+        object_id=object_id,
+        operation=OPERATION,
+        payload=payload,
+        payload_hash=fingerprint,
+    )
+    [delivery_id] = desk.ledger.request([request], desk.clock())
+    try:
+        receipts = crm.update(object_type, [FieldUpdate(object_id, dict(fields), fingerprint)])
+    except CrmRefused as error:
+        desk.ledger.settle([Outcome(delivery_id, "parked", str(error))], desk.clock())
+        raise Refused(f"{crm.name} refused: {error}") from error
+    except CrmError as error:
+        desk.ledger.settle([Outcome(delivery_id, "failed", str(error))], desk.clock())
+        raise Unavailable(f"{crm.name} could not be written to, plan it again later: {error}") from error
+    said = receipts[0].error if receipts else "the CRM did not say what became of this record"
+    if said is not None:
+        desk.ledger.settle([Outcome(delivery_id, "parked", said)], desk.clock())
+        raise Refused(f"{crm.name} refused: {said}")
+    desk.ledger.settle([Outcome(delivery_id, "confirmed")], desk.clock())
+    return delivery_id

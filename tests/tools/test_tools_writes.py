@@ -1,0 +1,318 @@
+"""Writing for somebody: planned, confirmed once, and stopped by whatever would stop the pipeline."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from installation import Installation
+from tool_shop import NOW, WRITES, copied, tools_over
+
+from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.ledger import CRM_HOLD, Ledger
+from dagster_project.tools import Tools
+from dagster_project.tools.errors import NotFound, Refused, Unavailable, WrongArguments
+
+
+class Clock:
+    """The present moment, as long as nobody moves it."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Shop:
+    """A data folder of one test's own, with tools that may write."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir, self.clock = data_dir, Clock()
+
+    def tools(self, who: str = "ann@acme.com", **sections: Any) -> Tools:
+        return tools_over(self.data_dir, who=who, clock=self.clock, **{"writes": WRITES, **sections})
+
+    def ledger(self) -> Ledger:
+        return Ledger(f"sqlite:///{self.data_dir / 'ledger.sqlite'}")
+
+    def alerts(self) -> list[str]:
+        return [path.read_text() for path in sorted((self.data_dir / "outbox").rglob("*.md"))]
+
+    def record(self, object_type: str, object_id: str) -> dict[str, Any]:
+        names = ["next_step", "pql_score", "pls_changed_by"]
+        return LocalCrm(self.data_dir / "crm.sqlite").read(object_type, [object_id], names)[object_id]
+
+    def change(self, statement: str, *values: Any) -> None:
+        """Publish a copy in which something has changed, as a run would."""
+        fresh = self.data_dir / "fresh.duckdb"
+        shutil.copyfile(self.data_dir / "serving.duckdb", fresh)
+        with duckdb.connect(str(fresh)) as serving:
+            serving.execute(statement, list(values))
+        fresh.replace(self.data_dir / "serving.duckdb")
+
+    def asked(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.data_dir / "serving.duckdb"), read_only=True) as serving:
+            return serving.execute(query, list(values)).fetchall()
+
+
+@pytest.fixture
+def shop(demo_run: Installation, tmp_path: Path) -> Iterator[Shop]:
+    yield Shop(copied(demo_run, tmp_path / "data"))
+
+
+@pytest.fixture
+def quiet(shop: Shop) -> tuple[str, list[str]]:
+    """An account and triggers that stood before the first run, so that nobody was told: an alert may be asked for."""
+    [(account_id, triggers), *_] = shop.asked(
+        "select account_id, triggers from marts.handoff_decisions where decision = 'suppressed_baseline' "
+        "and account_id is not null and not list_contains(triggers, 'team_growth') order by account_id"
+    )
+    return account_id, triggers
+
+
+@pytest.fixture
+def contact(shop: Shop) -> str:
+    [(contact_id,), *_] = shop.asked(
+        "select contact_id from marts.user_profiles where contact_id is not null and not (is_unsubscribed or "
+        "email_opt_out or contact_do_not_contact or account_do_not_contact or contact_deleted or account_deleted) "
+        "and suppression_reason is null order by contact_id"
+    )
+    return str(contact_id)
+
+
+def alert(account_id: str, triggers: list[str], **content: Any) -> dict[str, Any]:
+    return {
+        "channel": "sales_slack",
+        "type": "pql_alert",
+        "content": {"account": account_id, "triggers": triggers, **content},
+    }
+
+
+def test_an_alert_is_planned_then_sent_once_and_signed(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*quiet, context="They asked in chat."))
+        assert (plan.decision, plan.delivery_id) == ("planned", None)
+        assert any("They asked in chat." in line for line in plan.preview)
+        before = shop.alerts()
+        done = tools.call("writes.confirm", token=plan.token)
+        assert done.decision == "written"
+        with pytest.raises(NotFound, match="used, has expired, or is somebody else's"):
+            tools.call("writes.confirm", token=plan.token)
+    [sent] = [text for text in shop.alerts() if text not in before]
+    assert "Asked for by ann" in sent and "They asked in chat." in sent
+    with shop.ledger() as ledger:
+        delivery = ledger.read_frame("deliveries").row(by_predicate=_is(delivery_id=done.delivery_id), named=True)
+        handoff = ledger.read_frame("handoffs").row(by_predicate=_is(handoff_id=delivery["object_id"]), named=True)
+        decisions = ledger.read_frame("handoff_decisions")
+    assert (delivery["destination"], delivery["operation"], delivery["status"]) == ("outbox", "alert", "confirmed")
+    assert (handoff["status"], handoff["account_id"]) == ("delivered", quiet[0])
+    assert decisions.row(by_predicate=_is(handoff_id=handoff["handoff_id"]), named=True)["decision"] == "sent"
+
+
+def _is(**values: Any) -> Any:
+    import polars as pl
+
+    return pl.all_horizontal(pl.col(name) == value for name, value in values.items())
+
+
+def test_nothing_is_written_before_it_is_confirmed(shop: Shop, quiet: tuple[str, list[str]], contact: str) -> None:
+    with shop.ledger() as ledger:
+        before = ledger.read_frame("deliveries").height, ledger.read_frame("handoffs").height
+    alerts, record = shop.alerts(), shop.record("contact", contact)
+    with shop.tools() as tools:
+        tools.call("messaging.send_notification", alert(*quiet))
+        tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": "call"})
+    with shop.ledger() as ledger:
+        assert (ledger.read_frame("deliveries").height, ledger.read_frame("handoffs").height) == before
+    assert (shop.alerts(), shop.record("contact", contact)) == (alerts, record)
+
+
+def test_a_plan_is_its_makers_and_does_not_keep(shop: Shop, contact: str) -> None:
+    fields = {"object_type": "contact", "id": contact, "fields": {"next_step": "call"}}
+    with shop.tools() as ann, shop.tools("bob@acme.com") as bob:
+        plan = ann.call("crm.update_record", fields)
+        with pytest.raises(NotFound):
+            bob.call("writes.confirm", token=plan.token)
+        shop.clock.now += timedelta(minutes=11)
+        with pytest.raises(NotFound):
+            ann.call("writes.confirm", token=plan.token)
+        again = ann.call("crm.update_record", fields)
+        assert ann.call("writes.confirm", token=again.token).decision == "written"
+
+
+def test_without_a_second_step_it_is_done_at_once(shop: Shop, contact: str) -> None:
+    writes = {"crm.update_record": {**WRITES["crm.update_record"], "confirm": False}}
+    with shop.tools(writes=writes) as tools:
+        done = tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": "call"})
+    assert (done.decision, done.token) == ("written", None)
+    assert shop.record("contact", contact)["next_step"] == "call"
+
+
+def test_a_record_is_written_and_signed(shop: Shop, contact: str) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": " call\nnow "})
+        assert plan.preview[0] == "next_step: None -> 'call now'"
+        done = tools.call("writes.confirm", token=plan.token)
+        with pytest.raises(Refused, match="holds exactly that already"):
+            tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": "call now"})
+    record = shop.record("contact", contact)
+    assert (record["next_step"], record["pls_changed_by"]) == ("call now", "assistant for ann@acme.com")
+    with shop.ledger() as ledger:
+        delivery = ledger.read_frame("deliveries").row(by_predicate=_is(delivery_id=done.delivery_id), named=True)
+    assert (delivery["destination"], delivery["operation"], delivery["status"]) == (
+        "crm:local",
+        "assistant",
+        "confirmed",
+    )
+    assert json.loads(delivery["payload"])["asked_by"] == "ann@acme.com"
+
+
+@pytest.mark.parametrize("flag", ["email_opt_out", "contact_do_not_contact", "is_unsubscribed", "account_deleted"])
+def test_no_contact_stops_every_write(flag: str, shop: Shop, contact: str) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": "call"})
+        shop.change(f"update marts.user_profiles set {flag} = true where contact_id = ?", contact)
+        with pytest.raises(Refused, match="suppressed_no_contact"):
+            tools.call("writes.confirm", token=plan.token)
+    assert shop.record("contact", contact)["next_step"] is None
+
+
+def test_an_alert_about_somebody_who_may_not_be_contacted_is_refused(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*quiet))
+        shop.change("update marts.user_profiles set email_opt_out = true where account_id = ?", quiet[0])
+        with pytest.raises(Refused, match="suppressed_no_contact: .*opted out"):
+            tools.call("writes.confirm", token=plan.token)
+
+
+def test_what_was_handed_over_rests(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*quiet))
+        tools.call("writes.confirm", token=plan.token)
+        with pytest.raises(Refused, match=r"suppressed_cooldown: .* within 14 days"):
+            tools.call("messaging.send_notification", alert(*quiet))
+
+
+@pytest.mark.parametrize("decision", ["suppressed_open_opportunity", "suppressed_no_contact", "suppressed_self_serve"])
+def test_what_the_pipeline_suppressed_an_assistant_cannot_send(decision: str, shop: Shop) -> None:
+    rows = shop.asked(
+        "select user_id, account_id, triggers from marts.handoff_decisions where decision = ? and account_id is not "
+        "null and decided_at = (select max(decided_at) from marts.handoff_decisions where decision = ?)",
+        decision,
+        decision,
+    )
+    with shop.tools() as tools:
+        for _, account_id, triggers in rows:
+            kind = "pqa_alert" if "team_growth" in triggers else "pql_alert"
+            with pytest.raises(Refused):
+                tools.call("messaging.send_notification", {**alert(account_id, triggers), "type": kind})
+    assert rows
+
+
+def test_a_trigger_has_to_hold_in_the_data(shop: Shop) -> None:
+    [(account_id,), *_] = shop.asked(
+        "select account_id from marts.pql_scores where account_id is not null group by 1 having max(pql_score) < 40 "
+        "order by 1"
+    )
+    with shop.tools() as tools, pytest.raises(Refused, match="none of hot_pql holds for"):
+        tools.call("messaging.send_notification", alert(account_id, ["hot_pql"]))
+
+
+def test_a_score_that_was_made_up_is_refused(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    with shop.tools() as tools, pytest.raises(Refused, match=r"not 99\.9: use those, or none"):
+        tools.call("messaging.send_notification", alert(*quiet, pql_score=99.9))
+
+
+def test_a_computed_field_takes_only_what_was_computed(shop: Shop, contact: str) -> None:
+    [(score,)] = shop.asked("select max(pql_score) from marts.pql_scores where contact_id = ?", contact)
+    LocalCrm(shop.data_dir / "crm.sqlite").update("contact", [])
+    with shop.tools() as tools, pytest.raises(Refused, match="pql_score is computed by the pipeline"):
+        tools.call("crm.update_record", object_type="contact", id=contact, fields={"pql_score": score + 1})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"object_type": "contact", "fields": {"owner_id": "OW-001"}}, WrongArguments),
+        ({"object_type": "account", "fields": {"pql_score": 1.0}}, Refused),
+        ({"object_type": "deal", "fields": {"next_step": "x"}}, WrongArguments),
+        ({"object_type": "contact", "fields": {"next_step": None}}, WrongArguments),
+        ({"object_type": "contact", "fields": {"next_step": ""}}, WrongArguments),
+        ({"object_type": "contact", "fields": {}}, WrongArguments),
+        ({"object_type": "contact", "fields": {"next_step": {"a": 1}}}, WrongArguments),
+    ],
+)
+def test_what_is_not_on_the_list_is_not_written(
+    arguments: dict[str, Any], error: type[Exception], shop: Shop, contact: str
+) -> None:
+    with shop.tools() as tools, pytest.raises(error):
+        tools.call("crm.update_record", {**arguments, "id": contact})
+
+
+def test_somebody_writes_so_often_and_no_more(shop: Shop, contact: str) -> None:
+    with shop.tools(limits={"writes_per_hour": 2}) as tools, shop.tools("bob@acme.com") as bob:
+
+        def write(by: Tools, text: str) -> None:
+            plan = by.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": text})
+            by.call("writes.confirm", token=plan.token)
+
+        write(tools, "one")
+        write(tools, "two")
+        with pytest.raises(Refused, match="2 writes within an hour"):
+            write(tools, "three")
+        write(bob, "four")
+        shop.clock.now += timedelta(minutes=61)
+        write(tools, "five")
+
+
+def test_nothing_is_written_on_old_scores_or_when_flags_cannot_be_trusted(shop: Shop, contact: str) -> None:
+    fields = {"object_type": "contact", "id": contact, "fields": {"next_step": "call"}}
+    with shop.tools() as tools, shop.ledger() as ledger:
+        ledger.set_meta(CRM_HOLD, "the contacts file was last delivered long ago")
+        with pytest.raises(Refused, match="held_stale_crm: the contacts file"):
+            tools.call("crm.update_record", fields)
+        ledger.set_meta(CRM_HOLD, "")
+        shop.clock.now += timedelta(hours=40)
+        with pytest.raises(Refused, match="more than 26 h old"):
+            tools.call("crm.update_record", fields)
+
+
+def test_an_alert_that_does_not_arrive_can_be_sent_later(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    (shop.data_dir / "outbox").write_text("in the way")
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*quiet))
+        with pytest.raises(Unavailable, match="it did not arrive"):
+            tools.call("writes.confirm", token=plan.token)
+        (shop.data_dir / "outbox").unlink()
+        shop.clock.now += timedelta(minutes=1)
+        plan = tools.call("messaging.send_notification", alert(*quiet))
+        assert tools.call("writes.confirm", token=plan.token).decision == "written"
+    assert len(shop.alerts()) == 1
+
+
+def test_an_alert_whose_sender_died_is_sent_by_the_next_run(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    class Died(BaseException):
+        pass
+
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*quiet))
+        (shop.data_dir / "outbox").mkdir()
+        (shop.data_dir / "outbox" / f"{NOW:%Y-%m-%d}").write_text("in the way")
+        settle = tools._ledger.settle
+
+        def die(*arguments: Any, **named: Any) -> None:
+            raise Died
+
+        tools._ledger.settle = die  # type: ignore[method-assign]
+        with pytest.raises(Died):
+            tools.call("writes.confirm", token=plan.token)
+        tools._ledger.settle = settle  # type: ignore[method-assign]
+        assert [row["status"] for row in tools._ledger.pending_handoffs()] == []
+        tools._ledger.adopt_asked_for(NOW + timedelta(minutes=20))
+        [waiting] = tools._ledger.pending_handoffs()
+    assert waiting["account_id"] == quiet[0]
