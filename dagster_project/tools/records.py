@@ -111,12 +111,12 @@ def _ask_ownership(
 ) -> None:
     """What the pipeline computes is the pipeline's: an assistant can only repeat it."""
     rules = desk.playbook.crm_fields
-    computed: Mapping[str, Any]
     names: Mapping[Any, str | None]
     if object_type == "contact":
-        computed, names = contact_fields(found, rules.top_signals)[object_id], rules.contact
+        frame, names = contact_fields(found, rules.top_signals), rules.contact
     else:
-        computed, names = account_fields(found)[object_id], rules.account
+        frame, names = account_fields(found), rules.account
+    [computed] = frame.filter(pl.col("object_id") == object_id).to_dicts()
     for ours, theirs in names.items():
         if theirs is not None and theirs in fields and fields[theirs] != computed.get(ours):
             raise Refused(
