@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dagster_project.commands.calibrate import calibrate
 from dagster_project.commands.mcp import mcp
+from dagster_project.commands.parked import parked
 from dagster_project.commands.serve import serve
 from dagster_project.commands.sync import sync
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
@@ -95,6 +96,7 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
 pls.add_command(serve)
 pls.add_command(calibrate)
 pls.add_command(sync)
+pls.add_command(parked)
 
 
 def _say(text: str) -> None:

@@ -48,7 +48,7 @@ def build_definitions(
             serving.ledger_copy,
             *dg.map_asset_specs(_fresh_daily, [transform.mart_models, serving.serving_database]),
         ],
-        asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *activation.CHECKS, *serving.CHECKS],
+        asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *delivery.CHECKS, *activation.CHECKS, *serving.CHECKS],
         jobs=[schedules.score_everything, schedules.score_new_events, reminders.remind_sellers],
         schedules=daily,
         sensors=[*sensors, reminders.reminder_sensor(automate=workplace.settings.automate)],

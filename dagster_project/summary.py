@@ -86,13 +86,18 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
         console.print("No new handoff candidates.")
     console.print("\nWhere to look next")
     for what, where in (
-        ("handoffs as sellers get them", f"{settings.outbox}/"),
+        ("handoffs as sellers get them", _where_handoffs_are(settings)),
         ("the scored tables, in SQL", f"{settings.serving} (ten queries: docs/sql.md)"),
         ("what could not be read", "marts.quarantine"),
         ("the assets, checks and runs", "make dev, then http://localhost:3000"),
         ("the rules", str(settings.playbook_dir or (PROJECT_ROOT / "dagster_project/playbook"))),
     ):
         console.print(f"  {what}: [cyan]{escape(where)}[/]", highlight=False, soft_wrap=True)
+
+
+def _where_handoffs_are(settings: Settings) -> str:
+    slack = settings.slack
+    return "Slack" if slack.bot_token or slack.webhook_url else f"{settings.outbox}/"
 
 
 def _with_events(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[str, int, int, int, int]]:

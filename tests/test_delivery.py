@@ -15,6 +15,7 @@ from dagster_project.core.letters import HANDOFF, Recipient, Thread, line
 from dagster_project.core.threads import open_thread
 from dagster_project.delivery import DeliveryReport, deliver
 from dagster_project.ledger import Ledger
+from dagster_project.parked import parked_messages, settle_parked
 
 POST, HISTORY = "chat.postMessage", "conversations.history"
 KEY = "handoff/ho_1/alert"
@@ -414,3 +415,39 @@ def test_a_line_is_told_once_and_nothing_in_it_is_markup(ledger: Ledger, slack: 
     assert message["blocks"] == [
         {"type": "section", "text": {"type": "plain_text", "text": "<!channel> Acme is in sales' hands"}}
     ]
+
+
+# --- what a person has to look at -----------------------------------------------------------------
+
+
+@pytest.fixture
+def in_doubt(ledger: Ledger, slack: SlackServer, clock: Clock) -> Ledger:
+    """A webhook's message that may have arrived."""
+    slack.faults["/services/T0/B0/secret"].append(HUNG_UP)
+    letters = [letter(row, has_buttons=False) for row in ledger.pending_handoffs()]
+    deliver(ledger, SlackWebhook(slack.webhook_url), letters, blocked={}, pace=clock.pace)
+    return ledger
+
+
+def test_what_is_parked_is_listed_with_its_reason(in_doubt: Ledger) -> None:
+    [message] = parked_messages(in_doubt)
+    assert (message.key, message.reason) == (KEY, "a webhook can't look up whether it arrived")
+
+
+def test_what_somebody_has_seen_has_arrived(in_doubt: Ledger) -> None:
+    settle_parked(in_doubt, [KEY], has_arrived=True, now=NOW)
+    assert (status(in_doubt), in_doubt.pending_handoffs(), parked_messages(in_doubt)) == (["delivered"], [], [])
+
+
+def test_what_is_not_there_is_sent_by_the_next_run(in_doubt: Ledger, slack: SlackServer, clock: Clock) -> None:
+    settle_parked(in_doubt, [KEY], has_arrived=False, now=NOW)
+    letters = [letter(row, has_buttons=False) for row in in_doubt.pending_handoffs()]
+    assert deliver(in_doubt, SlackWebhook(slack.webhook_url), letters, blocked={}, pace=clock.pace).delivered == 1
+    assert len(slack.messages["webhook"]) == 1
+    assert deliveries(in_doubt) == [("ho_1", "confirmed", 2)]
+
+
+def test_what_is_not_parked_cannot_be_settled(in_doubt: Ledger) -> None:
+    with pytest.raises(LookupError, match="handoff/ho_9/alert is not parked; `pls parked` lists what is"):
+        settle_parked(in_doubt, [KEY, "handoff/ho_9/alert"], has_arrived=True, now=NOW)
+    assert status(in_doubt) == ["parked"]

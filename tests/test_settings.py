@@ -51,6 +51,8 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
         ("PLS_AS_OF", "yesterday", "PLS_AS_OF is 'yesterday'; expected ISO 8601 in UTC such as"),
         ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot"),
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
+        ("PLS_SLACK_BASE_URL", "http://slack.com/api", "PLS_SLACK_BASE_URL can't be used; expected https://"),
+        ("PLS_SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0", "PLS_SLACK_WEBHOOK_URL can't be used; expected"),
         ("PLS_LEDGER_URL", "ledger.sqlite", "PLS_LEDGER_URL is no URL; expected one such as sqlite:////"),
     ],
 )
@@ -70,3 +72,19 @@ def test_the_connected_crms_variables_are_kept_and_not_shown() -> None:
     settings = settings_from({"PLS_CRM": "hubspot", "PLS_HUBSPOT_TOKEN": "secret", "PLS_SALESFORCE_X": "other"})
     assert settings.crm_access == {"PLS_HUBSPOT_TOKEN": "secret"}
     assert "secret" not in repr(settings)
+
+
+def test_secrets_are_not_part_of_what_is_printed() -> None:
+    names = ("BOT_TOKEN", "SIGNING_SECRET")
+    settings = settings_from(
+        {f"PLS_SLACK_{name}": "s3cret" for name in names} | {"PLS_SLACK_WEBHOOK_URL": "https://hooks.slack.com/s3cret"}
+    )
+    assert settings.slack.bot_token == settings.slack.signing_secret == "s3cret"
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9000/api", "http://localhost:9000/api/", "https://slack.example/api"]
+)
+def test_a_secret_is_sent_encrypted_or_not_off_this_machine(url: str) -> None:
+    assert settings_from({"PLS_SLACK_BASE_URL": url}).slack.base_url == url.rstrip("/") + "/"

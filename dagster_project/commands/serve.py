@@ -30,7 +30,6 @@ def serve(host: str, port: int) -> None:
     _say(f"Listening on http://{host}:{port}/slack/actions; stop with Ctrl-C")
     clicks = Clicks(Ledger(settings.ledger_url), bot, slack.signing_secret, _say)
     uvicorn.run(slack_app(clicks), host=host, port=port, log_level="warning", server_header=False)
-    _say("Stopped")
 
 
 def _say(text: str) -> None:

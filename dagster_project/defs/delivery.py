@@ -18,6 +18,7 @@ from dagster_project.defs.handoffs import COMMON, LIVE, handoff_decisions
 from dagster_project.defs.resources import Workplace
 from dagster_project.delivery import DeliveryReport, Pace, deliver
 from dagster_project.ledger import Ledger
+from dagster_project.parked import parked_messages
 
 
 @dg.asset(
@@ -37,6 +38,22 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
         letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
         report = send(ledger, chat, letters, blocked=blocked, workplace=workplace)
     return dg.MaterializeResult(metadata={"to": chat.name, **vars(report)})
+
+
+@dg.asset_check(
+    asset=["handoffs", "delivered"],
+    name="every_message_has_a_certain_end",
+    description="No message is parked: of a parked one nobody can tell whether it arrived (pls parked).",
+)
+def every_message_has_a_certain_end(workplace: Workplace) -> dg.AssetCheckResult:
+    """Look for parked messages in the ledger."""
+    with workplace.ledger() as ledger:
+        parked = parked_messages(ledger)
+    told = {message.key: message.reason for message in parked[:20]}
+    return dg.AssetCheckResult(passed=not parked, severity=dg.AssetCheckSeverity.WARN, metadata={"parked": told})
+
+
+CHECKS = [every_message_has_a_certain_end]
 
 
 def connected_chat(workplace: Workplace) -> Chat:

@@ -20,6 +20,24 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
     ("file", "old", "new", "said"),
     [
         (
+            "delivery.yml",
+            'default_channel: "#sales-alerts"',
+            "default_channel: Sales Alerts",
+            ["delivery.yml: slack.default_channel: found 'Sales Alerts', expected a channel's name in small letters"],
+        ),
+        (
+            "delivery.yml",
+            "snooze_days: [1, 7, 30]",
+            "snooze_days: [1, 7, 7]",
+            ["delivery.yml: snooze_days: found 1, 7, 7, expected each number of days once"],
+        ),
+        (
+            "delivery.yml",
+            "{P0: 1, P1: 8, P2: 24}",
+            "{P0: 1, P2: 24}",
+            ["delivery.yml: reminders.escalate_after_hours: expected hours for each of P0, P1, P2; missing: P1"],
+        ),
+        (
             "scoring.yml",
             "window_days: 30",
             "windows_days: 30",

@@ -1,0 +1,28 @@
+"""`pls parked`: messages of which nobody can tell whether they arrived, until a person does."""
+
+from datetime import UTC, datetime
+
+import click
+
+
+@click.command()
+@click.option("--arrived", multiple=True, metavar="MESSAGE", help="It is there: you have seen it.")
+@click.option("--resend", multiple=True, metavar="MESSAGE", help="It is not there: the next run sends it.")
+def parked(arrived: tuple[str, ...], resend: tuple[str, ...]) -> None:
+    """List messages of which nobody can tell whether they arrived, or say what became of them."""
+    from dagster_project.defs.resources import environment_settings
+    from dagster_project.ledger import Ledger
+    from dagster_project.parked import parked_messages, settle_parked
+
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with Ledger(environment_settings().ledger_url) as ledger:
+        try:
+            settle_parked(ledger, arrived, has_arrived=True, now=now)
+            settle_parked(ledger, resend, has_arrived=False, now=now)
+        except LookupError as error:
+            raise click.ClickException(str(error.args[0])) from error
+        waiting = parked_messages(ledger)
+    for message in waiting:
+        click.echo(f"{message.key}  since {message.since:%Y-%m-%d %H:%M} UTC: {message.reason}")
+    if not waiting:
+        click.echo("Nothing is parked.")

@@ -1,0 +1,80 @@
+"""The step that hands over, with Slack connected: from the environment's names to people's conversations."""
+
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from clients.slack_server import HUNG_UP, HUNG_UP_AFTERWARDS, TOKEN, slack_server
+from installation import END, Installation
+from ledger_rows import handoff, plan
+
+from dagster_project.ledger import Ledger
+
+
+@pytest.fixture
+def company(demo_run: Installation, tmp_path: Path) -> Installation:
+    """A scored company of one's own."""
+    copy = Installation(tmp_path / "company")
+    shutil.copytree(demo_run.data_dir, copy.data_dir)
+    return copy
+
+
+def hand_over(company: Installation, **variables: str) -> None:
+    from dagster_project.definitions import build_definitions
+    from dagster_project.defs.resources import Workplace
+
+    ledger_url = f"sqlite:///{company.data_dir / 'ledger.sqlite'}"
+    places = {"PLS_DATA_DIR": str(company.data_dir), "PLS_LEDGER_URL": ledger_url, "PLS_AS_OF": END.isoformat()}
+    job = build_definitions(workplace=Workplace(overrides=places | variables)).resolve_job_def("score_everything")
+    with dg.DagsterInstance.ephemeral() as instance:
+        job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["handoffs", "delivered"])])
+
+
+def test_handoffs_reach_their_recipients_and_whoever_is_unknown_by_then_is_left_out(company: Installation) -> None:
+    with duckdb.connect(str(company.warehouse), read_only=True) as warehouse:
+        [(owner, person, user)] = warehouse.sql(
+            "select owner_id, slack_user_id, (select user_id from features.user_features where as_of = owners.as_of "
+            "and not is_unsubscribed and suppression_reason is null and contact_id is null "
+            "and not coalesce(account_do_not_contact or account_deleted, false) order by user_id limit 1) "
+            "from features.owners where is_active order by as_of desc, owner_id limit 1"
+        ).fetchall()
+    with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+        known = {"user_id": user, "recipient_id": owner, "created_at": END, "due_at": END + timedelta(hours=1)}
+        ledger.apply_handoff_plan(
+            plan(
+                handoff(handoff_id="ho_1", **known),
+                handoff(handoff_id="ho_2", **known | {"account_id": "a_2"}),
+                handoff(handoff_id="ho_3", user_id="nobody", recipient_id=owner),
+            )
+        )
+    with slack_server() as slack:
+        slack.people = {person: "D0000009"}
+        slack.started_at = time.time()
+        slack.faults["chat.postMessage"] += [HUNG_UP_AFTERWARDS, HUNG_UP]
+        hand_over(
+            company,
+            PLS_SLACK_BOT_TOKEN=TOKEN,
+            PLS_SLACK_BASE_URL=slack.base_url,
+            PLS_SLACK_SIGNING_SECRET="secret",
+            PLS_PLAYBOOK_DIR=str(impatient(company.data_dir)),
+        )
+        assert slack.keys() == ["handoff/ho_1/alert", "handoff/ho_2/alert"]
+        assert [message["blocks"][-1]["type"] for message in slack.messages["D0000009"]] == ["actions", "actions"]
+    with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+        ends = ledger.read_frame("handoffs").filter(candidate_key="ca_1").sort("handoff_id")["status"].to_list()
+    assert ends == ["delivered", "delivered", "cancelled"]
+
+
+def impatient(folder: Path) -> Path:
+    """A playbook in which what is in doubt is looked up at once."""
+    from dagster_project.playbook_files import PACKAGED
+
+    own = folder / "playbook"
+    own.mkdir()
+    text = (PACKAGED / "delivery.yml").read_text(encoding="utf-8")
+    (own / "delivery.yml").write_text(text.replace("look_up_after_seconds: 30", "look_up_after_seconds: 0"))
+    return own
