@@ -11,6 +11,7 @@ from dagster_project.core.crm_source_rules import CrmSourceRules
 LOCAL = "local"
 CONNECTORS = {
     "hubspot": "dagster_project.clients.hubspot",
+    "salesforce": "dagster_project.clients.salesforce",
 }
 """PLS_CRM -> the module, whose `connect(variables, rules)` takes the variables that begin with PLS_<name>_."""
 

@@ -1,0 +1,84 @@
+"""Large sets of updates through Salesforce's Bulk API 2.0: a CSV goes up, a job works on it, three CSVs come back.
+
+Facts: a job is created, filled, closed with `UploadComplete`, and asked after until it is done; results tell the `Id`
+of each row; an empty cell leaves a field alone.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster_project.clients.crm import CrmRefused, CrmUnknown, Receipt
+from dagster_project.clients.salesforce_api import SalesforceApi
+
+_LONGEST_PAUSE = 20.0
+_PATIENCE = 1800.0
+"""Seconds that a job may take."""
+_OVER = ("JobComplete", "Failed", "Aborted")
+
+
+def update_in_bulk(
+    api: SalesforceApi, kind: str, rows: Sequence[Mapping[str, Any]], *, is_retryable: frozenset[str]
+) -> list[Receipt]:
+    """Update records.
+
+    Args:
+        api: The org.
+        kind: The sObject.
+        rows: Fields by Salesforce's name, `Id` among them.
+        is_retryable: Codes of errors that may be gone next time.
+
+    Returns:
+        One receipt per row that the job says something about.
+
+    Raises:
+        CrmRefused: The job took nothing.
+        CrmUnknown: It is not done after half an hour.
+    """
+    job = {"object": kind, "operation": "update", "contentType": "CSV", "lineEnding": "LF"}
+    job_id = api.request("POST", "/jobs/ingest", body=job).body["id"]
+    path = f"/jobs/ingest/{job_id}"
+    api.request("PUT", f"{path}/batches", data=_csv(rows), content_type="text/csv")
+    api.request("PATCH", path, body={"state": "UploadComplete"})
+    state = _wait(api, path)
+    receipts = [Receipt(row["Id"] or row["sf__Id"]) for row in _results(api, path, "successfulResults")]
+    for row in _results(api, path, "failedResults"):
+        words = row["sf__Error"]
+        receipts.append(Receipt(row["Id"], words, is_retryable=words.partition(":")[0] in is_retryable))
+    for row in _results(api, path, "unprocessedrecords"):
+        receipts.append(Receipt(row["Id"], "the job ended before its turn", is_retryable=True))
+    if state.get("state") != "JobComplete" and not receipts:
+        raise CrmRefused(f"the bulk job of {len(rows)} {kind} records failed: {state.get('errorMessage')}")
+    return receipts
+
+
+def _wait(api: SalesforceApi, path: str) -> Mapping[str, Any]:
+    """The job once it is over."""
+    began, pause = api.clock.now(), 1.0
+    while True:
+        job: Mapping[str, Any] = api.request("GET", path).body
+        if job.get("state") in _OVER:
+            return job
+        if api.clock.now() - began > _PATIENCE:
+            raise CrmUnknown(f"the bulk job {job.get('id')} is not done after {_PATIENCE / 60:.0f} minutes")
+        api.clock.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    names = ["Id", *sorted({name for row in rows for name in row if name != "Id"})]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _results(api: SalesforceApi, path: str, which: str) -> list[dict[str, str]]:
+    text = api.request("GET", f"{path}/{which}").body
+    return list(csv.DictReader(io.StringIO(text))) if text else []
