@@ -49,6 +49,9 @@ create table if not exists raw.crm_extracts (
   keys bigint, is_complete boolean
 );
 create table if not exists raw.crm_extract_rows (extract_id integer, version_id bigint);
+create table if not exists raw.feed_silences (
+  feed varchar, since timestamp, until timestamp, checked_at timestamp
+);
 create table if not exists raw.crm_cursors (
   crm varchar, entity varchar, cursor varchar, extracted_at timestamp, full_at timestamp, tried_at timestamp,
   trouble varchar

@@ -139,6 +139,22 @@ class Staleness(StrictModel):
     api: Annotated[float, Field(gt=0)]
 
 
+class FeedSilence(StrictModel):
+    """When a feed of events has fallen silent.
+
+    Attributes:
+        hours: Without an event for longer than this.
+        look_back_days: Whether it delivered daily is asked of so many days before.
+        daily_share: On how many of them it must have delivered, as a share.
+        given_up_days: After so many days of silence it counts as a feed that there is no more.
+    """
+
+    hours: Annotated[float, Field(gt=0)] = 24
+    look_back_days: Annotated[int, Field(ge=2)] = 14
+    daily_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    given_up_days: Annotated[float, Field(gt=0)] = 30
+
+
 class SourceRules(StrictModel):
     """``sources.yml``.
 
@@ -146,12 +162,14 @@ class SourceRules(StrictModel):
         settle_seconds: How long a file must have been left alone before it is read.
         crm_staleness_hours: See `Staleness`.
         shrink_limit: Share of its keys that a CRM extract may lose against the one before, 0..1.
+        feed_silence: See `FeedSilence`.
         event_files: Mappings for foreign event files; the first whose glob matches holds.
     """
 
     settle_seconds: Annotated[float, Field(ge=0)]
     crm_staleness_hours: Staleness
     shrink_limit: Annotated[float, Field(gt=0, le=1)]
+    feed_silence: FeedSilence = FeedSilence()
     event_files: tuple[EventMapping, ...] = ()
 
     def mapping_for(self, path: str) -> EventMapping | None:

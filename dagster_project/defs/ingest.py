@@ -1,6 +1,7 @@
 """Landing files into raw tables, and what dbt needs beside them: the rules and the moments of this run."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -8,7 +9,9 @@ import duckdb
 import polars as pl
 
 from dagster_project.clients.connectors import LOCAL
+from dagster_project.core.feeds import Silence, hold_reason
 from dagster_project.core.moments import resolve_as_of, scoring_moments
+from dagster_project.core.source_rules import SourceRules
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, sql_settings
@@ -17,6 +20,7 @@ from dagster_project.landing.crm import load_crm
 from dagster_project.landing.crm_api import first_extract_at, load_fetched, standings
 from dagster_project.landing.domains import update_email_domains
 from dagster_project.landing.events import begin_batch, load_events
+from dagster_project.landing.feeds import update_silences
 from dagster_project.landing.reports import LoadReport
 from dagster_project.landing.rules import write_rules
 
@@ -65,6 +69,11 @@ def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
             asset=["raw", "product_events"],
             description="The events table has as many rows as the files report as loaded.",
         ),
+        dg.AssetCheckSpec(
+            "every_feed_delivers",
+            asset=["raw", "product_events"],
+            description="No feed that delivered daily has fallen silent; while one is, the CRM gets no decrease.",
+        ),
     ],
     **COMMON,
 )
@@ -74,10 +83,12 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
     Files whose content is known are skipped; what can't be read is in `raw.quarantine` with its reason.
     """
     rules, landing = workplace.playbook.sources, workplace.settings.landing
+    as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
     with workplace.connect(stays_open=True) as connection:
         batch_id = begin_batch(connection, workplace.now())
         report = load_events(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
-        checks = _event_checks(connection)
+        silent = update_silences(connection, as_of, rules.feed_silence)
+        checks = [*_event_checks(connection), _feeds_check(silent, as_of, rules)]
         refused = _refused(connection, batch_id)
         shown = shown_table(connection, "raw.events")
     return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **shown}, check_results=checks)
@@ -167,6 +178,17 @@ def _event_checks(connection: duckdb.DuckDBPyConnection) -> list[dg.AssetCheckRe
             metadata={"rows in the table": held, "loaded": int(loaded)},
         ),
     ]
+
+
+def _feeds_check(silent: list[Silence], as_of: datetime, rules: SourceRules) -> dg.AssetCheckResult:
+    """Warns while a feed is silent."""
+    reason = hold_reason(silent, as_of, rules.feed_silence)
+    return dg.AssetCheckResult(
+        check_name="every_feed_delivers",
+        passed=reason is None,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"silent": reason or "none", "silences known": len(silent)},
+    )
 
 
 def _refused(connection: duckdb.DuckDBPyConnection, batch_id: int) -> pl.DataFrame:

@@ -1,0 +1,96 @@
+"""Feeds of events that have fallen silent: what looks like people leaving is then nobody listening. Section 7.1.
+
+A feed that delivered daily and has delivered nothing for long enough is silent. While it is, scores are computed and no
+decrease is written; who returns after it has not come back, as far as anybody knows. Deliveries come in as a frame,
+silences go out; how deliveries are read is `landing/feeds.py`'s business.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+from dagster_project.core.source_rules import FeedSilence
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A time in which a feed that used to deliver daily delivered nothing.
+
+    Attributes:
+        feed: Its name.
+        since: Its last event before, naive UTC.
+        until: Its first event after; None while it is silent.
+    """
+
+    feed: str
+    since: datetime
+    until: datetime | None = None
+
+
+def silences(deliveries: pl.DataFrame, as_of: datetime, rules: FeedSilence) -> list[Silence]:
+    """The silences of all feeds up to a moment, oldest first.
+
+    Args:
+        deliveries: One row per feed and UTC day with events until `as_of`: `feed, day, first_at, last_at`.
+        as_of: The moment scored, naive UTC.
+        rules: `feed_silence` of `sources.yml`.
+    """
+    found = []
+    for (feed,), days in deliveries.sort("feed", "day").group_by("feed", maintain_order=True):
+        found += list(_silences_of(str(feed), days, as_of, rules))
+    return sorted(found, key=lambda silence: (silence.since, silence.feed))
+
+
+def hold_reason(found: Sequence[Silence], as_of: datetime, rules: FeedSilence) -> str | None:
+    """Why no decrease may be written now; None if every feed delivers, or fell silent for good.
+
+    Args:
+        found: From `silences`.
+        as_of: The moment scored.
+        rules: After `given_up_days` a feed that is silent counts as one that there is no more.
+    """
+    given_up = as_of - timedelta(days=rules.given_up_days)
+    silent = [silence for silence in found if silence.until is None and silence.since >= given_up]
+    if not silent:
+        return None
+    said = "; ".join(
+        f"{silence.feed} has delivered nothing since {silence.since:%Y-%m-%d %H:%M} UTC" for silence in silent
+    )
+    return f"{said}: no decrease is written until it does"
+
+
+def may_have_been_active(returned_at: pl.Expr, found: Sequence[Silence], inactive_days: int) -> pl.Expr:
+    """Whether nobody was listening for a part of the days for which somebody seemed inactive before coming back.
+
+    Args:
+        returned_at: When they came back, naive UTC; null gives false.
+        found: From `silences`.
+        inactive_days: For how many days without an event somebody counts as inactive.
+    """
+    inactive = pl.duration(days=inactive_days)
+    overlaps = [
+        (pl.lit(silence.since) < returned_at)
+        & (pl.lit(silence.until or datetime.max.replace(microsecond=0)) > returned_at - inactive)
+        for silence in found
+    ]
+    return pl.any_horizontal(pl.lit(False), *overlaps).fill_null(False)
+
+
+def _silences_of(feed: str, days: pl.DataFrame, as_of: datetime, rules: FeedSilence) -> Iterator[Silence]:
+    delivered = days.rows(named=True)
+    starts = [row["first_at"] for row in delivered[1:]]
+    for position, (row, next_at) in enumerate(zip(delivered, [*starts, None], strict=True)):
+        silent_for = (next_at or as_of) - row["last_at"]
+        if silent_for > timedelta(hours=rules.hours) and _was_daily(
+            [d["day"] for d in delivered[: position + 1]], rules
+        ):
+            yield Silence(feed, row["last_at"], next_at)
+
+
+def _was_daily(days: Sequence[date], rules: FeedSilence) -> bool:
+    """Whether a feed delivered on most of the days that end with the last of these."""
+    begin = days[-1] - timedelta(days=rules.look_back_days - 1)
+    recent = [day for day in days if day >= begin]
+    return days[0] <= begin and len(recent) >= rules.daily_share * rules.look_back_days

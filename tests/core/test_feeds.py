@@ -1,0 +1,99 @@
+"""When a feed has fallen silent, and what must not be believed because of it."""
+
+from datetime import date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_project.core.feeds import Silence, hold_reason, may_have_been_active, silences
+from dagster_project.core.source_rules import FeedSilence
+
+RULES = FeedSilence(hours=24, look_back_days=14, daily_share=0.9, given_up_days=30)
+FIRST = date(2026, 5, 1)
+LAST_AT = datetime(2026, 5, 20, 18)
+
+
+def delivered(days: list[int], feed: str = "web") -> pl.DataFrame:
+    """Days after `FIRST` on which a feed delivered, each from 8 to 18 o'clock."""
+    moments = [datetime(2026, 5, 1) + timedelta(days=day) for day in days]
+    return pl.DataFrame(
+        {
+            "feed": [feed] * len(days),
+            "day": [moment.date() for moment in moments],
+            "first_at": [moment + timedelta(hours=8) for moment in moments],
+            "last_at": [moment + timedelta(hours=18) for moment in moments],
+        }
+    )
+
+
+DAILY = delivered(list(range(20)))  # until May 20
+
+
+@pytest.mark.parametrize(("hours", "is_silent"), [(1, False), (24, False), (24.1, True), (72, True)])
+def test_a_daily_feed_is_silent_after_24_hours(hours: float, is_silent: bool) -> None:
+    as_of = LAST_AT + timedelta(hours=hours)
+    found = silences(DAILY, as_of, RULES)
+    assert found == ([Silence("web", LAST_AT)] if is_silent else [])
+    assert (hold_reason(found, as_of, RULES) is not None) == is_silent
+
+
+def test_a_feed_that_rests_on_weekends_is_never_silent() -> None:
+    weekdays = [day for day in range(20) if (date(2026, 5, 1) + timedelta(days=day)).weekday() < 5]
+    assert silences(delivered(weekdays), LAST_AT + timedelta(days=3), RULES) == []
+
+
+def test_a_young_feed_is_not_known_to_be_daily_yet() -> None:
+    assert silences(delivered(list(range(10, 20))), LAST_AT + timedelta(days=3), RULES) == []
+
+
+def test_one_missing_day_of_fourteen_is_still_daily() -> None:
+    days = [day for day in range(20) if day != 12]
+    found = silences(delivered(days), LAST_AT + timedelta(days=3), RULES)
+    assert [(silence.since.day, silence.until and silence.until.day) for silence in found] == [(12, 14), (20, None)]
+
+
+def test_it_ends_with_the_first_event_and_is_remembered() -> None:
+    both = pl.concat([DAILY, delivered([25, 26])])
+    as_of = datetime(2026, 5, 27, 20)
+    [silence] = silences(both, as_of, RULES)
+    assert (silence.since, silence.until) == (LAST_AT, datetime(2026, 5, 26, 8))
+    assert hold_reason([silence], as_of, RULES) is None
+
+
+def test_events_that_come_in_later_fill_the_gap() -> None:
+    assert silences(delivered(list(range(27))), datetime(2026, 5, 27, 20), RULES) == []
+
+
+def test_each_feed_is_judged_by_itself() -> None:
+    app = delivered(list(range(24)), feed="app")
+    found = silences(pl.concat([app, DAILY]), datetime(2026, 5, 24, 20), RULES)
+    assert [silence.feed for silence in found] == ["web"]
+    assert str(hold_reason(found, datetime(2026, 5, 24, 20), RULES)).startswith(
+        "web has delivered nothing since 2026-05-20"
+    )
+
+
+def test_after_a_month_it_counts_as_a_feed_that_there_is_no_more() -> None:
+    as_of = LAST_AT + timedelta(days=31)
+    assert hold_reason(silences(DAILY, as_of, RULES), as_of, RULES) is None
+
+
+def test_who_returns_after_a_silence_may_never_have_been_gone() -> None:
+    silence = Silence("web", LAST_AT, datetime(2026, 5, 26, 8))
+    returned = pl.Series(
+        "at", [datetime(2026, 5, 19), datetime(2026, 5, 26, 9), datetime(2026, 6, 25), datetime(2026, 6, 26), None]
+    )
+    doubtful = returned.to_frame().select(may_have_been_active(pl.col("at"), [silence], 30)).to_series()
+    assert doubtful.to_list() == [False, True, True, False, False]
+    assert not returned.to_frame().select(may_have_been_active(pl.col("at"), [], 30).any()).item()
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(0, 90))
+def test_silences_never_overlap_and_only_the_last_is_open(days: set[int], later: int) -> None:
+    as_of = datetime(2026, 5, 1, 23) + timedelta(days=max(days) + later)
+    found = silences(delivered(sorted(days)), as_of, RULES)
+    for one, after in zip(found, found[1:], strict=False):
+        assert one.until is not None and one.until <= after.since
+    assert all((s.until or as_of) - s.since > timedelta(hours=24) for s in found)
