@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster_project.clients.crm import CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
+from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
 from dagster_project.clients.crm_values import crm_errors, joined, number_of, split, to_seconds, utc_text
 from dagster_project.clients.http import ApiRefused, Clock, HttpApi, RetryPolicy
 from dagster_project.clients.hubspot_extract import HubSpotExtract
@@ -304,9 +304,27 @@ class HubSpot:
     def missing_scopes(self) -> list[str]:
         """Scopes that the token lacks; see `CrmClient.missing_scopes`."""
         path = "/oauth/v2/private-apps/get/access-token-info"
-        with crm_errors():
-            said = self._api.request("POST", path, body={"tokenKey": self._token}).body
+        try:
+            with crm_errors():
+                said = self._api.request("POST", path, body={"tokenKey": self._token}).body
+        except CrmRefused:
+            return self._refused_scopes()
         return sorted(set(SCOPES) - set(said.get("scopes", [])))
+
+    def _refused_scopes(self) -> list[str]:
+        """For a token that HubSpot does not tell about: the scopes of what can't be read. Writing can't be tried."""
+        missing = []
+        paths = {
+            f"crm.objects.{kind}.read": f"objects/{self._version}/{kind}" for kind in ("contacts", "companies", "deals")
+        }
+        paths |= {"tickets": f"objects/{self._version}/tickets", "crm.objects.owners.read": f"owners/{self._version}"}
+        for scope, path in paths.items():
+            try:
+                with crm_errors():
+                    self._api.request("GET", f"/crm/{path}", params={"limit": 1})
+            except CrmDenied:
+                missing.append(scope)
+        return sorted(missing)
 
     def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """What has changed; see `CrmClient.extract`."""

@@ -223,6 +223,15 @@ def test_missing_scopes_are_named(server: HubSpotServer, crm: HubSpot) -> None:
     assert crm.missing_scopes() == ["crm.objects.companies.write"]
 
 
+def test_of_a_token_that_hubspot_does_not_tell_about_it_is_tried_what_can_be_read(
+    server: HubSpotServer, crm: HubSpot
+) -> None:
+    server.fail("answer", "access-token-info", times=9, reply=Reply(404, {"message": "no private app"}))
+    assert crm.missing_scopes() == []
+    server.scopes = ("crm.objects.contacts.read", "crm.objects.companies.read", "crm.objects.owners.read")
+    assert crm.missing_scopes() == ["crm.objects.deals.read", "tickets"]
+
+
 def test_a_merged_records_id_reads_as_gone(server: HubSpotServer, crm: HubSpot) -> None:
     winner, loser = server.add("contacts", email="a@acme.com"), server.add("contacts", email="b@acme.com")
     server.merge("contacts", winner, loser)
