@@ -1,6 +1,7 @@
 """`pls sync`: the CRM brought up to date from what was scored last, shown beforehand, set up."""
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -38,18 +39,22 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     from dagster_project.activation import SendRules, plan_fields, send_plan
     from dagster_project.clients.crm import CrmError
     from dagster_project.core.sync import counts_of, differences
-    from dagster_project.defs.activation import too_many, troubles_of, wanted_fields
+    from dagster_project.defs.activation import silence_hold, too_many, troubles_of, wanted_fields
 
     rules = workplace.playbook.crm_fields
     if not workplace.settings.warehouse.exists():
         raise click.ClickException(f"nothing has been scored in {workplace.settings.data_dir} yet: pls run")
     with workplace.connect() as connection:
         desired = wanted_fields(connection, rules, is_full=True)
+        hold = silence_hold(connection, workplace)
+    if hold:
+        console.print(hold, markup=False, highlight=False, soft_wrap=True)
+    plan_kind = partial(plan_fields, retry_parked=retry_parked, hold_decreases=hold)
     client = workplace.crm()
     with workplace.ledger() as ledger:
         try:
             plans = {
-                kind: list(plan_fields(ledger, client, kind, desired[kind], target=target, retry_parked=retry_parked))
+                kind: list(plan_kind(ledger, client, kind, desired[kind], target=target))
                 for kind, target in rules.targets().items()
             }
         except CrmError as error:

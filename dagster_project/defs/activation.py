@@ -15,10 +15,13 @@ from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.candidates import account_block_reason, user_block_reason
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_fields import account_fields, contact_fields
+from dagster_project.core.feeds import hold_reason
+from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import append_rows, markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
+from dagster_project.landing.feeds import known_silences
 from dagster_project.refresh import current_refresh
 
 ENTITIES = {"contact": "contacts", "account": "accounts"}
@@ -68,6 +71,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     rules = workplace.playbook.crm_fields
     with workplace.connect() as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
+        hold = silence_hold(connection, workplace)
         desired = wanted_fields(connection, rules, is_full=is_full)
         # The CRM's own records are as they were when only events have come.
         extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
@@ -83,7 +87,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
                 crm.take_over(kind, extracted[kind])
             counts: Counter[str] = Counter()
             try:
-                for part in plan_fields(ledger, crm, kind, desired[kind], target=target):
+                for part in plan_fields(ledger, crm, kind, desired[kind], target=target, hold_decreases=hold):
                     rows.add(kind, part)
                     counts += counts_of(part)
                     shown.append(differences(part.head(SHOWN)).select(pl.lit(kind).alias("type"), pl.all()).head(SHOWN))
@@ -93,9 +97,17 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
             metadata |= {f"{kind}s: {label}": count for label, count in sorted(counts.items())}
             metadata[f"{kind}s: nothing to do"] = desired[kind].height - counts.total()
     rows.flush()
+    if hold:
+        metadata["decreases held"] = hold
     if shown:
         metadata["differences"] = markdown_table(pl.concat(shown).head(SHOWN))
     return dg.MaterializeResult(metadata=metadata)
+
+
+def silence_hold(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> str | None:
+    """Why nothing in the CRM may fall now: a feed of events is silent. None if every feed delivers. Section 7.1."""
+    as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
+    return hold_reason(known_silences(connection), as_of, workplace.playbook.sources.feed_silence)
 
 
 @dg.asset(key=["crm", "fields"], deps=[crm_plan], kinds={"sqlite", "crm"}, **_COMMON)
