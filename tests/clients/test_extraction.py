@@ -45,7 +45,7 @@ class Bench:
             {"PLS_HUBSPOT_TOKEN": TOKEN, "PLS_HUBSPOT_BASE_URL": self.server.base_url},
             self.rules,
             clock=self.server.clock,
-            policy=RetryPolicy(attempts=2, read_timeout=0.2),
+            policy=RetryPolicy(attempts=2, read_timeout=30),
             now=lambda: self.now,
         )
 
