@@ -25,6 +25,7 @@ STEP_TITLES = {
     "crm__fields": "CRM fields brought up to date",
     "ledger_copy": "Ledger copied for SQL",
     "mart_models": "Marts built",
+    "product__traits": "Traits sent to the product",
     "serving__serving_database": "Serving copy replaced",
 }
 

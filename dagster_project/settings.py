@@ -47,6 +47,8 @@ class Settings:
         ledger_url: SQLAlchemy URL of the ledger.
         crm: `local`, or the connector's name.
         crm_access: The variables of that connector that are set; secrets are among them.
+        product_url: Where traits are sent to, None for nowhere.
+        product_key: Who we are there.
         automate: Whether the schedule and the sensor start running by themselves.
         slack: How Slack is reached, if at all.
         mcp_tokens: Who may ask over HTTP, by token.
@@ -58,6 +60,8 @@ class Settings:
     ledger_url: str
     crm: str
     crm_access: Mapping[str, str] = field(repr=False)
+    product_url: str | None
+    product_key: str | None = field(repr=False)
     automate: bool
     slack: SlackAccess = field(default_factory=SlackAccess)
     mcp_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -135,6 +139,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
             "PLS_LEDGER_URL is no URL; expected one such as sqlite:////srv/pls/ledger.sqlite or "
             "postgresql+psycopg://user@host/database"
         )
+    product_url = set_values.get("PLS_PRODUCT_URL")
     automate = set_values.get("PLS_AUTOMATE", "0")
     if automate.lower() not in _SWITCH:
         raise SettingsError(f"PLS_AUTOMATE is {automate!r}; expected 1 or 0")
@@ -145,6 +150,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         ledger_url=ledger_url,
         crm=crm,
         crm_access={name: said for name, said in set_values.items() if name.startswith(f"PLS_{crm.upper()}_")},
+        product_url=_endpoint("PLS_PRODUCT_URL", product_url) if product_url else None,
+        product_key=set_values.get("PLS_PRODUCT_WRITE_KEY"),
         automate=_SWITCH[automate.lower()],
         slack=_slack_access(set_values),
         mcp_tokens=_mcp_tokens(set_values.get("PLS_MCP_TOKENS", "")),

@@ -56,6 +56,7 @@ class CrmFieldRules(StrictModel):
         policies: When a field is written over what stands there.
         create_contacts_of: Classes of users who get a contact when the CRM has none.
         no_contact: Whether our fields are written to contacts that must not be contacted: `write` or `skip`.
+        traits_of_no_contact: The same of the traits that the product gets.
         max_changed_records: By CRM, or `other`: how many records one run changes without somebody's yes; null is any.
         refused: From when on refused records fail a run.
         resends: How often a request without an answer is sent again in the same run.
@@ -69,6 +70,7 @@ class CrmFieldRules(StrictModel):
     policies: Policies = Policies()
     create_contacts_of: tuple[Literal["hot", "warm", "developing", "not_ready"], ...] = ()
     no_contact: Literal["write", "skip"] = "write"
+    traits_of_no_contact: Literal["write", "skip"] = "skip"
     max_changed_records: dict[str, Annotated[int, Field(ge=0)] | None] = {"local": None, "other": 5000}
     refused: RefusalLimit = RefusalLimit()
     resends: Annotated[int, Field(ge=0, le=5)] = 2

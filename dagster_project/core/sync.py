@@ -62,11 +62,13 @@ class Target:
         names: Our field -> the destination's name; None means that the field is not written there.
         policies: By our field; absent is `always`.
         orders: By our field, its texts from the lowest to the highest.
+        clears: Whether None is known to be nothing and taken over as such, and not unknown.
     """
 
     names: Mapping[Any, str | None]
     policies: Mapping[Any, Policy] = field(default_factory=dict)
     orders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    clears: bool = False
 
     @property
     def written(self) -> dict[str, str]:
@@ -215,11 +217,13 @@ def _why_not(
 
 def _differing(row: Mapping[str, Any], held: Mapping[str, Any], target: Target) -> dict[str, Any]:
     """What is known and another value than the one confirmed, under the destination's names."""
-    return {
-        theirs: value
-        for ours, theirs in target.written.items()
-        if ours not in RIDERS and (value := row.get(ours)) is not None and held.get(theirs, _NEVER_CONFIRMED) != value
-    }
+    differing = {}
+    for ours, theirs in target.written.items():
+        value = row.get(ours)
+        before = held.get(theirs, None if value is None else _NEVER_CONFIRMED)
+        if ours not in RIDERS and before != value and (value is not None or target.clears):
+            differing[theirs] = value
+    return differing
 
 
 def _kept_by_policy(row: Mapping[str, Any], current: Mapping[str, Any], target: Target) -> set[str]:

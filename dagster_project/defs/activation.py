@@ -172,7 +172,8 @@ def wanted_fields(
         rules: `crm_fields.yml`.
         is_full: All of them; otherwise those that the last delta touched.
     """
-    users = connection.sql(f"select * from scores.pql_scores where {'true' if is_full else _CONTACTS_CONCERNED}").pl()
+    concerned = "true" if is_full else _CONTACTS_CONCERNED
+    users = connection.sql(f"select * from scores.pql_scores where {concerned}").pl()
     accounts = connection.sql(
         "select scores.*, features.in_crm from scores.pqa_scores as scores "
         "join features.account_features as features using (account_id) "
@@ -180,9 +181,9 @@ def wanted_fields(
         + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
     ).pl()
     if rules.create_contacts_of or rules.no_contact == "skip":
-        users = users.join(_contactable(connection), on="user_id", how="left").with_columns(
-            pl.col("may_be_made").fill_null(False)
-        )
+        whose = "true" if is_full else f"user_id in (select user_id from scores.pql_scores where {concerned})"
+        may = contactable(connection, whose=whose)
+        users = users.join(may, on="user_id", how="left").with_columns(pl.col("may_be_made").fill_null(False))
         if rules.no_contact == "skip":
             users = users.filter("may_be_made")
     return {
@@ -239,10 +240,18 @@ def result_metadata(results: dict[str, SyncResult]) -> dict[str, Any]:
     return metadata
 
 
-def _contactable(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """`user_id` and `may_be_made`: whether neither the person nor the company has said no."""
-    users = connection.sql(f"select * from features.user_features where {_LIVE}").pl()
-    accounts = connection.sql(f"select * from features.account_features where {_LIVE}").pl()
+def contactable(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.DataFrame:
+    """`user_id` and `may_be_made`: whether neither the person nor the company has said no.
+
+    Args:
+        connection: The warehouse.
+        whose: A condition on `user_id`.
+    """
+    users = connection.sql(f"select * from features.user_features where {_LIVE} and {whose}").pl()
+    accounts = connection.sql(
+        f"select * from features.account_features where {_LIVE} and list_contains(?, account_id)",
+        params=[users["account_id"].drop_nulls().unique().to_list()],
+    ).pl()
     of_account = accounts.select("account_id", account_reason=account_block_reason())
     return (
         users.with_columns(reason=user_block_reason())

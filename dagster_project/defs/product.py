@@ -1,0 +1,77 @@
+"""What the CRM knows of accounts and people, into the product: `product_traits`, sent where they change."""
+
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+
+from dagster_project.activation import SendRules, plan_fields, send_plan
+from dagster_project.clients.product import Product
+from dagster_project.core.crm_field_rules import CrmFieldRules
+from dagster_project.core.sync import Target
+from dagster_project.defs.activation import contactable, result_metadata, troubles_of
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.scoring import RESCORED_SUBJECTS
+from dagster_project.defs.transform import OWNERS
+from dagster_project.refresh import current_refresh
+
+TARGET = Target({name: name for name in ("owner", "contract_value", "segment", "custom_fields")}, clears=True)
+"""The CRM is read whole: what it does not have is known to be nothing."""
+
+
+@dg.asset(
+    key=["product", "traits"],
+    deps=[["marts", "product_traits"]],
+    group_name="serving",
+    owners=OWNERS,
+    kinds={"segment"},
+    pool=WAREHOUSE_POOL,
+)
+def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
+    """`marts.product_traits` in the product, as Segment's identify and group calls, only where they have changed.
+
+    Sent to PLS_PRODUCT_URL; nowhere while that is not set. Its deliveries are published by the next run.
+    """
+    settings, rules = workplace.settings, workplace.playbook.crm_fields
+    if settings.product_url is None:
+        return dg.MaterializeResult(metadata={"sent to": "nowhere: PLS_PRODUCT_URL is not set"})
+    with workplace.connect() as connection:
+        is_full = current_refresh(connection, context.run.run_id).is_full
+        desired = wanted_traits(connection, rules, is_full=is_full)
+    product = Product(settings.product_url, settings.product_key, now=workplace.now)
+    results = {}
+    with workplace.ledger() as ledger:
+        for kind, rows in desired.items():
+            plan = plan_fields(ledger, product, kind, rows, target=TARGET)
+            sending = SendRules(rules.resends)  # what was sent can't be read back
+            results[kind] = send_plan(ledger, product, kind, plan, rules=sending, now=workplace.now())
+    troubles = troubles_of(results, rules, None)
+    for trouble in troubles:
+        context.log.warning(trouble)
+    if troubles and is_full:
+        raise dg.Failure("\n".join(troubles), metadata=result_metadata(results))
+    metadata: dict[str, Any] = {"sent to": settings.product_url, **result_metadata(results)}
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def wanted_traits(
+    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, *, is_full: bool
+) -> dict[str, pl.DataFrame]:
+    """What the product should know, by object type: all of it, or what the last delta touched."""
+    traits = connection.sql(
+        "select subject_type, subject_id as object_id, owner, cast(contract_value as double) as contract_value, "
+        "segment, cast(custom_fields as varchar) as custom_fields from marts.product_traits "
+        f"where {'true' if is_full else RESCORED_SUBJECTS}"
+    ).pl()
+    if rules.traits_of_no_contact == "skip":
+        whose = "true" if is_full else "user_id in (select user_id from scores.rescored_users)"
+        may = (
+            contactable(connection, whose=whose)
+            .filter("may_be_made")
+            .select(object_id="user_id", is_welcome=pl.lit(True))
+        )
+        traits = traits.join(may, on="object_id", how="left").filter(
+            (pl.col("subject_type") == "account") | pl.col("is_welcome")
+        )
+    return {kind: traits.filter(pl.col("subject_type") == kind).drop("subject_type") for kind in ("account", "user")}
