@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from dagster_project.commands.backfill import backfill
 from dagster_project.commands.calibrate import calibrate
 from dagster_project.commands.mcp import mcp
 from dagster_project.commands.parked import parked
@@ -93,6 +94,7 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
     _say(f"Demo company written to {landing}: {report}")
 
 
+pls.add_command(backfill)
 pls.add_command(serve)
 pls.add_command(calibrate)
 pls.add_command(sync)

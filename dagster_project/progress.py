@@ -19,6 +19,7 @@ STEP_TITLES = {
     "raw__moments": "Moment set",
     "feature_models": "Usage, engagement and intent features computed",
     "scores": "Users and accounts scored",
+    "scores__daily_scores": "Past days scored",
     "handoffs__decisions": "Handoffs decided",
     "handoffs__delivered": "Handoffs delivered",
     "crm__plan": "CRM changes planned",
@@ -28,6 +29,8 @@ STEP_TITLES = {
     "product__traits": "Traits sent to the product",
     "serving__serving_database": "Serving copy replaced",
 }
+TELL_HOW_FAR = frozenset({"scores__daily_scores"})
+"""Steps whose own words are shown while they last."""
 
 
 class _StepHandler(logging.Handler):
@@ -44,6 +47,8 @@ class _StepHandler(logging.Handler):
             # What is left out after a failure goes without saying.
             if record.levelno >= logging.WARNING and not said.endswith("Not executing."):
                 self._say(f"  [yellow]![/] {escape(said)}")
+            elif record.levelno == logging.INFO and meta.get("step_key") in TELL_HOW_FAR:
+                self._say(f"    [dim]{escape(said)}[/]")
             return
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             self._told_of_check(event.asset_check_evaluation_data)

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.events import JobFailureData
 from dagster._core.instance.ref import InstanceRef  # the only way to give absolute paths from any folder
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
@@ -91,6 +92,43 @@ def run_pipeline(console: Console, home: Path, *, yes: bool = False) -> RunOutco
             raise_on_error=False,
         )
     return RunOutcome(success=result.success, cause=_cause(result.all_events), settings=settings, started_at=started_at)
+
+
+def run_backfill(console: Console, home: Path, *, first: date | None, last: date | None) -> RunOutcome:
+    """Score the days that are over and were not scored from what is loaded now; publish them.
+
+    Args:
+        console: Where the lines go.
+        home: The folder of the Dagster instance that records the run.
+        first: The first day, None for that of the first event.
+        last: The last day, None for the last that is over.
+
+    Raises:
+        PastDaysError: There are no such days.
+    """
+    from dagster_project.definitions import build_definitions
+    from dagster_project.defs.past import ONLY_MISSING, SCORE_PAST_DAYS, partitions_of
+
+    workplace = Workplace()
+    with workplace.connect() as connection:
+        days = partitions_of(connection, workplace.playbook, first, last)
+    started_at = datetime.now(UTC).replace(tzinfo=None)
+    job = build_definitions(loggers={"progress": step_logger(console)}).resolve_job_def(SCORE_PAST_DAYS)
+    with persistent_instance(home) as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            run_config={"loggers": {"progress": {}}},
+            resources={"workplace": workplace},
+            tags={
+                ASSET_PARTITION_RANGE_START_TAG: str(days[0]),
+                ASSET_PARTITION_RANGE_END_TAG: str(days[1]),
+                ONLY_MISSING: "yes",
+            },
+            raise_on_error=False,
+        )
+    return RunOutcome(
+        success=result.success, cause=_cause(result.all_events), settings=workplace.settings, started_at=started_at
+    )
 
 
 class BatchRunner:

@@ -19,6 +19,9 @@ from dbt.contracts.graph.manifest import Manifest
 
 from dagster_project.settings import DBT_PROJECT_DIR
 
+_BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
+"""Models that no rollup depends on."""
+
 
 class TransformError(RuntimeError):
     """dbt could not do what was asked; the message holds the failing nodes and their own words."""
@@ -73,7 +76,7 @@ def rollup_definition(settings: Mapping[str, str]) -> str:
     """
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for path in _project_files():
-        if path.suffix not in (".sql", ".csv") or path.is_relative_to(DBT_PROJECT_DIR / "models" / "marts"):
+        if path.suffix not in (".sql", ".csv") or any(path.is_relative_to(folder) for folder in _BUILT_ON_IT):
             continue
         digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
         digest.update(path.read_bytes())
@@ -113,8 +116,25 @@ def run_delta(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
+    return _run_tagged("delta", warehouse, target)
+
+
+def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
+    """Compute the features of the days that `raw.past_range` names: the models tagged `past`.
+
+    Args:
+        warehouse: The DuckDB file; this process must have no open connection to it.
+        target: Where dbt keeps its artefacts.
+
+    Raises:
+        TransformError: dbt itself failed before any node ran.
+    """
+    return _run_tagged("past", warehouse, target)
+
+
+def _run_tagged(tag: str, warehouse: Path, target: Path) -> list[NodeOutcome]:
     runner = dbtRunner(manifest=_parsed(warehouse.name, target, _newest_change()))
-    arguments = ["run", "--select", "tag:delta", "--quiet", "--no-write-json", "--log-level-file", "none"]
+    arguments = ["run", "--select", f"tag:{tag}", "--quiet", "--no-write-json", "--log-level-file", "none"]
     arguments += _project_arguments(target)
     return _invoke(runner, arguments, warehouse)
 

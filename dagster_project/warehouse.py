@@ -57,6 +57,7 @@ create table if not exists raw.crm_cursors (
   trouble varchar
 );
 create table if not exists raw.moments (as_of timestamp, day date, is_live boolean, until timestamp);
+create table if not exists raw.past_range (first_day date, last_day date);
 create table if not exists raw.refreshes (
   as_of timestamp, until timestamp, is_full boolean, reason varchar, batch_id integer, definition varchar,
   rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean, run_id varchar

@@ -3,7 +3,7 @@
 The pipeline is imported where it is used: most tests need none of it, and importing it takes seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ class Installation:
         as_of: datetime = END,
         raise_on_error: bool = True,
         only: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
         **variables: str,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, by default the whole graph, in this process on a throw-away instance.
@@ -52,6 +53,7 @@ class Installation:
             as_of: The moment to score.
             only: The scores to materialize, by default all assets of the job.
             raise_on_error: Whether a failing step is the caller's error.
+            tags: Of the run.
             variables: More PLS_* variables.
         """
         from dagster_project.definitions import build_definitions
@@ -63,6 +65,7 @@ class Installation:
         with dg.DagsterInstance.ephemeral() as instance:
             return definition.execute_in_process(
                 instance=instance,
+                tags=dict(tags or {}),
                 raise_on_error=raise_on_error,
                 asset_selection=None if only is None else [dg.AssetKey(["scores", table]) for table in only],
                 run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},

@@ -4,43 +4,12 @@ import random
 from datetime import datetime, timedelta
 
 import pytest
-from dbt_fixtures import DBT_PROJECT, Shop, end_of
-from dbt_fixtures_reference import Catalogue, people
+from dbt_fixtures import Shop, end_of
+from dbt_fixtures_random import CATALOGUE, random_event
+from dbt_fixtures_reference import people
 
-CATALOGUE = Catalogue.read(DBT_PROJECT / "seeds" / "event_catalog.csv")
-FIRST_DAY = datetime(2026, 4, 20)
 # Forward within a day, back to a day that is over, forward past events that had waited.
 LIVE_MOMENTS = ["2026-06-28 12:00:00", "2026-06-28 15:00:00", end_of("2026-06-26"), "2026-06-30 18:00:00"]
-TRACKED = [r["event_name"] for r in CATALOGUE.rows if r["match"] == "track"] + ["Something Of Ours"]
-PAGES = ["Pricing", "pricing", "Home", None, "Upgrade"]
-PATHS = ["/pricing", "/Pricing/enterprise", "/docs", None, "/upgrade?from=limit"]
-
-
-def random_event(chance: random.Random, number: int) -> dict:
-    """Any type, any id, near in time to others, so that gaps of about half an hour happen."""
-    user, anonymous = f"u{chance.randrange(10)}", f"a{chance.randrange(14)}"
-    kind = chance.choices(["track", "page", "screen", "identify", "group"], [70, 15, 5, 6, 4])[0]
-    at = FIRST_DAY + timedelta(days=int(71 * chance.random() ** 0.5), minutes=chance.choice([0, 30, 600, 1380]))
-    at += timedelta(minutes=chance.randrange(0, 60), seconds=chance.choice([0, 0, 0, 1]))
-    event = {
-        "message_id": f"e{number}",
-        "type": kind,
-        "user_id": user if kind == "identify" or chance.random() < 0.5 else None,
-        "anonymous_id": anonymous if kind == "identify" or chance.random() < 0.6 else None,
-        "session_id": chance.choice([None, None, None, "s1", "s2"]),
-        "group_id": chance.choice([None, "g1", "g2"]),
-        "timestamp": str(at),
-        "received_at": str(at + timedelta(minutes=chance.randrange(3))),
-        "feature": chance.choice([None, None, "charts", "dashboards"]) if kind != "identify" else None,
-    }
-    if kind == "track":
-        event["event"] = chance.choice([str.lower, str.upper, str])(chance.choice(TRACKED))
-        event["integration"] = chance.choice([None, "slack", "hubspot"])
-        event["status"] = chance.choice([None, "complete", "Failed", "partial"])
-    elif kind in ("page", "screen"):
-        event["name"] = chance.choice(PAGES)
-        event["path"] = chance.choice(PATHS) if kind == "page" else None
-    return event
 
 
 def expected(events: list[dict], live: str, as_of: str) -> dict[str, dict]:

@@ -131,9 +131,7 @@ def test_a_step_that_is_run_alone_takes_everything(grown: Path, tmp_path: Path) 
     data_dir = shutil.copytree(grown, tmp_path / "data")
     with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
         warehouse.execute("delete from scores.pql_scores; update raw.refreshes set is_finished = false")
-    alone = Installation(data_dir).run(
-        only=["pql_scores", "pqa_scores", "score_history", "segment_history", "daily_scores"]
-    )
+    alone = Installation(data_dir).run(only=["pql_scores", "pqa_scores", "score_history", "segment_history"])
     assert alone.success
     with duckdb.connect(str(data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
         scored = warehouse.sql("select count(*) from scores.pql_scores").fetchall()

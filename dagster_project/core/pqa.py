@@ -3,7 +3,7 @@
 Source of the formula: section 4 of the specification. Frames in, frames out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -44,15 +44,12 @@ def score_accounts(accounts: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
     every = [signal for group in signals.values() for signal in group]
     usage_weight = weights["breadth"] + weights["depth"]
     scored = (
-        accounts.with_columns(signal.points.alias(signal.points_column) for signal in every)
-        .with_columns(component(group).alias(name) for name, group in signals.items())
+        _scored(accounts, signals, rules)
         .with_columns(
-            weighted=pl.sum_horizontal(pl.col(name) * weight for name, weight in weights.items()),
-            usage=(pl.col("breadth") * weights["breadth"] + pl.col("depth") * weights["depth"]) / usage_weight,
+            usage=(pl.col("breadth") * weights["breadth"] + pl.col("depth") * weights["depth"]) / usage_weight
         )
         .with_columns(rounded(pl.col(name)).alias(f"{name}_score") for name in (*DIMENSIONS, "usage"))
-        .with_columns(pqa_score=rounded(pl.col("weighted")))
-        .with_columns(classification=classification(pl.col("pqa_score"), rules), quadrant=_quadrant(pqa))
+        .with_columns(quadrant=_quadrant(pqa))
     )
     rounding = pl.col("pqa_score") - pl.col("weighted")
     entries = [line for name in DIMENSIONS for line in signal_entries(signals[name], weights[name])]
@@ -60,6 +57,36 @@ def score_accounts(accounts: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
     parts = pl.concat_list(*(pl.col(name) * weight for name, weight in weights.items()), rounding)
     working = [*(signal.points_column for signal in every), *DIMENSIONS, "weighted", "usage"]
     return scored.with_columns(explanation(scored, entries), parts=parts.list.eval(settled(pl.element()))).drop(working)
+
+
+def grade_accounts(accounts: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
+    """The same scores without their explanations, for many days at once.
+
+    Args:
+        accounts: What `score_accounts` takes.
+        rules: `scoring.yml`.
+
+    Returns:
+        The same rows with `score`, `classification` and a column per signal: the points that it earned.
+    """
+    signals = {name: _signals(name, rules) for name in DIMENSIONS}
+    points = {signal.points_column: signal.name for group in signals.values() for signal in group}
+    scored = _scored(accounts, signals, rules)
+    return scored.select(score="pqa_score", classification="classification", **{n: c for c, n in points.items()})
+
+
+def _scored(accounts: pl.DataFrame, signals: Mapping[str, Sequence[Signal]], rules: ScoringRules) -> pl.DataFrame:
+    """Accounts with the points of their signals, what the score is made of, the score and its class."""
+    weighted = pl.sum_horizontal(pl.col(name) * getattr(rules.pqa.weights, name) for name in signals)
+    return (
+        accounts.with_columns(
+            signal.points.alias(signal.points_column) for group in signals.values() for signal in group
+        )
+        .with_columns(component(group).alias(name) for name, group in signals.items())
+        .with_columns(weighted=weighted)
+        .with_columns(pqa_score=rounded(pl.col("weighted")))
+        .with_columns(classification=classification(pl.col("pqa_score"), rules))
+    )
 
 
 def _signals(dimension: str, rules: ScoringRules) -> list[Signal]:

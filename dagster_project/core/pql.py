@@ -4,6 +4,8 @@ Source of the formula: section 3 of the specification. Frames in, frames out; th
 ``segments``' business, the stage of a user ``stages``'.
 """
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
 from dagster_project.core.explanation import (
@@ -46,21 +48,13 @@ def score_users(users: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
         `fit_multiplier`, `pql_score` (0..100, one decimal), `classification`, `usage_tier`, `explanation` and `parts`
         (what each of `PARTS` adds to the score).
     """
-    pql = rules.pql
-    signals = _signals(rules)
-    weights = {name: getattr(pql.weights, name) for name in signals}
+    signals = _signals(rules, MEASURES)
     every = [signal for group in signals.values() for signal in group]
-    scored = (
-        users.with_columns(fit_multiplier=_multiplier(pql))
-        .with_columns(signal.points.alias(signal.points_column) for signal in every)
-        .with_columns(component(group).alias(name) for name, group in signals.items())
-        .with_columns(weighted=pl.sum_horizontal(pl.col(name) * weight for name, weight in weights.items()))
-        .with_columns(multiplied=pl.col("weighted") * pl.col("fit_multiplier"))
-        .with_columns(capped=pl.min_horizontal("multiplied", pl.lit(BEST)))
-        .with_columns(pql_score=rounded(pl.col("capped")))
-        .with_columns(rounded(pl.col(name)).alias(f"{name}_score") for name in signals)
-        .with_columns(classification=classification(pl.col("pql_score"), rules), usage_tier=_usage_tier(rules))
+    weights = {name: getattr(rules.pql.weights, name) for name in signals}
+    scored = _scored(users, signals, rules).with_columns(
+        *(rounded(pl.col(name)).alias(f"{name}_score") for name in signals)
     )
+    scored = scored.with_columns(usage_tier=_usage_tier(rules))
     fit = pl.col("multiplied") - pl.col("weighted")
     cap = pl.col("capped") - pl.col("multiplied")
     rounding = pl.col("pql_score") - pl.col("capped")
@@ -80,6 +74,37 @@ def score_users(users: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
     return scored.with_columns(explanation(scored, entries), parts=parts.list.eval(settled(pl.element()))).drop(working)
 
 
+def grade_users(users: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
+    """The same scores without their explanations, for many days at once.
+
+    Args:
+        users: What `score_users` takes; `features_used` is how many.
+        rules: `scoring.yml`.
+
+    Returns:
+        The same rows with `score`, `classification` and a column per signal: the points that it earned.
+    """
+    signals = _signals(rules, MEASURES | {"features_used": pl.col("features_used")})
+    points = {signal.points_column: signal.name for group in signals.values() for signal in group}
+    scored = _scored(users, signals, rules)
+    return scored.select(score="pql_score", classification="classification", **{n: c for c, n in points.items()})
+
+
+def _scored(users: pl.DataFrame, signals: Mapping[str, Sequence[Signal]], rules: ScoringRules) -> pl.DataFrame:
+    """Users with the points of their signals, what the score is made of, the score and its class."""
+    pql = rules.pql
+    return (
+        users.with_columns(fit_multiplier=_multiplier(pql))
+        .with_columns(signal.points.alias(signal.points_column) for group in signals.values() for signal in group)
+        .with_columns(component(group).alias(name) for name, group in signals.items())
+        .with_columns(weighted=pl.sum_horizontal(pl.col(name) * getattr(pql.weights, name) for name in signals))
+        .with_columns(multiplied=pl.col("weighted") * pl.col("fit_multiplier"))
+        .with_columns(capped=pl.min_horizontal("multiplied", pl.lit(BEST)))
+        .with_columns(pql_score=rounded(pl.col("capped")))
+        .with_columns(classification=classification(pl.col("pql_score"), rules))
+    )
+
+
 def classification(score: pl.Expr, rules: ScoringRules) -> pl.Expr:
     """The class of a rounded score, of a user or an account."""
     found = pl.lit(CLASSES[-1])
@@ -88,12 +113,12 @@ def classification(score: pl.Expr, rules: ScoringRules) -> pl.Expr:
     return found
 
 
-def _signals(rules: ScoringRules) -> dict[str, list[Signal]]:
+def _signals(rules: ScoringRules, measures: Mapping[str, pl.Expr]) -> dict[str, list[Signal]]:
     pql = rules.pql
     return {
-        "usage": [tiered_signal(name, MEASURES[name], rule, rules.points) for name, rule in pql.usage.items()],
+        "usage": [tiered_signal(name, measures[name], rule, rules.points) for name, rule in pql.usage.items()],
         "engagement": [
-            tiered_signal(name, MEASURES[name], rule, rules.points) for name, rule in pql.engagement.items()
+            tiered_signal(name, measures[name], rule, rules.points) for name, rule in pql.engagement.items()
         ],
         "intent": [seen_signal(name, pl.col(name), worth) for name, worth in pql.intent.items()],
     }

@@ -13,6 +13,7 @@ from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.calibration import GROUP
 from dagster_project.defs.ingest import product_events
 from dagster_project.defs.resources import environment_settings
+from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.defs.transform import DELTA_KEYS, feature_models, mart_models
 from dagster_project.landing.discovery import readable_files
 from dagster_project.playbook_files import read_playbook
@@ -22,7 +23,7 @@ SCORE_NEW_EVENTS = "score_new_events"
 
 score_everything = dg.define_asset_job(
     SCORE_EVERYTHING,
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(DAILY_SCORES_KEY),
     description="Load what has landed, score every user and account, decide, write back and publish.",
 )
 

@@ -34,6 +34,8 @@ from dagster_project.refresh import current_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
+DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])
+"""Made day by day in `defs/past.py`; a full run adds its own day."""
 HOTTEST = 15
 STANDING_SINCE = ("subscription_status", "subscription_status_since")
 """What of an account's standing is not published."""
@@ -52,7 +54,6 @@ _DESCRIPTIONS = {
     "pqa_scores": "Accounts scored at the live moment, with quadrant and explanation. One row per account.",
     "score_history": "Scores as they changed, with what moved. One row per subject and change.",
     "segment_history": "Segments as they changed. One row per subject and change.",
-    "daily_scores": "What everybody was on each day. One row per subject, day and model version.",
 }
 _SUBJECTS = {"user": ("user_id", "pql_score", pql.PARTS), "account": ("account_id", "pqa_score", pqa.PARTS)}
 
@@ -100,13 +101,13 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
             _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
             if refresh.is_full:
                 write_own_day(connection, ScoredDay(refresh.until.date(), version, refresh.until))
+                context.log_event(dg.AssetMaterialization(DAILY_SCORES_KEY, partition=str(refresh.until.date())))
         shown = {table: shown_table(connection, f"scores.{table}", published_columns(table)) for table in _DESCRIPTIONS}
     for table, frame in published.items():
         told = _score_metadata(frame, version, is_full=is_full)
         yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[table]})
     for table, frame in (("score_history", changed), ("segment_history", moved)):
         yield dg.MaterializeResult(["scores", table], metadata={"rows added": frame.height, **shown[table]})
-    yield dg.MaterializeResult(["scores", "daily_scores"], metadata=shown["daily_scores"])
 
 
 def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:

@@ -4,8 +4,9 @@
   runs: pairs of first and last day as ISO texts, oldest first; an empty list gives no rows. Ranges of time are what
     DuckDB skips row groups by; a long list of days would be a join that holds all events.
   everyone: true for all users of these days, false for those in int_user_days_touched.
+  of_events: the events, by default int_user_events.
 #}
-{% macro user_days_query(runs, everyone) %}
+{% macro user_days_query(runs, everyone, of_events=none) %}
 with settings as (
 
     select * from {{ ref('stg_playbook__settings') }}
@@ -16,7 +17,7 @@ with settings as (
 taken as {{ materialized() }} (
 
     select events.*
-    from {{ ref('int_user_events') }} as events
+    from {{ of_events or ref('int_user_events') }} as events
     {%- if not everyone %}
     inner join {{ ref('int_user_days_touched') }} as touched
         on events.user_id = touched.user_id and events.day = touched.day

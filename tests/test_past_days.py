@@ -1,0 +1,104 @@
+"""`pls backfill`: a day scored later is what a run on that day published; stopped, it goes on and ends equal."""
+
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from installation import END, FIRST_SCORED, Installation
+
+from dagster_project.past_days import Stock, missing_days, portions, score_past_days
+from dagster_project.playbook_files import read_playbook
+from dagster_project.warehouse import Warehouse
+
+FIRST, LAST = date(2026, 6, 20), date(2026, 6, 29)
+KEPT = "from scores.daily_scores where day {} order by all"
+
+
+@pytest.fixture(scope="module")
+def filled(demo_run: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The demo company with ten days scored by the job, at once."""
+    data_dir = shutil.copytree(demo_run.data_dir, tmp_path_factory.mktemp("filled") / "data")
+    installation = Installation(data_dir)
+    days = {ASSET_PARTITION_RANGE_START_TAG: str(FIRST), ASSET_PARTITION_RANGE_END_TAG: str(LAST)}
+    assert installation.run("score_past_days", tags=days).success
+    return installation
+
+
+def rows(installation: Installation, sql: str) -> list[tuple]:
+    with duckdb.connect(str(installation.warehouse), read_only=True) as warehouse:
+        return warehouse.sql(sql).fetchall()
+
+
+def test_a_day_scored_later_is_what_a_run_on_that_day_published(demo_run: Installation, filled: Installation) -> None:
+    day = FIRST_SCORED.date()
+    published = rows(demo_run, KEPT.format(f"= '{day}'"))
+    assert len(published) > 300
+    assert rows(filled, KEPT.format(f"= '{day}'")) == published
+
+
+def test_every_day_is_there_and_published(filled: Installation) -> None:
+    days = [(FIRST + timedelta(days=number),) for number in range(11)]
+    assert rows(filled, "select distinct day from scores.daily_scores order by 1") == days
+    with duckdb.connect(str(filled.serving), read_only=True) as serving:
+        assert serving.sql("from marts.daily_scores order by all").fetchall() == rows(
+            filled, KEPT.format("is not null")
+        )
+    assert days[-1] == (END.date(),), "the run's own day stays"
+
+
+def test_a_day_that_is_not_over_is_refused(filled: Installation) -> None:
+    tags = {ASSET_PARTITION_RANGE_START_TAG: str(LAST), ASSET_PARTITION_RANGE_END_TAG: "2026-07-01"}
+    result = filled.run("score_past_days", tags=tags, raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    said = str(failure.step_failure_data.user_failure_data.description)
+    assert said == "2026-07-01 is not over in what was loaded: the last day that is, is 2026-06-30"
+
+
+class Killed(Exception):
+    """Somebody pulled the plug."""
+
+
+def test_stopped_in_the_middle_it_goes_on_and_ends_equal(
+    demo_run: Installation, filled: Installation, tmp_path: Path
+) -> None:
+    data_dir = shutil.copytree(demo_run.data_dir, tmp_path / "data")
+    warehouse = data_dir / "warehouse.duckdb"
+    stock = Stock(Warehouse(warehouse).connect, warehouse, data_dir / ".dbt")
+    playbook = read_playbook(None)
+    [(version,)] = rows(filled, "select distinct model_version from scores.daily_scores")
+    days = [FIRST + timedelta(days=number) for number in range(10)]
+    said: list[str] = []
+
+    def dies(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        score_past_days(stock, {version: playbook}, days, inputs="these", say=dies, longest=4)
+    with stock.connect() as connection:
+        left = missing_days(connection, days, [version], "these")
+        assert missing_days(connection, days, [version], "others") == days
+    assert left == days[8:]
+    score_past_days(stock, {version: playbook}, left, inputs="these", say=said.append, longest=4)
+    assert said == [
+        "4 of 10 days scored, up to 2026-06-23",
+        "8 of 10 days scored, up to 2026-06-27",
+        "2 of 2 days scored, up to 2026-06-29",
+    ]
+    whole = KEPT.format(f"between '{FIRST}' and '{LAST}'")
+    assert rows(Installation(data_dir), whole) == rows(filled, whole)
+
+
+def test_portions_are_runs_of_days_that_fit_into_memory() -> None:
+    days = [date(2026, 5, number) for number in (1, 2, 3, 4, 6, 7)]
+    assert portions(days, users=1_500_000) == [
+        (date(2026, 5, 1), date(2026, 5, 2)),
+        (date(2026, 5, 3), date(2026, 5, 4)),
+        (date(2026, 5, 6), date(2026, 5, 7)),
+    ]
+    assert portions(days, users=10) == [(date(2026, 5, 1), date(2026, 5, 4)), (date(2026, 5, 6), date(2026, 5, 7))]
+    assert portions(days[:2], users=10**9) == [(days[0], days[0]), (days[1], days[1])]
