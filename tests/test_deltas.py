@@ -22,6 +22,7 @@ COMPARED = {
     "quarantine": "source, file, row_number, raw, reason",
     "user_profiles": "*",
     "account_profiles": "*",
+    "leads": "*",
     "crm_owners": "*",
     "crm_opportunities": "*",
 }

@@ -40,6 +40,8 @@ CHANGED = {
     "quarantine": _NEW_REFUSALS,
     "user_profiles": RESCORED["pql_scores"],
     "account_profiles": RESCORED["pqa_scores"],
+    # A lead names its company, which may have another name although nothing else of its users has changed.
+    "leads": f"({RESCORED['pql_scores']} or {RESCORED['pqa_scores']})",
     # The CRM's records are as they were when only events have come.
     "crm_owners": "false",
     "crm_opportunities": "false",
@@ -51,7 +53,7 @@ CHANGED = {
 PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
     "deliveries", "product_traits", "funnel", "exclusions", "quarantine", "outcomes", *CALIBRATION_MARTS,
-    "user_profiles", "account_profiles", "crm_owners", "crm_opportunities", "tool_calls",
+    "user_profiles", "account_profiles", "leads", "crm_owners", "crm_opportunities", "tool_calls",
     "daily_scores", "handoff_feedback",
 )  # fmt: skip
 """The tables of section 12 of the specification, then ours: they exist from the first run on."""

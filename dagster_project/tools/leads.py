@@ -1,23 +1,18 @@
 """`leads.get_hottest`: whom to call, and why."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
+from dagster_project.core.key_signals import scored_signal, telling_entries
 from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
 from dagster_project.tools.errors import NotFound, WrongArguments
+from dagster_project.tools.subjects import Row
 
 NAME = "leads.get_hottest"
 MOST = 25
 REASONS = 3
-_NOT_SIGNALS = frozenset({"fit_multiplier", "cap", "rounding"})
-_NOT_BLOCKED = (
-    "not (profiles.is_unsubscribed or profiles.email_opt_out or profiles.contact_do_not_contact "
-    "or profiles.account_do_not_contact or profiles.contact_deleted or profiles.account_deleted) "
-    "and profiles.suppression_reason is null"
-)
-_OWNER_OF = "coalesce(profiles.contact_owner_id, accounts.owner_id)"
 
 
 class Reason(Result):
@@ -83,50 +78,34 @@ def get_hottest(desk: Desk, *, owner: str | None, limit: int) -> Leads:
     """The best leads of an owner, or of all."""
     owner_id = _owner_id(desk, owner) if owner else None
     rows = desk.serving.rows(
-        "with best as (select user_id, pql_score from marts.pql_scores where list_contains(?, classification)), "
-        "leads as (select best.user_id, best.pql_score, accounts.name as company, "
-        f"{_OWNER_OF} as owner_id, coalesce(profiles.contact_name, profiles.user_name, best.user_id) as person, "
-        "profiles.has_open_opportunity from best join marts.user_profiles as profiles using (user_id) "
-        "left join marts.account_profiles as accounts on accounts.account_id = profiles.account_id "
-        f"where {_NOT_BLOCKED} and (? is null or {_OWNER_OF} = ?) "
-        "order by best.pql_score desc, best.user_id limit ?) "
-        "select leads.*, scores.email, scores.account_id, scores.classification, scores.segment, scores.motion, "
-        "scores.activation_stage, scores.last_active_at, scores.explanation, scores.as_of "
-        "from leads join marts.pql_scores as scores using (user_id) order by leads.pql_score desc, leads.user_id",
-        [sorted(desk.playbook.stages.pql_classes), owner_id, owner_id, limit],
+        "select * from marts.leads where ? is null or owner_id = ? order by pql_score desc, user_id limit ?",
+        [owner_id, owner_id, limit],
     )
+    scores = desk.serving.rows(
+        "select user_id, explanation, as_of from marts.pql_scores where user_id in (select unnest(?::varchar[]))",
+        [[row["user_id"] for row in rows]],
+    )
+    explained = {row["user_id"]: row["explanation"] for row in scores}
     return Leads(
         owner_id=owner_id,
-        as_of=max((row["as_of"] for row in rows), default=None),
-        leads=[_lead(desk, row) for row in rows],
+        as_of=max((row["as_of"] for row in scores), default=None),
+        leads=[_lead(desk, row, explained[row["user_id"]]) for row in rows],
     )
 
 
-def _lead(desk: Desk, row: dict[str, Any]) -> Lead:
+def _lead(desk: Desk, row: Row, explanation: list[Row] | None) -> Lead:
     person = row["user_id"] if row["person"] == row["user_id"] else desk.mask.value("person", row["person"])
     shown = desk.mask.row({name: value for name, value in row.items() if name in Lead.model_fields})
-    return Lead(**{**shown, "person": person}, reasons=_reasons(desk, row))
+    return Lead(**{**shown, "person": person}, reasons=_reasons(desk, explanation or []))
 
 
-def _reasons(desk: Desk, row: dict[str, Any]) -> list[Reason]:
-    adding = [entry for entry in row["explanation"] or () if entry["signal"] not in _NOT_SIGNALS]
-    adding = sorted(
-        (entry for entry in adding if entry["contribution"] > 0), key=lambda e: (-e["contribution"], e["signal"])
-    )
-    texts = desk.playbook.handoffs.package.signals
-    reasons = []
-    for entry in adding[:REASONS]:
-        text = texts.get(entry["signal"])
-        means = text.means if text else ""
-        reasons.append(
-            Reason(
-                signal=text.label if text else entry["signal"],
-                value=entry["value"],
-                meaning=means if isinstance(means, str) else means.get(entry["tier"], ""),
-                contribution=round(entry["contribution"], 1),
-            )
-        )
-    return reasons
+def _reasons(desk: Desk, explanation: list[Row]) -> list[Reason]:
+    rules = desk.playbook.handoffs.package
+    return [
+        Reason(signal=told.label, value=told.value, meaning=told.meaning, contribution=round(entry["contribution"], 1))
+        for entry in telling_entries(explanation)[:REASONS]
+        for told in [scored_signal(entry, rules)]
+    ]
 
 
 def _owner_id(desk: Desk, owner: str) -> str:
