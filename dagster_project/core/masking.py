@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dagster_project.core.escaping import markdown, plain
+
 HIDDEN = "…"
 _WITHHELD = "(personal data: not shown)"
 _NAMES = frozenset({"email", "user_name", "contact_name", "person", "name"})
@@ -42,12 +44,13 @@ class Mask:
             text: Written about these people, among others.
             people: Rows with columns of theirs.
         """
-        known = {
-            str(value): masked(str(value))
-            for person in people
-            for column, value in person.items()
-            if column in self.columns & _NAMES and value and str(value).strip()
-        }
+        known: dict[str, str] = {}
+        for person in people:
+            for column, value in person.items():
+                if column in self.columns & _NAMES and value and str(value).strip():
+                    shown = masked(str(value))
+                    # As it was typed, as it is told, and as Markdown tells it.
+                    known |= {str(value): shown, plain(value): shown, markdown(value): shown}
         for value in sorted(known, key=len, reverse=True):
             text = text.replace(value, known[value])
         return text

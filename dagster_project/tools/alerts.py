@@ -116,15 +116,13 @@ def _people(desk: Desk, kind: Kind, found: Mapping[str, Any]) -> list[Row]:
 
 def _deliveries(desk: Desk, handoff_id: str) -> list[str]:
     rows = desk.serving.rows(
-        "select destination, operation, status, error, confirmed_at from marts.deliveries "
+        "select destination, operation, status, error from marts.deliveries "
         "where object_type = 'handoff' and object_id = ? order by requested_at, delivery_id",
         [handoff_id],
         at_most=_MOST,
     )
     return [
-        f"{row['destination']}, {row['operation']}: {row['status']}"
-        + (f" at {row['confirmed_at']:%Y-%m-%d %H:%M} UTC" if row["confirmed_at"] else "")
-        + (f" ({row['error']})" if row["error"] else "")
+        f"{row['destination']}, {row['operation']}: {row['status']}" + (f" ({row['error']})" if row["error"] else "")
         for row in rows
     ]
 

@@ -174,7 +174,8 @@ def _usage(desk: Desk, found: Mapping[str, Any]) -> Usage:
         active_users=found["active_users_30d"],
         feature_adoption=round(found["catalogue_features_used"] / known, 3) if known else None,
         features_used=found["features_used"] or [],
-        **_of(found, Usage, besides=("active_users", "feature_adoption", "features_used")),
+        mean_sessions_per_week=round(found["mean_sessions_per_week"], 2),
+        **_of(found, Usage, besides=("active_users", "feature_adoption", "features_used", "mean_sessions_per_week")),
     )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
-from dagster_project.tools.subjects import Kind, account, user
+from dagster_project.tools.subjects import Kind, scored_user
 
 NAME = "lifecycle.get_segment"
 
@@ -73,11 +73,13 @@ def get_segment_tool() -> Tool:
 
 def get_segment(desk: Desk, *, user_id: str, include_history: bool, include_account: bool) -> Segment:
     """The segment of a user."""
-    found = user(desk.serving, user_id)
+    found = scored_user(desk.serving, user_id)
     motion = desk.playbook.segments.motions[found["motion"]]
     whose = None
     if include_account and found["account_id"]:
-        owning = account(desk.serving, found["account_id"])
+        query = "select * exclude (explanation) from marts.pqa_scores where account_id = ?"
+        owning = desk.serving.row(query, [found["account_id"]])
+        assert owning is not None, "every account with a user has scores"
         whose = AccountSegment(
             account_id=owning["account_id"],
             name=owning["name"],

@@ -26,7 +26,16 @@ def user(serving: ServingCopy, user_id: str) -> Row:
     Raises:
         NotFound: Nobody has this id; somebody who is not scored is told why.
     """
-    found = serving.row(f"{USERS} where scores.user_id = ? and profiles.user_id = ?", [user_id, user_id])
+    return _user(serving, user_id, f"{USERS} where scores.user_id = ? and profiles.user_id = ?")
+
+
+def scored_user(serving: ServingCopy, user_id: str) -> Row:
+    """A user's row of `marts.pql_scores`; raises as `user`."""
+    return _user(serving, user_id, "select * from marts.pql_scores where user_id = ?")
+
+
+def _user(serving: ServingCopy, user_id: str, query: str) -> Row:
+    found = serving.row(query, [user_id] * query.count("?"))
     if found:
         return found
     excluded = serving.row("select reason from marts.exclusions where user_id = ?", [user_id])

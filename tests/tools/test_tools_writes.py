@@ -120,6 +120,18 @@ def _is(**values: Any) -> Any:
     return pl.all_horizontal(pl.col(name) == value for name, value in values.items())
 
 
+def test_a_plan_shows_nobodys_name_and_the_alert_does(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*quiet))
+        before = shop.alerts()
+        tools.call("writes.confirm", token=plan.token)
+    [sent] = [text for text in shop.alerts() if text not in before]
+    people = shop.asked("select contact_name, email from marts.user_profiles where account_id = ?", quiet[0])
+    named = [value for person in people for value in person if value and value in sent]
+    assert named
+    assert not [value for value in named if any(value in line for line in plan.preview)]
+
+
 def test_nothing_is_written_before_it_is_confirmed(shop: Shop, quiet: tuple[str, list[str]], contact: str) -> None:
     with shop.ledger() as ledger:
         before = ledger.read_frame("deliveries").height, ledger.read_frame("handoffs").height
