@@ -14,6 +14,7 @@ from dagster_project.commands.backfill import backfill
 from dagster_project.commands.calibrate import calibrate
 from dagster_project.commands.mcp import mcp
 from dagster_project.commands.parked import parked
+from dagster_project.commands.plan import plan
 from dagster_project.commands.serve import serve
 from dagster_project.commands.sync import sync
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
@@ -99,6 +100,7 @@ pls.add_command(serve)
 pls.add_command(calibrate)
 pls.add_command(sync)
 pls.add_command(parked)
+pls.add_command(plan)
 
 
 def _say(text: str) -> None:

@@ -59,6 +59,8 @@ def read_fired(connection: duckdb.DuckDBPyConnection, decisions: pl.DataFrame) -
 
     A candidate counts once, at its first decision. What stood already when the product was installed did not fire.
     """
+    if decisions.is_empty() or not has_table(connection, "scores.score_history"):
+        return FIRED.to_frame()
     first = (
         decisions.filter(pl.col("decision") != "suppressed_baseline")
         .sort("decided_at")
@@ -73,8 +75,6 @@ def read_fired(connection: duckdb.DuckDBPyConnection, decisions: pl.DataFrame) -
         .drop_nulls("trigger")
         .sort("fired_at")
     )
-    if first.is_empty() or not has_table(connection, "scores.score_history"):
-        return FIRED.to_frame()
     models = connection.sql(
         "select as_of, max(model_version) as model_version from scores.score_history group by as_of order by as_of"
     ).pl()

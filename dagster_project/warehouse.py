@@ -123,12 +123,26 @@ class Warehouse:
         finally:
             connection.close()
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that changes nothing, closed at the end of the block; readers don't wait for each other.
+
+        Raises:
+            WarehouseLocked: Another process kept the file open for writing for longer than `wait_seconds`.
+        """
+        connection = self._open(read_only=True)
+        try:
+            use_utc(connection)
+            yield connection
+        finally:
+            connection.close()
+
+    def _open(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.wait_seconds
         pause = 0.05
         while True:
             try:
-                return duckdb.connect(str(self.path))
+                return duckdb.connect(str(self.path), read_only=read_only)
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():
                     raise

@@ -1,0 +1,1 @@
+"""What a changed playbook would do before it does it; all of it pure."""
