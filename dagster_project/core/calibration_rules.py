@@ -11,11 +11,12 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Minimum(StrictModel):
-    """How many accounts must have won, and not won, before anything is suggested."""
+    """How many accounts must have won, and not won, before anything is suggested or a signal is judged."""
 
     won_accounts: Count
     holdout_won_accounts: Count
     lost_accounts: Count
+    won_with_signal: Count
 
 
 class Bootstrap(StrictModel):

@@ -17,7 +17,7 @@ def print_sections(console: Console, sections: Sequence[Section]) -> None:
         if section.rows:
             table = Table(box=None, pad_edge=False, header_style="dim")
             for name in section.rows[0]:
-                table.add_column(escape(name))
+                table.add_column(escape(name), overflow="fold")
             for row in section.rows:
                 table.add_row(*(escape(value) for value in row.values()))
             console.print(table)

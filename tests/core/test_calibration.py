@@ -1,6 +1,7 @@
 """What calibration finds out about companies whose truth is known, and what it dares to suggest."""
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 
@@ -84,6 +85,14 @@ def test_scores_without_information_are_a_coin_and_nothing_is_suggested(seed):
     assert auc["value"] == pytest.approx(0.5, abs=0.05)
     assert advice.rules is None
     assert advice.reason.startswith("No suggestion")
+
+
+def test_a_signal_that_hardly_anybody_shows_is_not_judged():
+    samples = samples_of(*scored_company(0, DRIVERS, accounts=200))
+    one_account = pl.when(pl.col("group") == samples.matured["group"][0]).then(3.0).otherwise(0.0)
+    rare = replace(samples, matured=samples.matured.with_columns(invoice_download=one_account, api_key_generated=0.0))
+    told = dict(advise(rare, SCORING, RULES).evidence.select("signal", "verdict").rows())
+    assert (told["invoice_download"], told["api_key_generated"]) == ("too rare to tell", "never seen")
 
 
 def test_the_same_company_gives_the_same_advice():

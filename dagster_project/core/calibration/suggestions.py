@@ -120,7 +120,7 @@ def _evidence(samples: pl.DataFrame, live: ScoringRules, rules: CalibrationRules
         _outcomes(samples),
         group_codes(samples),
         names,
-        confidence=rules.confidence,
+        rules=rules,
     )
 
 

@@ -1,0 +1,181 @@
+"""Calibration and plans on a scored company: what the tables hold, what the commands print and leave alone."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from installation import END, Installation
+
+from dagster_project.cli import main
+from dagster_project.core.calibration.findings import find
+from dagster_project.defs.calibration import CALIBRATION_MARTS
+from dagster_project.past_scores import observed_until, read_past
+from dagster_project.playbook_files import PACKAGED, read_playbook
+from dagster_project.playbook_plan import make_plan
+from dagster_project.settings import settings_from
+from dagster_project.warehouse import Warehouse
+
+PLAYBOOK = read_playbook(None)
+
+
+@pytest.fixture
+def command(demo_run: Installation, monkeypatch, capsys):
+    """Runs `pls` on the demo company; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("PLS_DATA_DIR", str(demo_run.data_dir))
+    monkeypatch.setenv("PLS_LEDGER_URL", f"sqlite:///{demo_run.data_dir / 'ledger.sqlite'}")
+
+    def run(*words: object) -> tuple[object, str, str]:
+        code: object = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        out, error = capsys.readouterr()
+        return code, out, error
+
+    return run
+
+
+def proposal(folder: Path, old: str, new: str, file: str = "scoring.yml") -> Path:
+    folder.mkdir()
+    text = (PACKAGED / file).read_text(encoding="utf-8")
+    assert old in text
+    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def with_a_past(demo_run: Installation, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The demo company's warehouse, in a copy in which everybody had today's scores on two past days as well."""
+    shutil.copyfile(demo_run.warehouse, folder / "warehouse.duckdb")
+    with Warehouse(folder / "warehouse.duckdb").connect() as connection:
+        for day in (date(2026, 2, 1), date(2026, 3, 3), date(2026, 3, 4)):
+            connection.execute(
+                "insert into scores.daily_score_rows by name select * replace (?::date as day) "
+                "from scores.daily_score_rows where day = ?",
+                [day, END.date()],
+            )
+        yield connection
+
+
+def test_all_tables_are_published_and_say_what_they_wait_for(demo_run):
+    with duckdb.connect(str(demo_run.serving), read_only=True) as serving:
+        for table in CALIBRATION_MARTS:
+            serving.sql(f"from marts.{table}")
+        [(waiting,)] = serving.sql(
+            "select value from marts.calibration_summary where subject_type = 'user' and metric = 'censored'"
+        ).fetchall()
+        scored = serving.sql("select count(*) from marts.pql_scores").fetchall()[0][0]
+        assert 0 < waiting <= 2 * scored
+        assert serving.sql("select count(expected_close_rate) from marts.pql_scores").fetchall() == [(0,)]
+        deals = serving.sql("select won_at, account_id from marts.outcomes").fetchall()
+    assert deals
+    assert all(won_at <= END for won_at, _ in deals)
+
+
+def test_past_days_are_judged_by_the_deals_of_the_crm(demo_run, tmp_path):
+    with with_a_past(demo_run, tmp_path) as connection:
+        past = read_past(connection, pl.DataFrame(), period_days=PLAYBOOK.calibration.period_days)
+        [version] = past.scores["model_version"].unique().to_list()
+        found = find(past, PLAYBOOK, observed_until=observed_until(connection), live_version=version)
+        told = dict(found.summary.filter(pl.col("subject_type") == "user").select("metric", "value").rows())
+        by_hand = connection.sql(
+            "with first_won as (select account_id, min(won_at) as won_at from intermediate.int_won_opportunities "
+            "group by account_id) select count(*), count(*) filter (won_at < timestamp '2026-03-04' + interval 90 day) "
+            "from scores.daily_scores left join first_won using (account_id) where subject_type = 'user' "
+            "and day = date '2026-03-03' and coalesce(won_at >= timestamp '2026-03-04', true)"
+        ).fetchall()[0]
+    at_the_second = found.rates.filter(pl.col("dimension") == "segment")["leads"].sum()
+    assert at_the_second == told["leads"]
+    one_day = past.scores.filter(pl.col("day") == date(2026, 3, 3))
+    again = find(
+        type(past)(one_day, past.deal_scores, past.outcomes, past.fired),
+        PLAYBOOK,
+        observed_until=END,
+        live_version=version,
+    )
+    counted = dict(again.summary.filter(pl.col("subject_type") == "user").select("metric", "value").rows())
+    assert (counted["leads"], counted["won"]) == by_hand
+
+
+def test_of_a_period_the_first_day_is_read(demo_run, tmp_path):
+    with with_a_past(demo_run, tmp_path) as connection:
+        past = read_past(connection, pl.DataFrame(), period_days=30)
+    days = set(past.scores["day"])
+    assert {date(2026, 2, 1), date(2026, 3, 3)} <= days
+    assert date(2026, 3, 4) not in days
+    assert date(2026, 3, 4) in set(past.deal_scores["day"])
+
+
+def test_a_plan_is_back_tested_on_past_days(demo_run, tmp_path):
+    with with_a_past(demo_run, tmp_path):
+        pass
+    shutil.copyfile(demo_run.serving, tmp_path / "serving.duckdb")
+    shutil.copyfile(demo_run.data_dir / "ledger.sqlite", tmp_path / "ledger.sqlite")
+    other = proposal(
+        tmp_path / "other", "usage: 0.40, engagement: 0.30, intent: 0.30", "usage: 0, engagement: 0, intent: 1"
+    )
+    made = make_plan(settings_from({"PLS_DATA_DIR": str(tmp_path)}), PLAYBOOK, read_playbook(other))
+    assert made.back_test is not None
+    assert made.back_test.leads > 0
+    assert made.back_test.gain.estimate == pytest.approx(made.back_test.proposed.estimate - made.back_test.now.estimate)
+
+
+def test_the_report_can_be_read_before_anything_has_matured(command, tmp_path):
+    code, out, _ = command("calibrate", "--html", tmp_path / "report.html")
+    assert (code, out) == (0, f"Report written to {tmp_path / 'report.html'}\n")
+    assert "Nothing to judge yet" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Nothing to judge yet" in command("calibrate")[1]
+
+
+def test_nothing_is_proposed_where_nothing_is_suggested(command, tmp_path):
+    code, _, error = command("calibrate", "--propose", tmp_path / "proposal")
+    assert code == 1
+    assert "nothing is suggested. Too little has happened" in error
+    assert not (tmp_path / "proposal").exists()
+
+
+def test_an_unknown_model_is_named_with_those_that_are_known(command):
+    code, _, error = command("calibrate", "--model", "nobody")
+    assert code == 1
+    assert "no past day was scored by model nobody; models with scores of past days: " in error
+
+
+def test_the_live_playbook_moves_nobody_and_passes_no_limit(command, tmp_path):
+    same = proposal(tmp_path / "same", "high: 6}", "high: 6}")
+    code, out, _ = command("plan", "--playbook", same, "--markdown")
+    assert code == 0
+    assert out.startswith("# What this playbook would do\n\n## Limits\n\nThe proposal keeps within the limits")
+    assert out.count("0 of ") == 2
+
+
+def test_a_passed_limit_ends_with_its_exit_code_and_changes_nothing(command, demo_run, tmp_path):
+    files = [demo_run.warehouse, demo_run.serving]
+    before = [path.read_bytes() for path in files]
+    steep = proposal(
+        tmp_path / "steep", "usage: 0.40, engagement: 0.30, intent: 0.30", "usage: 0, engagement: 0, intent: 1"
+    )
+    code, out, _ = command("plan", "--playbook", steep)
+    assert code == 3
+    assert "share_of_users_moved" in out
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_proposal_that_is_no_playbook_is_refused_with_file_and_key(command, tmp_path):
+    wrong = proposal(tmp_path / "wrong", "window_days: 30", "window_days: none")
+    code, _, error = command("plan", "--playbook", wrong)
+    assert code == 1
+    assert "scoring.yml: measurement.window_days" in error
+
+
+def test_an_installation_that_never_ran_says_what_to_do(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path / "empty"))
+    for words in (["calibrate"], ["plan", "--playbook", str(tmp_path)]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "`pls run`" in capsys.readouterr().err
