@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from dagster_project.commands.answer import answer
 from dagster_project.commands.backfill import backfill
 from dagster_project.commands.calibrate import calibrate
 from dagster_project.commands.mcp import mcp
@@ -101,6 +102,7 @@ pls.add_command(calibrate)
 pls.add_command(sync)
 pls.add_command(parked)
 pls.add_command(plan)
+pls.add_command(answer)
 
 
 def _say(text: str) -> None:

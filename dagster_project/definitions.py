@@ -7,6 +7,7 @@ import dagster as dg
 
 from dagster_project.defs import (
     activation,
+    answers,
     calibration,
     delivery,
     handoffs,
@@ -43,6 +44,7 @@ def build_definitions(
             transform.feature_models,
             scoring.scores,
             past.daily_scores,
+            answers.handoff_answers,
             handoffs.handoff_decisions,
             calibration.calibration,
             delivery.delivered_handoffs,

@@ -20,6 +20,7 @@ STEP_TITLES = {
     "feature_models": "Usage, engagement and intent features computed",
     "scores": "Users and accounts scored",
     "scores__daily_scores": "Past days scored",
+    "handoffs__answers": "Answers read back from the CRM",
     "handoffs__decisions": "Handoffs decided",
     "handoffs__delivered": "Handoffs delivered",
     "crm__plan": "CRM changes planned",

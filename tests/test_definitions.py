@@ -46,7 +46,7 @@ def test_the_groups_follow_each_other_so_that_their_graph_can_be_read() -> None:
     for spec in SPECS:
         before[group_of[spec.key]] |= {group_of[dep.asset_key] for dep in spec.deps} - {group_of[spec.key]}
     order = list(TopologicalSorter(before).static_order())
-    assert order[-3:] == ["ledger", "marts", "serving"]
+    assert order[-2:] == ["marts", "serving"]  # which of those before them comes first is open
 
 
 def test_every_published_column_is_described() -> None:

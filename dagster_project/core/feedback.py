@@ -32,21 +32,21 @@ class Answer:
         by: Who said it: Slack's id of a person, or the CRM's of an owner; None where nobody knows.
         at: When, naive UTC.
         until: Until when a snoozed one rests, naive UTC.
-        source: `slack` or `crm`.
+        source: `slack`, `crm`, or `cli` (`pls answer`).
     """
 
     handoff_id: str
     label: Label
     by: str | None
     at: datetime
-    source: Literal["slack", "crm"]
+    source: Literal["slack", "crm", "cli"]
     until: datetime | None = None
 
     @property
     def feedback_id(self) -> str:
         """The same for the same answer."""
-        # A click has its moment; that a task is closed is seen again and again.
-        moment = self.at.isoformat() if self.source == "slack" else ""
+        # Who answers does so at a moment; that a task is closed is seen again and again.
+        moment = "" if self.source == "crm" else self.at.isoformat()
         words = (self.handoff_id, self.label, self.by or "", moment, self.source)
         return "fb_" + sha256("|".join(words).encode()).hexdigest()[:16]
 

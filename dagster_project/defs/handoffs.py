@@ -9,6 +9,7 @@ import polars as pl
 
 from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
 from dagster_project.core.triggers import conditions
+from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import score_moment
@@ -33,7 +34,12 @@ _RESCORED_ACCOUNTS = (
 
 @dg.asset(
     key=["handoffs", "decisions"],
-    deps=[["scores", "pql_scores"], ["scores", "pqa_scores"], ["features", "owners"], ["raw", "crm_records"]],
+    deps=[
+        *(["scores", table] for table in ("pql_scores", "pqa_scores")),
+        ["features", "owners"],
+        ["raw", "crm_records"],
+        handoff_answers,
+    ],
     kinds={"polars", "sqlite"},
     **COMMON,
 )

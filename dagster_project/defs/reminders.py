@@ -9,6 +9,7 @@ import polars as pl
 from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
 from dagster_project.core.reminders import Nudge, nudges
+from dagster_project.defs.answers import read_back
 from dagster_project.defs.delivery import blocked_people, connected_chat, has_buttons, owners_by_id, send
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, environment_settings
 from dagster_project.ledger import Ledger
@@ -54,6 +55,7 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
     rules, now = workplace.playbook.delivery, workplace.now()
     chat = connected_chat(workplace)
     with workplace.ledger() as ledger:
+        read_back(ledger, workplace, context.log)
         due = due_nudges(ledger, chat.name, rules, now)
         if not due:
             context.log.info("nobody has to be reminded of anything")
