@@ -97,7 +97,7 @@ def story(seed: int) -> Iterator[dict[str, Any]]:
     scores = {f"c_{number:02}": float(number) for number in range(CONTACTS)}
     for number in range(10_000):
         for object_id in draw.sample(sorted(scores), 6):
-            scores[object_id] = draw.randint(0, 1000) / 10
+            scores[object_id] = draw.choice((10.0, 90.0))  # what a killed run wrote is often to be taken back
         task = {"subject": "Call", "body": "Now", "contact_id": "c_01", "due_at": "2026-05-03T00:00:00"}
         actions = [
             {"key": f"task {number}", "kind": "task", "object_type": "contact", "object_id": "c_01", "payload": task},
@@ -126,12 +126,15 @@ def test_whenever_it_is_killed_the_end_is_as_if_it_had_not_been(victim: Victim, 
     draw, kills, runs = random.Random(5), 0, []
     for run in story(1):
         runs.append(run)
-        kill_at = draw.randint(1, 24) if kills < KILLS else None
-        end = victim.do(disturbed | {"runs": [run], "kill_at": kill_at})
-        assert end in ((0, -9) if kill_at else (0,))
+        kill_at = draw.choice((None, draw.randint(1, 12), draw.randint(1, 24), draw.randint(1, 24)))
+        end = victim.do(disturbed | {"runs": [run], "kill_at": kill_at if kills < KILLS else None})
         kills += end == -9
-        if kill_at is None:
+        if end == 0:  # what stands there after a run that came to its end is what that run wanted
+            wanted = {name: {"pql_score": score, "pql_classification": of} for name, score, of in run["desired"]}
+            assert held(disturbed, [])["contacts"] == wanted
+        if kills == KILLS and end == 0:
             break
+        assert end in (0, -9)
     assert victim.do(undisturbed | {"runs": runs, "kill_at": None}) == 0
     asked = [action["key"] for run in runs for action in run["actions"] if action["kind"] == "task"]
     assert held(disturbed, asked) == held(undisturbed, asked)
