@@ -15,6 +15,7 @@ from dagster_project.core.changes import (
     score_changes,
     segment_changes,
 )
+from dagster_project.core.feeds import may_have_been_active
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import (
     ACCOUNT_STANDING,
@@ -29,6 +30,7 @@ from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_o
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import bar_chart, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
+from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.register import transaction
 from dagster_project.refresh import current_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
@@ -148,12 +150,21 @@ def score_moment(
         f"select * exclude (until) replace (until as as_of) from features.{{}} join ({moment}) using (as_of) where {{}}"
     )
     return score_everybody(
-        connection.sql(measured.format("user_features", users)).pl(),
+        without_doubtful_returns(connection, connection.sql(measured.format("user_features", users)).pl(), playbook),
         connection.sql(measured.format("account_features", accounts)).pl(),
         _first_pql(connection, playbook, users=users, until=f"(select until from ({moment}))"),
         playbook=playbook,
         model_version=model_version,
     )
+
+
+def without_doubtful_returns(
+    connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, playbook: Playbook
+) -> pl.DataFrame:
+    """Who seemed inactive while a feed was silent has not come back, as far as anybody knows. Section 7.1."""
+    inactive_days = playbook.scoring.measurement.inactive_days
+    doubtful = may_have_been_active(pl.col("reactivated_at"), known_silences(connection), inactive_days)
+    return users.with_columns(reactivated_at=pl.when(~doubtful).then("reactivated_at"))
 
 
 def _first_pql(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, users: str, until: str) -> pl.DataFrame:
