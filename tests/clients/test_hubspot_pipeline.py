@@ -13,6 +13,9 @@ import yaml
 from hubspot_server import TOKEN, HubSpotServer
 from installation import Installation
 
+from dagster_project.clients.crm import FieldSpec
+from dagster_project.clients.hubspot import connect
+from dagster_project.core.crm_fields import FIELDS
 from dagster_project.core.crm_source_rules import COLUMNS
 from dagster_project.playbook_files import PACKAGED, read_playbook
 
@@ -34,9 +37,7 @@ def scored(demo_run: Installation, tmp_path_factory: pytest.TempPathFactory) -> 
     with HubSpotServer(limit=100_000, epoch=datetime.now(UTC)) as server:
         columns = {entity: move(server, files.landing, entity) for entity in KINDS}
         move_owners(server, files.landing)
-        ours = read_playbook(None).crm_fields
-        for kind, names in (("contacts", ours.contact), ("companies", ours.account)):
-            server.state.properties[kind] |= {name: {"name": name, "type": "string"} for name in names.values() if name}
+        set_up(server)
         playbook = base / "playbook"
         write_playbook(playbook, columns)
         api.run(
@@ -46,6 +47,14 @@ def scored(demo_run: Installation, tmp_path_factory: pytest.TempPathFactory) -> 
             PLS_PLAYBOOK_DIR=str(playbook),
         )
     return files, api
+
+
+def set_up(server: HubSpotServer) -> None:
+    """Make the fields that are written, as `pls sync --setup` does."""
+    playbook = read_playbook(None)
+    crm = connect({"PLS_HUBSPOT_TOKEN": TOKEN, "PLS_HUBSPOT_BASE_URL": server.base_url}, playbook.crm_sources)
+    for kind, target in playbook.crm_fields.targets().items():
+        crm.create_fields(kind, [FieldSpec(theirs, *FIELDS[ours]) for ours, theirs in target.written.items()])
 
 
 def rows_of(landing: Path, entity: str) -> list[dict[str, str]]:
@@ -109,3 +118,13 @@ def test_the_scores_are_those_of_the_files(scored: tuple[Installation, Installat
     query = f"select {SAME[table]} from marts.{table} order by all"
     assert read(files, query) == read(api, query)
     assert read(api, f"select count(*) > 0 from marts.{table}") == [(True,)]
+
+
+def test_what_was_scored_stands_in_hubspot(scored: tuple[Installation, Installation]) -> None:
+    _, api = scored
+    [(confirmed, others)] = read(
+        api,
+        "select count(*) filter (status = 'confirmed'), count(*) filter (status <> 'confirmed') "
+        "from marts.deliveries where destination = 'crm:hubspot' and operation = 'update'",
+    )
+    assert confirmed > 100 and others == 0
