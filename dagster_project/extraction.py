@@ -92,6 +92,9 @@ def fetch(
             fetched.append(Fetched(entity, _read(crm, entity, store, progress)))
         except CrmError as error:
             fetched.append(Fetched(entity, store.progress(), str(error)))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            words = f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
+            fetched.append(Fetched(entity, store.progress(), words))
     return fetched
 
 

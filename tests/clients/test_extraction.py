@@ -287,6 +287,14 @@ def test_a_page_that_says_nothing_is_a_failed_one(bench: Bench, body: dict[str, 
     assert contacts.trouble and "HubSpot" in contacts.trouble
 
 
+def test_an_answer_of_another_shape_fails_that_entity_alone(bench: Bench) -> None:
+    people(bench, 3)
+    bench.server.fail("answer", LIST, reply=Reply(200, {"results": [{"id": "1"}]}))
+    fetched = {one.entity: one for one in bench.fetch()}
+    assert "unknown shape (KeyError: 'properties')" in str(fetched["contacts"].trouble)
+    assert fetched["accounts"].trouble is None
+
+
 def test_a_page_with_duplicates_gives_each_record_once(bench: Bench) -> None:
     rows = [
         {"id": "1", "properties": {"email": f"{name}@acme.com"}, "updatedAt": f"2026-06-0{day}T00:00:00Z"}
