@@ -361,7 +361,7 @@ class HubSpot:
     def _value(self, kind: str, name: str, said: str | None) -> Any:
         """A property's text as our type."""
         if said is None or said == "":
-            return None
+            return [] if name in self._lists else None  # HubSpot can't tell a list without items from no list
         described = self._describe(kind).get(name, {})
         if name in self._lists or described.get("fieldType") in ("textarea", "checkbox"):
             return split(said)

@@ -290,7 +290,7 @@ class Salesforce:
         """A field's value as our type."""
         described = str(self._describe(kind).get(name, {}).get("type"))
         if said is None or said == "":
-            return None
+            return [] if name in self._lists else None  # Salesforce can't tell a list without items from no list
         if name in self._lists or described in ("textarea", "multipicklist"):
             return split(said)
         if described in _NUMBERS:
@@ -314,4 +314,5 @@ def _receipt(object_id: str, said: Mapping[str, Any], *, is_made: bool = False) 
 
 
 def _stored(value: Any) -> Any:
-    return joined(value) if isinstance(value, list | tuple) else value
+    """A value as Salesforce takes it; a list without items empties its field."""
+    return (joined(value) or None) if isinstance(value, list | tuple) else value

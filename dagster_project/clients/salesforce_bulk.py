@@ -76,6 +76,9 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
+    """A value; what stands for none has a word of its own, because an empty cell leaves a field alone."""
+    if value is None:
+        return "#N/A"
     return str(value).lower() if isinstance(value, bool) else value
 
 

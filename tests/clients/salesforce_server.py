@@ -353,7 +353,8 @@ class SalesforceServer(Loopback):
             job.failed = [{"sf__Id": "", "sf__Error": "UNABLE_TO_LOCK_ROW:no access:--", **rows[0]}]
             return Reply(200, {"id": job_id, "state": job.state})
         for row in rows:
-            said = {name: self._typed(job.kind, name, value) for name, value in row.items() if value and name != "Id"}
+            given = {name: value for name, value in row.items() if value and name != "Id"}
+            said = {n: None if v == "#N/A" else self._typed(job.kind, n, v) for n, v in given.items()}
             try:
                 self._put(job.kind, row["Id"], said)
                 job.done.append({"sf__Id": row["Id"], "sf__Created": "false", **row})

@@ -1,5 +1,6 @@
 """A connected CRM's changes on their way into the raw tables: what is new, what goes, what never looks like going."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -360,3 +361,14 @@ def test_files_count_until_the_first_extract(bench: Bench) -> None:
     people(bench, 1)
     bench.load(bench.fetch())
     assert first_extract_at(bench.connection) == bench.now
+
+
+def test_fields_for_personalization_are_gathered(bench: Bench) -> None:
+    source = bench.rules.systems["hubspot"].model_copy(update={"custom_fields": ("brand_color", "beta")})
+    bench.rules = bench.rules.model_copy(update={"systems": {"hubspot": source}})
+    for name in ("brand_color", "beta"):
+        bench.server.state.properties["companies"][name] = {"name": name, "type": "string"}
+    bench.server.add("companies", name="Acme", brand_color="#fff")
+    bench.run()
+    [(_, gathered)] = bench.now_there("accounts", "custom_fields")
+    assert json.loads(gathered) == {"brand_color": "#fff"}

@@ -76,6 +76,13 @@ def test_what_is_read_back_is_what_was_written(server: HubSpotServer, crm: HubSp
     )
 
 
+def test_a_list_without_items_empties_its_field(server: HubSpotServer, crm: HubSpot) -> None:
+    ann = server.add("contacts")
+    for features in (["Reports"], []):
+        crm.update("contact", [update(ann, features_used=features)])
+        assert crm.read("contact", [ann], ["features_used"]) == {ann: {"features_used": features}}
+
+
 def test_a_batch_is_one_request_and_what_is_not_ours_stays(server: HubSpotServer, crm: HubSpot) -> None:
     ids = [server.add("contacts", email=f"u{i}@acme.com", jobtitle="COO") for i in range(100)]
     receipts = crm.update("contact", [update(i, pql_score=1, pql_classification=None) for i in ids])

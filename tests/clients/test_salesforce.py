@@ -82,6 +82,13 @@ def test_what_is_read_back_is_what_was_written_to_contacts_and_leads(server: Sal
     assert crm.read("contact", [ann, lee, "no id", "003000000000000099"], [*VALUES]) == {ann: VALUES, lee: VALUES}
 
 
+def test_a_list_without_items_empties_its_field(server: SalesforceServer, crm: Salesforce) -> None:
+    ann = server.add("Contact")
+    for features in (["Reports"], []):
+        crm.update("contact", [update(ann, features_used=features)])
+        assert crm.read("contact", [ann], ["features_used"]) == {ann: {"features_used": features}}
+
+
 def test_collections_take_200_records(server: SalesforceServer, crm: Salesforce) -> None:
     ids = [server.add("Contact", Email=f"u{i}@acme.com", Title="COO") for i in range(450)]
     crm.describe_fields("contact")
