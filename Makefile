@@ -44,6 +44,7 @@ test: install-dev lint types defs ## lint, types, definitions and all tests
 
 bench: $(VENV)/.installed-bench ## how long what takes; EVENTS=1e7 for more
 	$(BIN)/python -m tests.bench --events $(EVENTS)
+	$(BIN)/python -m tests.bench.sync
 
 lint: install-dev
 	$(BIN)/ruff check .
