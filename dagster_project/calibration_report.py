@@ -44,7 +44,8 @@ class LastReport:
     def page(self) -> str:
         """As one HTML file with its pictures."""
         drawn = {name: as_svg(figure) for name, figure in pictures(self.tables).items()}
-        told = f"Model {self.tables.model_version}. {self.tables.note('censored').capitalize()}."
+        known = self.tables.note("censored").partition("; ")[2]
+        told = f"Model {self.tables.model_version or 'unknown'}{f'; {known}' if known else ''}"
         return html_page(report(self.tables), drawn, title=TITLE, told=told)
 
 

@@ -93,13 +93,13 @@ def _of(found: Published, dimension: str) -> pl.DataFrame:
     return found.rates.filter(pl.col("dimension") == dimension)
 
 
-def _base_line(axes: Axes, found: Published, *, upright: bool) -> None:
+def _base_line(axes: Axes, found: Published, *, upright: bool, place: Any) -> None:
     base = found.number("close_rate")
     if base is None:
         return
     draw = axes.axvline if upright else axes.axhline
     draw(base, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1, label=f"everybody: {100 * base:.1f} %")
-    axes.legend(frameon=False, loc="lower right" if upright else "upper left", fontsize=8.5)
+    axes.legend(frameon=False, loc=place, fontsize=8.5)
 
 
 def _classes(found: Published) -> Figure | None:
@@ -120,10 +120,10 @@ def _classes(found: Published) -> Figure | None:
     )
     axes.invert_yaxis()
     axes.set_xlim(0, min(1.0, float(rows["close_rate_high"].max() or 1) * 1.08))  # type: ignore[arg-type]
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("close rate")
     axes.grid(axis="x")
-    _base_line(axes, found, upright=True)
+    _base_line(axes, found, upright=True, place="lower right")
     return figure
 
 
@@ -147,11 +147,11 @@ def _deciles(found: Published) -> Figure | None:
     axes.set_xticks(range(1, 11))
     axes.set_xlim(0.4, 10.6)
     axes.set_ylim(0, _top(rows, "close_rate_high"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("tenth of the leads by score, 10 the best")
     axes.set_ylabel("close rate")
     axes.grid(axis="y")
-    _base_line(axes, found, upright=False)
+    _base_line(axes, found, upright=False, place="upper left")
     return figure
 
 
@@ -164,7 +164,7 @@ def _gains(found: Published) -> Figure | None:
     axes.plot(rows["x"].to_list(), rows["y"].to_list(), color=_ACCENT, linewidth=2, label="by score")
     axes.fill_between(rows["x"].to_list(), rows["x"].to_list(), rows["y"].to_list(), color=_SOFT, alpha=0.5)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("leads taken, the best scores first")
@@ -194,7 +194,7 @@ def _reliability(found: Published) -> Figure | None:
         label="groups of leads",
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0 if end > 0.1 else 1))
+        axis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(0, end)
     axes.set_ylim(0, end)
     axes.set_xlabel("close rate expected of the score")
@@ -216,11 +216,11 @@ def _capacity(found: Published) -> Figure | None:
     )
     axes.set_xticks(places, [f"{each:.0f}" for each in rows["x"].to_list()])
     axes.set_ylim(0, min(1.0, float(rows["y_high"].max() or 1) * 1.1))  # type: ignore[arg-type]
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("leads that sellers take a week")
     axes.set_ylabel("of these close")
     axes.grid(axis="y")
-    _base_line(axes, found, upright=False)
+    _base_line(axes, found, upright=False, place="upper right")
     return figure
 
 
@@ -240,7 +240,7 @@ def _signals(found: Published) -> Figure | None:
         axes.plot([row["auc"]], [place], "o", color=colour, markersize=5.5)
     axes.set_yticks(range(rows.height), rows["signal"].to_list())
     axes.set_ylim(-0.7, rows.height - 0.3)
-    axes.set_xlabel("AUC of the signal alone: 0.5 says nothing; blue: foretells deals, grey: no evidence")
+    axes.set_xlabel("AUC of the signal alone; blue: foretells deals, grey: no evidence")
     axes.grid(axis="x")
     return figure
 
