@@ -75,6 +75,7 @@ def test_what_became_known_after_the_moment_is_not_looked_at():
 def test_everybody_is_looked_at_once_a_period_on_the_same_day():
     days = [DAY + timedelta(days=n) for n in range(60)]
     samples = taken(scores(*(("u", "a", day) for day in days), ("new", "b", days[10])), deals())
+    assert samples.matured["day"].min() == DAY
     by_who = samples.matured.group_by("subject_id").len().sort("subject_id")
     assert by_who.rows() == [("u", samples.matured["period"].n_unique())]
     assert samples.matured.group_by("period").len()["len"].to_list() == [1] * samples.matured["period"].n_unique()

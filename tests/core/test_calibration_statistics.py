@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from dagster_project.core.calibration.drift import stability_index
-from dagster_project.core.calibration.fitting import expected_rate, expected_rates, monotone_logistic
+from dagster_project.core.calibration.fitting import Cases, expected_rate, expected_rates, monotone_logistic
 from dagster_project.core.calibration.intervals import by_drawing, close_rate, effective_leads, wilson
 from dagster_project.core.calibration.ranking import (
     Ranked,
@@ -149,18 +149,27 @@ def test_the_logistic_fit_is_scikit_learns_where_all_signals_help():
     rng = np.random.default_rng(3)
     columns = rng.random((800, 3))
     won = (rng.random(800) < 1 / (1 + np.exp(2 - columns @ [2.0, 1.0, 3.0]))).astype(float)
-    ours = monotone_logistic(columns, won, 0.01)
+    ours = monotone_logistic(Cases(columns, won, np.ones(len(won), dtype=int)), 0.01)
     theirs = LogisticRegression(C=1 / (800 * 0.01), tol=1e-10, max_iter=10_000).fit(columns, won)
     assert ours.coefficients == pytest.approx(theirs.coef_[0], abs=1e-3)
     assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-3)
     assert ours.chance(columns) == pytest.approx(theirs.predict_proba(columns)[:, 1], abs=1e-3)
 
 
+def test_people_who_look_alike_can_be_one_row():
+    rng = np.random.default_rng(6)
+    columns, often = rng.integers(0, 3, (60, 2)) / 2, rng.integers(1, 5, 60)
+    won = (rng.random(60) < 0.2 + 0.3 * columns[:, 0]).astype(float)
+    counted = monotone_logistic(Cases(columns, won, often), 0.01)
+    written = Cases(np.repeat(columns, often, axis=0), np.repeat(won, often), np.ones(often.sum(), dtype=int))
+    assert counted.coefficients == pytest.approx(monotone_logistic(written, 0.01).coefficients, abs=1e-5)
+
+
 def test_a_signal_that_points_the_wrong_way_is_worth_nothing():
     rng = np.random.default_rng(4)
     columns = rng.random((500, 2))
     won = (rng.random(500) < 1 / (1 + np.exp(3 * columns[:, 0] - 3 * columns[:, 1]))).astype(float)
-    assert monotone_logistic(columns, won, 0.01).coefficients[0] == 0
+    assert monotone_logistic(Cases(columns, won, np.ones(len(won), dtype=int)), 0.01).coefficients[0] == 0
 
 
 @given(outcomes)

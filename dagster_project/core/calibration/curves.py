@@ -8,7 +8,7 @@ import polars as pl
 from dagster_project.core.calibration.fitting import expected_rate, expected_rates, is_available
 from dagster_project.core.calibration.intervals import Interval, close_rate, effective_leads, wilson
 from dagster_project.core.calibration.ranking import cumulative_gains, precision_at
-from dagster_project.core.calibration.samples import fold_of, later_periods
+from dagster_project.core.calibration.samples import fold_of, group_codes, later_periods
 from dagster_project.core.calibration_rules import CalibrationRules
 
 RELIABILITY, GAINS, CAPACITY = "reliability", "gains", "capacity"
@@ -53,7 +53,7 @@ def reliability(expected: pl.DataFrame, rules: CalibrationRules) -> list[tuple[f
     found = []
     for group in groups:
         won = group["won"].cast(pl.Float64).to_numpy()
-        codes = np.unique(group["group"].to_numpy(), return_inverse=True)[1]
+        codes = group_codes(group)
         mean = float(group["expected"].to_numpy().mean())
         found.append((mean, close_rate(won, codes, rules.confidence), group.height))
     return found
@@ -66,7 +66,7 @@ def capacity(samples: pl.DataFrame, rules: CalibrationRules) -> list[tuple[float
     for each in rules.capacity_per_week:
         rate = float(np.mean([precision_at(*_arrays(day), each) for day in days]))
         taken = pl.concat(day.filter(pl.col("score") >= day["score"].top_k(each).min()) for day in days)
-        codes = np.unique(taken["group"].to_numpy(), return_inverse=True)[1]
+        codes = group_codes(taken)
         # Who tied for the last place is among the taken; the interval is for as many as there are places.
         leads = sum(min(each, day.height) for day in days)
         worth = effective_leads(_arrays(taken)[1], codes) * min(1.0, leads / taken.height)

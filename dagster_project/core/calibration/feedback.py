@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import numpy as np
 import polars as pl
 
 from dagster_project.core.calibration.intervals import close_rate
+from dagster_project.core.calibration.samples import group_codes
 from dagster_project.core.calibration_rules import CalibrationRules
 
 FEEDBACK = pl.Schema({"handoff_id": pl.String(), "label": pl.String()})
@@ -65,7 +65,7 @@ def feedback_against_deals(
 def _row(part: pl.DataFrame, rules: CalibrationRules) -> dict[str, object]:
     mature = part.filter("is_mature")
     won = mature["won"].cast(pl.Float64).to_numpy()
-    codes = np.unique(mature["group"].to_numpy(), return_inverse=True)[1]
+    codes = group_codes(mature)
     found = close_rate(won, codes, rules.confidence)
     return {
         "label": part["label"][0],

@@ -19,8 +19,8 @@ from dagster_project.core.calibration.intervals import Interval, close_rate
 from dagster_project.core.calibration.points import points_by_signal, rescored, signals_of, tier_of
 from dagster_project.core.calibration.ranking import auc_interval, brier
 from dagster_project.core.calibration.rates import CALIBRATION, rates, trigger_rates, with_decile
-from dagster_project.core.calibration.samples import Samples, take_samples
-from dagster_project.core.calibration.suggestions import Advice, advise, group_codes, shortage
+from dagster_project.core.calibration.samples import Samples, group_codes, take_samples
+from dagster_project.core.calibration.suggestions import Advice, advise, shortage
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.playbook import Playbook
 

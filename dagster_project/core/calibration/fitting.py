@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dagster_project.core.calibration.intervals import Codes, Numbers
@@ -42,50 +43,76 @@ class Fit:
         return 1 / (1 + np.exp(-self.log_odds(columns)))
 
 
-def monotone_logistic(columns: Numbers, won: Numbers, strength: float) -> Fit:
+@dataclass(frozen=True)
+class Cases:
+    """What a fit learns from.
+
+    Attributes:
+        columns: One row per kind of people, one column per signal, all about 0..1.
+        won: 1 or 0.
+        often: How many samples each row stands for.
+    """
+
+    columns: Numbers
+    won: Numbers
+    often: Codes
+
+    def where(self, rows: npt.NDArray[np.bool_]) -> Cases:
+        """Some of them."""
+        return Cases(self.columns[rows], self.won[rows], self.often[rows])
+
+
+def monotone_logistic(cases: Cases, strength: float) -> Fit:
     """Logistic regression with coefficients of at least 0 and an L2 penalty on them, not on the intercept.
 
     Args:
-        columns: One row per sample, one column per signal, all about 0..1.
-        won: 1 or 0.
+        cases: What to learn from.
         strength: The penalty: mean log loss + strength / 2 x sum of squared coefficients. In scikit-learn's words
             C = 1 / (samples x strength).
     """
     from scipy.optimize import minimize
 
-    rows = np.column_stack([np.ones(len(won)), columns])
-    penalty = np.concatenate([[0.0], np.full(columns.shape[1], strength)])
+    won, share = cases.won, cases.often / cases.often.sum()
+    rows = np.column_stack([np.ones(len(won)), cases.columns])
+    penalty = np.concatenate([[0.0], np.full(cases.columns.shape[1], strength)])
 
     def loss(at: Numbers) -> tuple[float, Numbers]:
         log_odds = rows @ at
-        value = np.mean(np.logaddexp(0, log_odds) - won * log_odds) + (penalty * at**2).sum() / 2
-        slope = rows.T @ (1 / (1 + np.exp(-log_odds)) - won) / len(won) + penalty * at
+        value = share @ (np.logaddexp(0, log_odds) - won * log_odds) + (penalty * at**2).sum() / 2
+        slope = rows.T @ (share * (1 / (1 + np.exp(-log_odds)) - won)) + penalty * at
         return float(value), slope
 
-    rate = np.clip(won.mean(), 1e-6, 1 - 1e-6)
-    start = np.concatenate([[np.log(rate / (1 - rate))], np.zeros(columns.shape[1])])
-    bounds = [(None, None), *[(0.0, None)] * columns.shape[1]]
+    rate = np.clip(share @ won, 1e-6, 1 - 1e-6)
+    start = np.concatenate([[np.log(rate / (1 - rate))], np.zeros(cases.columns.shape[1])])
+    bounds = [(None, None), *[(0.0, None)] * cases.columns.shape[1]]
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-8})
     return Fit(float(found.x[0]), found.x[1:])
 
 
-def log_loss(chance: Numbers, won: Numbers) -> float:
+def log_loss(chance: Numbers, cases: Cases) -> float:
     """The mean surprise at what happened."""
     kept = np.clip(chance, 1e-9, 1 - 1e-9)
-    return float(-np.mean(won * np.log(kept) + (1 - won) * np.log(1 - kept)))
+    surprise = -(cases.won * np.log(kept) + (1 - cases.won) * np.log(1 - kept))
+    return float(np.average(surprise, weights=cases.often))
 
 
-def best_strength(columns: Numbers, won: Numbers, folds: Codes, strengths: tuple[float, ...]) -> float:
-    """The strength whose fits foretell the accounts best that they have not seen."""
+def best_strength(cases: Cases, folds: Codes, strengths: tuple[float, ...]) -> float:
+    """The strength whose fits foretell the accounts best that they have not seen.
+
+    Args:
+        cases: What to learn from.
+        folds: The part of the company that each row is in.
+        strengths: The ones to try.
+    """
     if len(strengths) == 1:
         return strengths[0]
 
     def surprise(strength: float) -> float:
-        chances = np.empty(len(won))
+        chances = np.empty(len(cases.won))
         for fold in np.unique(folds):
             held = folds == fold
-            chances[held] = monotone_logistic(columns[~held], won[~held], strength).chance(columns[held])
-        return log_loss(chances, won)
+            chances[held] = monotone_logistic(cases.where(~held), strength).chance(cases.columns[held])
+        return log_loss(chances, cases)
 
     return min(strengths, key=surprise)
 

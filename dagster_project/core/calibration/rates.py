@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import numpy as np
 import polars as pl
 
 from dagster_project.core.calibration.intervals import close_rate
-from dagster_project.core.calibration.samples import Samples
+from dagster_project.core.calibration.samples import Samples, group_codes
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.scoring_rules import CLASSES
 
@@ -62,7 +61,7 @@ def rates(samples: pl.DataFrame, dimension: str, value: pl.Expr, rules: Calibrat
 
 def _rate(part: pl.DataFrame, base: float, rules: CalibrationRules) -> dict[str, object]:
     won = part["won"].cast(pl.Float64).to_numpy()
-    groups = np.unique(part["group"].to_numpy(), return_inverse=True)[1]
+    groups = group_codes(part)
     found = close_rate(won, groups, rules.confidence)
     return {
         "model_version": part["model_version"][0],

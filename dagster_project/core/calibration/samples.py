@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 
+import numpy as np
 import polars as pl
 
+from dagster_project.core.calibration.intervals import Codes
 from dagster_project.core.calibration_rules import CalibrationRules
 
 SIGNALS = pl.List(pl.Struct({"signal": pl.String(), "points": pl.Float64()}))
@@ -115,3 +117,10 @@ def fold_of(groups: pl.Series, folds: int) -> pl.Series:
     known = groups.unique()
     parts = [int(sha256(name.encode()).hexdigest()[:8], 16) % folds for name in known.to_list()]
     return groups.replace_strict(known, pl.Series(parts, dtype=pl.Int64), return_dtype=pl.Int64).alias("fold")
+
+
+def group_codes(samples: pl.DataFrame) -> Codes:
+    """The `group` of each row as a code from 0, in the order in which groups appear."""
+    known = samples.select(pl.col("group").unique(maintain_order=True)).with_row_index("code")
+    codes = samples.select("group").join(known, on="group", how="left", maintain_order="left")["code"]
+    return np.asarray(codes.to_numpy(), dtype=np.int64)

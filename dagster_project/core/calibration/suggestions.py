@@ -17,11 +17,17 @@ import numpy as np
 import polars as pl
 
 from dagster_project.core.calibration.evidence import DRIVES, EVIDENCE, verdicts
-from dagster_project.core.calibration.fitting import HOW_TO_INSTALL, best_strength, is_available, monotone_logistic
-from dagster_project.core.calibration.intervals import Codes, Interval, Numbers, by_drawing
+from dagster_project.core.calibration.fitting import (
+    HOW_TO_INSTALL,
+    Cases,
+    best_strength,
+    is_available,
+    monotone_logistic,
+)
+from dagster_project.core.calibration.intervals import Interval, Numbers, by_drawing
 from dagster_project.core.calibration.points import most_points, multiplier, rescored, signals_of
 from dagster_project.core.calibration.ranking import Ranked, auc_interval
-from dagster_project.core.calibration.samples import Samples, fold_of, later_periods
+from dagster_project.core.calibration.samples import Samples, fold_of, group_codes, later_periods
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.scoring_rules import CLASSES, ScoringRules
 
@@ -102,11 +108,6 @@ def advise(samples: Samples, live: ScoringRules, rules: CalibrationRules) -> Adv
         f"{trial.new.estimate:.3f}: {change}."
     )
     return Advice(fitted, reason, _with_points(found, live, fitted), **told)
-
-
-def group_codes(samples: pl.DataFrame) -> Codes:
-    """The account of each sample as a code from 0."""
-    return np.asarray(np.unique(samples["group"].to_numpy(), return_inverse=True)[1], dtype=np.int64)
 
 
 def _outcomes(samples: pl.DataFrame) -> Numbers:
@@ -196,19 +197,26 @@ def fitted_rules(samples: pl.DataFrame, live: ScoringRules, rules: CalibrationRu
     evidence = _evidence(samples, live, rules)
     driving = set(evidence.filter(pl.col("verdict") == DRIVES)["signal"])
     kept = {part: [name for name in getattr(live.pql, part) if name in driving] for part in COMPONENTS}
-    columns, names = _columns(samples, kept, live)
-    if not names:
+    fitted = _columns(kept, live)
+    if not fitted:
         return None
-    folds = fold_of(samples["group"], rules.folds).to_numpy()
-    strength = best_strength(columns, won, folds, rules.strengths)
-    worth = dict(zip(names, monotone_logistic(columns, won, strength).coefficients.tolist(), strict=True))
+    # Many people look alike: one row per kind of people, and how many they are, gives the same fit in less time.
+    alike = (
+        samples.select(**fitted, won=pl.col("won").cast(pl.Float64), fold=fold_of(samples["group"], rules.folds))
+        .group_by(pl.all())
+        .len()
+        .sort(pl.all())
+    )
+    cases = Cases(alike.select(list(fitted)).to_numpy(), alike["won"].to_numpy(), alike["len"].to_numpy())
+    strength = best_strength(cases, alike["fold"].to_numpy(), rules.strengths)
+    worth = dict(zip(fitted, monotone_logistic(cases, strength).coefficients.tolist(), strict=True))
     if not sum(worth.values()):
         return None
     changed = _as_playbook(worth, kept, live, most=rules.suggested_points)
     return _with_class_bounds(changed, samples, live)
 
 
-def _columns(samples: pl.DataFrame, kept: dict[str, list[str]], live: ScoringRules) -> tuple[Numbers, list[str]]:
+def _columns(kept: dict[str, list[str]], live: ScoringRules) -> dict[str, pl.Expr]:
     """What is fitted: a component of graded signals as a whole (their tiers earn the same), each intent signal."""
     factor = multiplier(live.pql)
     found = {}
@@ -218,9 +226,7 @@ def _columns(samples: pl.DataFrame, kept: dict[str, list[str]], live: ScoringRul
             found[part] = pl.sum_horizontal(kept[part]) / most * factor
     for name in kept["intent"]:
         found[name] = (pl.col(name) > 0).cast(pl.Float64) * factor
-    if not found:
-        return np.empty((samples.height, 0)), []
-    return samples.select(**found).to_numpy(), list(found)
+    return found
 
 
 def _as_playbook(worth: dict[str, float], kept: dict[str, list[str]], live: ScoringRules, *, most: int) -> ScoringRules:
