@@ -40,7 +40,10 @@ create table scores.pqa_scores(
   as_of timestamp, model_version varchar, segment_source varchar, team_size bigint, is_customer boolean);
 create table scores.score_history(
   subject_type varchar, subject_id varchar, score double, classification varchar,
-  previous_score double, reason varchar, as_of timestamp, model_version varchar, parts double[]);
+  previous_score double, reason varchar, as_of timestamp, model_version varchar, parts double[],
+  contributions double[],
+  causes struct(new_activity double, left_window double, fit double, definition double, cap double,
+    rounding double));
 create table scores.segment_history(
   subject_type varchar, subject_id varchar, segment varchar, motion varchar,
   source varchar, valid_from timestamp);

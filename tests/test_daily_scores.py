@@ -4,9 +4,11 @@ from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from installation import END, FIRST_SCORED, Installation
 
+from dagster_project.core.causes import CAUSES
 from dagster_project.daily_scores import ScoredDay, create_daily_scores, forget_days, write_own_day
 
 PUBLISHED = """
@@ -101,3 +103,17 @@ def test_a_warehouse_that_is_rebuilt_takes_published_days_over(
     rebuilt = duckdb.connect()
     create_daily_scores(rebuilt, tmp_path / "serving.duckdb")
     assert rebuilt.sql("from scores.daily_scores order by all").fetchall() == before
+
+
+def test_why_scores_changed_sums_to_the_change(demo_run: Installation) -> None:
+    with duckdb.connect(str(demo_run.serving), read_only=True) as serving:
+        changed = serving.sql(
+            "select subject_type, score - previous_score as change, causes from marts.score_history "
+            "where previous_score is not null"
+        ).pl()
+    parts = changed.unnest("causes")
+    assert set(parts["subject_type"]) == {"user", "account"}
+    assert parts.select((pl.sum_horizontal(CAUSES) - pl.col("change")).abs().max()).item() < 1e-6
+    for cause in ("new_activity", "left_window"):
+        assert parts.filter(pl.col(cause).abs() > 1).height > 0, cause
+    assert parts.filter(pl.col("definition") != 0).is_empty()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from dagster_project.core.causes import CAUSE, CAUSES, Kind, causes
+
 _TEXT: pl.DataType = pl.String()
 _MOMENT: pl.DataType = pl.Datetime("us")
 SUBJECT = ["subject_type", "subject_id"]
@@ -20,33 +22,37 @@ SCORE_HISTORY = pl.Schema(
         "as_of": _MOMENT,
         "model_version": _TEXT,
         "parts": pl.List(pl.Float64),
+        "contributions": pl.List(pl.Float64),
+        "causes": CAUSE,
     }
 )
-"""`parts` is what each component added to the score, so that a change can be taken apart into what moved."""
+"""`parts` is what each component added to the score, `contributions` what each signal did, `causes` why it moved."""
+STANDING = (*SUBJECT, "score", "model_version", "contributions")
 SEGMENT_HISTORY = pl.Schema(
     {**dict.fromkeys(SUBJECT, _TEXT), **dict.fromkeys(("segment", "motion", "source"), _TEXT), "valid_from": _MOMENT}
 )
 _VISIBLE = 0.005
 
 
-def score_changes(scored: pl.DataFrame, latest: pl.DataFrame, parts: Sequence[str]) -> pl.DataFrame:
+def score_changes(scored: pl.DataFrame, latest: pl.DataFrame, kinds: Sequence[Kind]) -> pl.DataFrame:
     """The rows to add to the score history.
 
     Args:
-        scored: One row per subject: `subject_type, subject_id, score, classification, as_of, model_version, parts`.
+        scored: One row per subject: `subject_type, subject_id, score, classification, as_of, model_version, parts,
+            contributions`.
         latest: The latest earlier row of each subject, as `SCORE_HISTORY`.
-        parts: The names of the components, in the order of the column `parts`.
+        kinds: What each of the contributions is of, in their order.
 
     Returns:
         `SCORE_HISTORY`, one row per subject whose score or class is another one now, or who had none. The reason
-        names what moved; the numbers in it sum to the change.
+        names its causes; the numbers in it sum to the change.
     """
     before = latest.select(
         *SUBJECT,
         previous_score="score",
         previous_class="classification",
-        previous_model="model_version",
-        previous_parts="parts",
+        previous_model_version="model_version",
+        previous_contributions="contributions",
     )
     joined = scored.join(before, on=SUBJECT, how="left", maintain_order="left")
     changed = joined.filter(
@@ -54,7 +60,29 @@ def score_changes(scored: pl.DataFrame, latest: pl.DataFrame, parts: Sequence[st
         | (pl.col("score") != pl.col("previous_score"))
         | (pl.col("classification") != pl.col("previous_class"))
     )
-    return changed.with_columns(reason=_reason(parts)).select(SCORE_HISTORY.names()).sort(SUBJECT)
+    return (
+        changed.with_columns(causes=causes(kinds))
+        .with_columns(reason=_reason())
+        .select(SCORE_HISTORY.names())
+        .sort(SUBJECT)
+    )
+
+
+def standing(latest: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+    """The latest rows of the score history, with what stood behind the same score when it was published last.
+
+    A score may stay while what it consists of moves, or while another model comes to give the same.
+
+    Args:
+        latest: The latest row of each subject, as `SCORE_HISTORY`.
+        published: `STANDING` of subjects, as of an earlier moment than the one that is compared.
+    """
+    behind = published.select(*SUBJECT, "score", _model="model_version", _contributions="contributions")
+    return latest.join(behind, on=[*SUBJECT, "score"], how="left", maintain_order="left").select(
+        *(name for name in latest.columns if name not in ("model_version", "contributions")),
+        model_version=pl.coalesce("_model", "model_version"),
+        contributions=pl.coalesce("_contributions", "contributions"),
+    )
 
 
 def segment_changes(segmented: pl.DataFrame, latest: pl.DataFrame) -> pl.DataFrame:
@@ -76,20 +104,18 @@ def segment_changes(segmented: pl.DataFrame, latest: pl.DataFrame) -> pl.DataFra
     )
 
 
-def _reason(parts: Sequence[str]) -> pl.Expr:
-    moved = [
-        _signed(name, pl.col("parts").list.get(place) - pl.col("previous_parts").list.get(place, null_on_oob=True))
-        for place, name in enumerate(parts)
-    ]
+def _reason() -> pl.Expr:
+    moved = [_signed(name.replace("_", " "), pl.col("causes").struct.field(name)) for name in CAUSES]
     what = pl.concat_str(moved, separator=", ", ignore_nulls=True)
     into_class = pl.when(pl.col("classification") != pl.col("previous_class")).then(
         pl.format("from {} to {}", "previous_class", "classification")
     )
-    other_model = pl.when(pl.col("model_version") != pl.col("previous_model")).then(
-        pl.format("model {} after {}", "model_version", "previous_model")
+    other_model = pl.when(pl.col("model_version") != pl.col("previous_model_version")).then(
+        pl.format("model {} after {}", "model_version", "previous_model_version")
     )
-    told = pl.concat_str(into_class, other_model, what, separator="; ", ignore_nulls=True)
-    return pl.when(pl.col("previous_score").is_null()).then(pl.lit("first score")).otherwise(told)
+    told = pl.concat_str(into_class, other_model, pl.when(what != "").then(what), separator="; ", ignore_nulls=True)
+    first = pl.when(pl.col("previous_score").is_null()).then(pl.lit("first score"))
+    return first.when(told == "").then(pl.lit("what moved is not known any more")).otherwise(told)
 
 
 def _signed(name: str, change: pl.Expr) -> pl.Expr:

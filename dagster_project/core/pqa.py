@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from dagster_project.core.causes import Kind
 from dagster_project.core.explanation import (
     Signal,
     component,
@@ -73,6 +74,12 @@ def grade_accounts(accounts: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
     points = {signal.points_column: signal.name for group in signals.values() for signal in group}
     scored = _scored(accounts, signals, rules)
     return scored.select(score="pqa_score", classification="classification", **{n: c for c, n in points.items()})
+
+
+def kinds(rules: ScoringRules) -> list[Kind]:
+    """What each entry of an explanation is of."""
+    signals: list[Kind] = ["fit" if name == "fit" else "activity" for name in DIMENSIONS for _ in _signals(name, rules)]
+    return [*signals, "rounding"]
 
 
 def _scored(accounts: pl.DataFrame, signals: Mapping[str, Sequence[Signal]], rules: ScoringRules) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from dagster_project.core.causes import Kind
 from dagster_project.core.explanation import (
     Signal,
     component,
@@ -88,6 +89,12 @@ def grade_users(users: pl.DataFrame, rules: ScoringRules) -> pl.DataFrame:
     points = {signal.points_column: signal.name for group in signals.values() for signal in group}
     scored = _scored(users, signals, rules)
     return scored.select(score="pql_score", classification="classification", **{n: c for c, n in points.items()})
+
+
+def kinds(rules: ScoringRules) -> list[Kind]:
+    """What each entry of an explanation is of."""
+    activity: list[Kind] = ["activity" for group in _signals(rules, MEASURES).values() for _ in group]
+    return [*activity, "multiplier", "cap", "rounding"]
 
 
 def _scored(users: pl.DataFrame, signals: Mapping[str, Sequence[Signal]], rules: ScoringRules) -> pl.DataFrame:

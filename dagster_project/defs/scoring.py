@@ -11,9 +11,11 @@ from dagster_project.core import pqa, pql
 from dagster_project.core.changes import (
     SCORE_HISTORY,
     SEGMENT_HISTORY,
+    STANDING,
     SUBJECT,
     score_changes,
     segment_changes,
+    standing,
 )
 from dagster_project.core.feeds import may_have_been_active
 from dagster_project.core.playbook import Playbook
@@ -57,7 +59,7 @@ _DESCRIPTIONS = {
     "score_history": "Scores as they changed, with what moved. One row per subject and change.",
     "segment_history": "Segments as they changed. One row per subject and change.",
 }
-_SUBJECTS = {"user": ("user_id", "pql_score", pql.PARTS), "account": ("account_id", "pqa_score", pqa.PARTS)}
+_SUBJECTS = {"user": ("user_id", "pql_score"), "account": ("account_id", "pqa_score")}
 
 
 @dg.multi_asset(
@@ -87,7 +89,7 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
         if not is_full:
             select_rescored(connection, playbook)
         scored = score_moment(connection, playbook, is_live=True, model_version=version, is_full=is_full)
-        changed = _score_changes(connection, scored)
+        changed = _score_changes(connection, scored, playbook)
         moved = _segment_changes(connection, scored)
         published = {
             "pql_scores": scored.users.select(PQL_COLUMNS),
@@ -103,8 +105,11 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
             _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
             if refresh.is_full:
                 write_own_day(connection, ScoredDay(refresh.until.date(), version, refresh.until))
-                context.log_event(dg.AssetMaterialization(DAILY_SCORES_KEY, partition=str(refresh.until.date())))
         shown = {table: shown_table(connection, f"scores.{table}", published_columns(table)) for table in _DESCRIPTIONS}
+        of_days = shown_table(connection, "scores.daily_scores", published_columns("daily_scores"))
+    if is_full:
+        day = str(refresh.until.date())
+        context.log_event(dg.AssetMaterialization(DAILY_SCORES_KEY, partition=day, metadata=of_days))
     for table, frame in published.items():
         told = _score_metadata(frame, version, is_full=is_full)
         yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[table]})
@@ -189,10 +194,19 @@ def _create_histories(connection: duckdb.DuckDBPyConnection, serving: Path) -> N
         if connection.sql(
             f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
         ).fetchall():
+            _add_columns(connection, table, schema)
             continue
         connection.register("history", published_history(serving, table, schema))
         connection.execute(f"create table scores.{table} as from history")
         connection.unregister("history")
+
+
+def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, schema: pl.Schema) -> None:
+    """A history that an earlier version began gets the columns that it did not know."""
+    connection.register("like_it", schema.to_frame())
+    for name, kind, *_ in connection.sql("describe from like_it").fetchall():
+        connection.execute(f'alter table scores.{table} add column if not exists "{name}" {kind}')
+    connection.unregister("like_it")
 
 
 def published_history(serving: Path, table: str, schema: pl.Schema) -> pl.DataFrame:
@@ -211,7 +225,7 @@ def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, a
         "subjects",
         pl.concat(
             frame.select(pl.lit(subject).alias("subject_type"), pl.col(key).alias("subject_id"))
-            for frame, subject, (key, _, _) in _by_subject(scored)
+            for frame, subject, (key, _) in _by_subject(scored)
         ),
     )
     found = connection.sql(
@@ -223,8 +237,10 @@ def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, a
     return found
 
 
-def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
-    latest = _latest(connection, scored, "score_history", "as_of")
+def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores, playbook: Playbook) -> pl.DataFrame:
+    latest = standing(_latest(connection, scored, "score_history", "as_of"), _published(connection))
+    kinds = {"user": pql.kinds(playbook.scoring), "account": pqa.kinds(playbook.scoring)}
+    contribution = pl.element().struct.field("contribution")
     return pl.concat(
         score_changes(
             frame.select(
@@ -232,12 +248,32 @@ def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.
                 pl.col(key).alias("subject_id"),
                 pl.col(score).alias("score"),
                 *("classification", "as_of", "model_version", "parts"),
+                pl.col("explanation").list.eval(contribution).alias("contributions"),
             ),
             latest,
-            parts,
+            kinds[subject],
         )
-        for frame, subject, (key, score, parts) in _by_subject(scored)
+        for frame, subject, (key, score) in _by_subject(scored)
     )
+
+
+def _published(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """What the scores that an earlier moment published consist of; none on the first run."""
+    rows = [
+        f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
+        "list_transform(explanation, lambda entry: entry.contribution) as contributions "
+        f"from scores.{table} where as_of < (select until from raw.moments where is_live)"
+        for table, (subject, key, score) in {
+            "pql_scores": ("user", "user_id", "pql_score"),
+            "pqa_scores": ("account", "account_id", "pqa_score"),
+        }.items()
+        if connection.sql(
+            f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
+        ).fetchall()
+    ]
+    if not rows:
+        return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
+    return connection.sql(" union all ".join(rows)).pl()
 
 
 def _segment_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
@@ -253,11 +289,11 @@ def _segment_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> p
             ),
             latest,
         )
-        for frame, subject, (key, _, _) in _by_subject(scored)
+        for frame, subject, (key, _) in _by_subject(scored)
     )
 
 
-def _by_subject(scored: Scores) -> list[tuple[pl.DataFrame, str, tuple[str, str, tuple[str, ...]]]]:
+def _by_subject(scored: Scores) -> list[tuple[pl.DataFrame, str, tuple[str, str]]]:
     frames = {"user": scored.users, "account": scored.accounts}
     return [(frames[subject], subject, columns) for subject, columns in _SUBJECTS.items()]
 
