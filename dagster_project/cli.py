@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from dagster_project.commands.about import assess, why
 from dagster_project.commands.answer import answer
 from dagster_project.commands.backfill import backfill
 from dagster_project.commands.calibrate import calibrate
@@ -103,6 +104,8 @@ pls.add_command(sync)
 pls.add_command(parked)
 pls.add_command(plan)
 pls.add_command(answer)
+pls.add_command(why)
+pls.add_command(assess)
 
 
 def _say(text: str) -> None:

@@ -6,10 +6,12 @@ from datetime import timedelta
 import dagster as dg
 
 from dagster_project.defs import (
+    actions,
     activation,
     answers,
     calibration,
     delivery,
+    handoff_checks,
     handoffs,
     ingest,
     past,
@@ -50,11 +52,19 @@ def build_definitions(
             delivery.delivered_handoffs,
             activation.crm_plan,
             activation.crm_fields,
+            actions.crm_actions,
             product.product_traits_sent,
             serving.ledger_copy,
             *dg.map_asset_specs(_fresh_daily, [transform.mart_models, serving.serving_database]),
         ],
-        asset_checks=[*scoring.CHECKS, *handoffs.CHECKS, *delivery.CHECKS, *activation.CHECKS, *serving.CHECKS],
+        asset_checks=[
+            *scoring.CHECKS,
+            *handoffs.CHECKS,
+            *delivery.CHECKS,
+            *handoff_checks.CHECKS,
+            *activation.CHECKS,
+            *serving.CHECKS,
+        ],
         jobs=[
             schedules.score_everything,
             schedules.score_new_events,

@@ -27,9 +27,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dagster_project import ledger_schema as schema
+from dagster_project.core.audiences import MEMBER_SCHEMA
+from dagster_project.core.automation import ACTED, PAST_RULE_SCHEMA
 from dagster_project.core.feedback import Answer
-from dagster_project.core.handoffs import PAST_SCHEMA, HandoffPlan
-from dagster_project.core.letters import HANDOFF
+from dagster_project.core.follow_ups import OVERLAP_SCHEMA, WITH_SALES
+from dagster_project.core.handoff_plan import GIVEN_SCHEMA, PAST_SCHEMA, HandoffPlan
+from dagster_project.core.letters import HANDOFF, NOTICE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_255_512
@@ -128,6 +131,78 @@ class Ledger:
             table.c.created_at > since, table.c.status != "cancelled"
         )
         return self._read(query, PAST_SCHEMA)
+
+    def trigger_states(self, subjects: Collection[str] | None) -> pl.DataFrame:
+        """The states of triggers and rules, of all subjects or of those with these ids."""
+        if subjects is None:
+            return self.read_frame("trigger_states")
+        table = schema.TRIGGER_STATES
+        kinds = pl.Schema({column.name: _polars_type(column.type) for column in table.columns})
+        with self._engine.connect() as connection:
+            rows = [tuple(row) for row in _of(connection, sa.select(table), table.c.subject_id, subjects)]
+        return pl.DataFrame(rows, schema=kinds, orient="row")
+
+    def acted_rules(self, since: datetime) -> pl.DataFrame:
+        """What automation rules acted on after `since`, as `core.automation.PAST_RULE_SCHEMA`."""
+        table = schema.RULE_DECISIONS
+        query = sa.select(*(table.c[name] for name in PAST_RULE_SCHEMA)).where(
+            table.c.decided_at > since, table.c.decision == ACTED
+        )
+        return self._read(query, PAST_RULE_SCHEMA)
+
+    def given_notices(self, since: datetime) -> pl.DataFrame:
+        """Notices created after `since`, as `core.handoff_plan.GIVEN_SCHEMA`."""
+        table = schema.NOTICES
+        query = sa.select(*(table.c[name] for name in GIVEN_SCHEMA)).where(table.c.created_at > since)
+        return self._read(query, GIVEN_SCHEMA)
+
+    def pending_notices(self) -> list[dict[str, Any]]:
+        """The notices that nobody has got yet, the oldest first."""
+        table = schema.NOTICES
+        query = sa.select(table).where(table.c.status == "pending").order_by(table.c.created_at, table.c.notice_id)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def audience_members(self) -> pl.DataFrame:
+        """Who is in an audience now, as `core.audiences.MEMBER_SCHEMA`."""
+        table = schema.AUDIENCE_MEMBERS
+        query = sa.select(*(table.c[name] for name in MEMBER_SCHEMA)).where(table.c.left_at.is_(None))
+        return self._read(query, MEMBER_SCHEMA)
+
+    def overlaps_with_sales(self) -> pl.DataFrame:
+        """The MQLs that are with sales, as `core.follow_ups.OVERLAP_SCHEMA`."""
+        table = schema.MQL_OVERLAP
+        query = sa.select(*(table.c[name] for name in OVERLAP_SCHEMA)).where(table.c.status == WITH_SALES)
+        return self._read(query, OVERLAP_SCHEMA)
+
+    def cancelled_handoffs(self, ids: Collection[str]) -> set[str]:
+        """Those of the handoffs that were withdrawn before anybody got them."""
+        table = schema.HANDOFFS
+        query = sa.select(table.c.handoff_id).where(table.c.status == "cancelled")
+        with self._engine.connect() as connection:
+            return {row.handoff_id for row in _of(connection, query, table.c.handoff_id, ids)}
+
+    def rejected_handoffs(self, ids: Collection[str]) -> dict[str, tuple[str | None, datetime]]:
+        """Those of the handoffs whose latest answer is that they are not a fit: who said so, and when."""
+        table = schema.HANDOFF_FEEDBACK
+        query = sa.select(table).order_by(table.c.answered_at, table.c.feedback_id)
+        latest = {}
+        with self._engine.connect() as connection:
+            for row in _of(connection, query, table.c.handoff_id, ids):
+                latest[row.handoff_id] = row
+        return {
+            handoff_id: (row.answered_by, row.answered_at)
+            for handoff_id, row in latest.items()
+            if row.label == "not_a_fit"
+        }
+
+    def handoffs_since(self, since: datetime) -> pl.DataFrame:
+        """Handoffs created at or after `since` that were not cancelled: `handoff_id, priority, package_markdown`."""
+        table, names = schema.HANDOFFS, ("handoff_id", "priority", "package_markdown")
+        query = sa.select(*(table.c[name] for name in names)).where(
+            table.c.created_at >= since, table.c.status != "cancelled"
+        )
+        return self._read(query, pl.Schema(dict.fromkeys(names, pl.String())))
 
     def pending_handoffs(self) -> list[dict[str, Any]]:
         """The handoffs that nobody has got for certain, the most urgent first."""
@@ -235,21 +310,43 @@ class Ledger:
         with self._engine.begin() as connection:
             self._put(connection, schema.META, [{"key": key, "value": value}])
 
-    def apply_handoff_plan(self, plan: HandoffPlan) -> None:
-        """Keep a plan, all of it or nothing. Decisions and handoffs that are there already stay as they are."""
-        known = self.read_frame("trigger_states")
-        keys = [column.name for column in schema.TRIGGER_STATES.primary_key]
-        changed = plan.states.join(known, on=known.columns, how="anti", nulls_equal=True)
-        gone = known.join(plan.states, on=keys, how="anti").select(keys)
+    def apply_handoff_plan(
+        self,
+        plan: HandoffPlan,
+        *,
+        known: pl.DataFrame | None = None,
+        requests: Sequence[Request] = (),
+        now: datetime | None = None,
+    ) -> None:
+        """Keep a plan, all of it or nothing. Decisions and handoffs that are there already stay as they are.
+
+        Args:
+            plan: What was decided.
+            known: The states of triggers that it was made from, so that only those that changed are written.
+            requests: The intents of its actions, for whoever carries them out.
+            now: Naive UTC; when they were asked for.
+        """
+        states = plan.states
+        if known is not None and known.width:
+            states = states.join(known.select(states.columns), on=states.columns, how="anti", nulls_equal=True)
+        added = {
+            schema.HANDOFF_DECISIONS: plan.decisions,
+            schema.HANDOFFS: plan.handoffs,
+            schema.RULE_DECISIONS: plan.rule_decisions,
+            schema.NOTICES: plan.notices,
+        }
+        put = {schema.MQL_OVERLAP: plan.overlaps, schema.AUDIENCE_MEMBERS: plan.members}
         with self._changing() as (connection, change):
-            for table, frame in ((schema.HANDOFF_DECISIONS, plan.decisions), (schema.HANDOFFS, plan.handoffs)):
+            for table, frame in added.items():
                 self._add(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
-            self._put(connection, schema.TRIGGER_STATES, changed.to_dicts())
-            for row in gone.to_dicts():
-                connection.execute(schema.TRIGGER_STATES.delete().filter_by(**row))
+            for table, frame in put.items():
+                self._put(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
+            self._put(connection, schema.TRIGGER_STATES, states.to_dicts())
             for table, frame in ((schema.CANDIDATES, plan.candidates), (schema.ROUTING_TURNS, plan.turns)):
                 connection.execute(table.delete())
                 self._add(connection, table, frame.to_dicts())
+            if requests and now:
+                self._request(connection, requests, now, change)
 
     def request(self, requests: Sequence[Request], now: datetime) -> list[str]:
         """Record what is about to be done, before it is.
@@ -261,18 +358,7 @@ class Ledger:
             The delivery id of each request.
         """
         with self._changing() as (connection, change):
-            before = _open_deliveries(connection, requests)
-            rows, superseded = [], []
-            for request in requests:
-                was = before.get(_slot(request))
-                again = was is not None and was["payload_hash"] == request.payload_hash
-                if was is not None and not again:
-                    superseded.append(was["delivery_id"])
-                rows.append({**_delivery(request, was if again else None, now), "change": change})
-            gone = [Outcome(delivery_id, "cancelled", "superseded by a newer one") for delivery_id in superseded]
-            self._settle(connection, gone, now, change)
-            self._put(connection, schema.DELIVERIES, rows)
-        return [str(row["delivery_id"]) for row in rows]
+            return self._request(connection, requests, now, change)
 
     def settle(
         self,
@@ -297,6 +383,20 @@ class Ledger:
             self._confirm(connection, confirmed or {}, digests or {}, now)
             for handoff_id, status in (handoffs or {}).items():
                 _set_status(connection, handoff_id, status, change)
+
+    def settle_notices(self, destination: str) -> None:
+        """Give notices that wait the status of their delivery, once that has come to an end."""
+        table, delivery = schema.NOTICES, schema.DELIVERIES
+        ended = sa.select(delivery.c.object_id, delivery.c.status).where(
+            delivery.c.destination == destination,
+            delivery.c.object_type == NOTICE,
+            delivery.c.status.in_(("confirmed", "cancelled")),
+            delivery.c.object_id.in_(sa.select(table.c.notice_id).where(table.c.status == "pending")),
+        )
+        with self._changing() as (connection, change):
+            for notice_id, status in connection.execute(ended).all():
+                values = {"status": "delivered" if status == "confirmed" else status, "change": change}
+                connection.execute(table.update().where(table.c.notice_id == notice_id).values(values))
 
     def cancel_handoff(self, handoff: Mapping[str, Any], delivery_id: str, reason: str, now: datetime) -> None:
         """Withdraw a handoff that may not be sent after all: its decision, its delivery and the handoff itself."""
@@ -412,6 +512,22 @@ class Ledger:
                 .returning(counter.c.value)
             ).scalar_one()
             yield connection, int(number)
+
+    def _request(self, connection: sa.Connection, requests: Sequence[Request], now: datetime, change: int) -> list[str]:
+        if not requests:
+            return []
+        before = _open_deliveries(connection, requests)
+        rows, superseded = [], []
+        for request in requests:
+            was = before.get(_slot(request))
+            again = was is not None and was["payload_hash"] == request.payload_hash
+            if was is not None and not again:
+                superseded.append(was["delivery_id"])
+            rows.append({**_delivery(request, was if again else None, now), "change": change})
+        gone = [Outcome(delivery_id, "cancelled", "superseded by a newer one") for delivery_id in superseded]
+        self._settle(connection, gone, now, change)
+        self._put(connection, schema.DELIVERIES, rows)
+        return [str(row["delivery_id"]) for row in rows]
 
     def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], now: datetime, change: int) -> None:
         if not outcomes:

@@ -25,6 +25,7 @@ STEP_TITLES = {
     "handoffs__delivered": "Handoffs delivered",
     "crm__plan": "CRM changes planned",
     "crm__fields": "CRM fields brought up to date",
+    "crm__actions": "CRM asked to do what was decided",
     "ledger_copy": "Ledger copied for SQL",
     "mart_models": "Marts built",
     "product__traits": "Traits sent to the product",

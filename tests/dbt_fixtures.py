@@ -68,6 +68,15 @@ create table ops.deliveries(
 create table ops.tool_calls(
   call_id varchar, called_at timestamp, asked_by varchar, tool varchar, arguments varchar, decision varchar,
   reason varchar, result_bytes bigint, milliseconds double, delivery_id varchar);
+create table ops.rule_decisions(
+  decision_id varchar, rule varchar, subject_type varchar, subject_id varchar, user_id varchar, account_id varchar,
+  occurrence varchar, decision varchar, reason varchar, recipient_id varchar, decided_at timestamp);
+create table ops.mql_overlap(
+  handoff_id varchar, contact_id varchar, user_id varchar, account_id varchar, email varchar, lifecycle_stage varchar,
+  status varchar, paused_at timestamp, recycled_at timestamp, recycled_reason varchar);
+create table ops.audience_members(
+  member_id varchar, user_id varchar, contact_id varchar, account_id varchar, playbook varchar, next_step varchar,
+  reason varchar, joined_at timestamp, left_at timestamp);
 create schema calibration;
 create table calibration.rates(
   model_version varchar, dimension varchar, value varchar, leads bigint, won bigint, close_rate double, lift double,

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from dagster_project.core.candidates import CANDIDATE_SCHEMA
-from dagster_project.core.handoffs import DECISION_SCHEMA, HANDOFF_SCHEMA, HandoffPlan
+from dagster_project.core.handoff_plan import DECISION_SCHEMA, HANDOFF_SCHEMA, HandoffPlan
 from dagster_project.core.routing import TURN_SCHEMA
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Request

@@ -23,7 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
 
-from dagster_project.core.handoffs import HANDOFF_SCHEMA, PAST_SCHEMA
+from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import MIGRATIONS, Ledger, LedgerTooNew, Outcome
 from dagster_project.ledger_schema import METADATA
@@ -252,15 +252,15 @@ def test_the_same_plan_again_does_not_send_what_was_delivered(ledger: Ledger) ->
     assert ledger.pending_handoffs() == []
 
 
-def test_the_next_plan_replaces_states_candidates_and_turns_and_adds_to_the_rest(ledger: Ledger) -> None:
+def test_the_next_plan_replaces_candidates_and_turns_and_adds_to_the_rest(ledger: Ledger) -> None:
     ledger.apply_handoff_plan(
-        plan(handoff(), states=(state(), state(subject_id="gone")), candidates=(candidate(),), turns=(TURN,))
+        plan(handoff(), states=(state(), state(subject_id="absent")), candidates=(candidate(),), turns=(TURN,))
     )
     armed = state(is_armed=True, occurrence=None, changed_at=LATER)
     turn = {"team": "ae", "owner_id": "o_2", "assigned_seq": 2}
     ledger.apply_handoff_plan(plan(handoff(handoff_id="ho_2"), states=(armed, state(subject_id="new")), turns=(turn,)))
     now = kept(ledger)
-    assert now["trigger_states"] == [armed, state(subject_id="new")]
+    assert now["trigger_states"] == [armed, state(subject_id="absent"), state(subject_id="new")]
     assert now["candidates"] == []
     assert now["routing_turns"] == [turn]
     assert [row["handoff_id"] for row in now["handoffs"]] == ["ho_1", "ho_2"]

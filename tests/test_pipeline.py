@@ -229,7 +229,8 @@ def test_a_new_installation_hands_nobody_over_for_what_is_old_news(story: Story)
 def test_every_handoff_is_in_the_outbox_once(story: Story) -> None:
     handoffs = story.late.tables["handoffs"]
     assert len(handoffs) > len(story.first.tables["handoffs"])
-    assert sorted(story.late.outbox.values()) == sorted(row["package_markdown"] for row in handoffs)
+    letters = [text for name, text in story.late.outbox.items() if "/notice-" not in name]
+    assert sorted(letters) == sorted(row["package_markdown"] for row in handoffs)
     assert story.late.count("handoffs", "status") == {"delivered": len(handoffs)}
 
 
@@ -292,7 +293,7 @@ def test_a_rebuilt_warehouse_hands_nobody_over_again(story: Story) -> None:
 
 
 def test_every_asset_that_is_a_table_shows_its_columns(story: Story) -> None:
-    no_tables = {"crm/fields", "handoffs/decisions", "handoffs/delivered", "serving/serving_database"}
+    no_tables = {"crm/fields", "crm/actions", "handoffs/decisions", "handoffs/delivered", "serving/serving_database"}
     assert {asset for asset, told in story.shown.items() if "dagster/column_schema" not in told} == no_tables
 
 

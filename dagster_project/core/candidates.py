@@ -180,8 +180,7 @@ def standings_of(users: pl.DataFrame, accounts: pl.DataFrame, firings: Iterable[
     wanted = ids["account"] | set(users.filter(pl.col("account_id").is_not_null())["account_id"])
     accounts = accounts.filter(pl.col("account_id").is_in(list(wanted)))
     accounts = accounts.with_columns(blocked=account_block_reason())
-    users = users.join(accounts.select("account_id", block="blocked"), on="account_id", how="left")
-    users = users.with_columns(blocked=pl.coalesce(user_block_reason(), "block"))
+    users = with_block_reasons(users, accounts)
     best = (
         users.filter(pl.col("blocked").is_null() & pl.col("account_id").is_in(list(ids["account"])))
         .sort(pl.col("pql_score").fill_null(0.0), "user_id", descending=[True, False])
@@ -331,7 +330,7 @@ def _standing(row: Mapping[str, object]) -> Standing:
     return Standing(**known)  # type: ignore[arg-type]
 
 
-_USER_FLAGS = {
+USER_FLAGS = {
     "contact_deleted": "the contact was deleted in the CRM",
     "account_deleted": "the account was deleted in the CRM",
     "email_opt_out": "the contact opted out of e-mail",
@@ -339,7 +338,7 @@ _USER_FLAGS = {
     "account_do_not_contact": "the account is marked do-not-contact",
     "is_unsubscribed": "the user unsubscribed in the product",
 }
-_ACCOUNT_FLAGS = {
+ACCOUNT_FLAGS = {
     "is_deleted": "the account was deleted in the CRM",
     "do_not_contact": "the account is marked do-not-contact",
 }
@@ -347,17 +346,24 @@ _ACCOUNT_FLAGS = {
 
 def user_block_reason() -> pl.Expr:
     """Why a row of user features may not be contacted, null if it may; a sender asks it again."""
-    return _block_reason(_USER_FLAGS)
+    return _block_reason(USER_FLAGS)
 
 
 def account_block_reason() -> pl.Expr:
     """Why a row of account features may not be contacted, null if it may."""
-    return _block_reason(_ACCOUNT_FLAGS)
+    return _block_reason(ACCOUNT_FLAGS)
 
 
 def _block_reason(flags: Mapping[str, str]) -> pl.Expr:
     raised = [pl.when(pl.col(column)).then(pl.lit(reason)) for column, reason in flags.items()]
     return pl.coalesce(*raised, pl.lit("on the suppression list: ") + pl.col("suppression_reason"))
+
+
+def with_block_reasons(users: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
+    """``users`` with ``blocked``: why somebody may not be contacted, as a person or through their account."""
+    by_account = accounts.select("account_id", block=account_block_reason())
+    joined = users.join(by_account, on="account_id", how="left", maintain_order="left")
+    return joined.with_columns(blocked=pl.coalesce(user_block_reason(), "block")).drop("block")
 
 
 def is_explicit_request(candidate: Candidate, rules: HandoffRules) -> bool:

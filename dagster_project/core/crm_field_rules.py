@@ -22,6 +22,8 @@ ContactField = Literal[
     "pls_top_signals",
     "pls_scored_at",
     "pause_nurture",
+    "pls_playbook",
+    "pls_next_step",
 ]
 AccountField = Literal["pqa_score", "pqa_quadrant", "pls_segment", "active_users_30d", "account_tier", "pls_scored_at"]
 

@@ -19,6 +19,10 @@ SENT, HELD_CAPACITY, HELD_STALE_CRM = "sent", "held_capacity", "held_stale_crm"
 HELD = frozenset({HELD_CAPACITY, HELD_STALE_CRM})
 """Decisions that leave a candidate open, to be decided again by the next run."""
 SUPPRESSED_COOLDOWN = "suppressed_cooldown"
+NO_CONTACT, BASELINE = "suppressed_no_contact", "suppressed_baseline"
+SELF_SERVE, OPEN_OPPORTUNITY, CUSTOMER = (
+    "suppressed_self_serve", "suppressed_open_opportunity", "suppressed_customer"
+)  # fmt: skip
 RESEARCH = "SDR research"
 
 
@@ -61,7 +65,7 @@ def decide(candidate: Candidate, run: Circumstances) -> Verdict:
     """The first row of section 6's table that applies; None where it is up to who can take the candidate."""
     fresh = tuple(firing for firing in candidate.firings if not firing.stood_before)
     decided_on = replace(candidate, firings=fresh) if fresh else candidate
-    for decision, applies in _ROWS.items():
+    for decision, applies in ROWS.items():
         if reason := applies(decided_on, run):
             return Verdict(decision, reason, decided_on, handoff_type(decided_on, run.rules))
     rested, reason = _without_cooling(decided_on, run)
@@ -131,14 +135,15 @@ def _baseline(candidate: Candidate, run: Circumstances) -> str | None:
     return f"{names} of {_whose(candidate, run)} already stood {days} days before the first run"
 
 
-_ROWS: dict[str, Callable[[Candidate, Circumstances], str | None]] = {
-    "suppressed_no_contact": _no_contact,
+ROWS: Mapping[str, Callable[[Candidate, Circumstances], str | None]] = {
+    NO_CONTACT: _no_contact,
     HELD_STALE_CRM: _stale_crm,
-    "suppressed_self_serve": _self_serve,
-    "suppressed_open_opportunity": _open_opportunity,
-    "suppressed_customer": _customer,
-    "suppressed_baseline": _baseline,
+    SELF_SERVE: _self_serve,
+    OPEN_OPPORTUNITY: _open_opportunity,
+    CUSTOMER: _customer,
+    BASELINE: _baseline,
 }
+"""The decisions of the table in its order, and what makes each apply: the reason, or None where it does not."""
 
 
 def _without_cooling(candidate: Candidate, run: Circumstances) -> tuple[Candidate, str]:

@@ -4,12 +4,15 @@ Here are the settings and the checks that name what was expected. How a trigger 
 ``triggers``, what is decided about it in ``decisions``, and who receives it in ``routing``.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import date, time
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from dagster_project.core.scoring_rules import CLASSES, Classification
 from dagster_project.core.strict import StrictModel
 
 Priority = Literal["P0", "P1", "P2"]
@@ -34,6 +37,8 @@ ExpansionSignal = Literal["team_invites", "limit_hits", "seats_added", "upgrade_
 Stage = Literal["signed_up", "activated", "pql", "opportunity", "customer", "churned", "reactivated"]
 Motion = Literal["self-serve", "sales-assist", "sales-led"]
 UsageTier = Literal["low", "medium", "high"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 """The most urgent first; a smaller index is a higher priority."""
@@ -55,16 +60,21 @@ TEMPLATE_FIELDS = frozenset(
 """What a text may mention in braces. Every one of them has a value for every handoff."""
 
 
-def _known_fields_only(text: str) -> str:
-    if not text.strip():
-        raise ValueError("expected a text, found an empty one")
-    try:
-        named = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
-    except ValueError as problem:
-        raise ValueError(f"expected balanced braces around a field name: {problem}") from None
-    if unknown := sorted(named - TEMPLATE_FIELDS):
-        raise ValueError(f"unknown field {{{unknown[0]}}}, expected one of {', '.join(sorted(TEMPLATE_FIELDS))}")
-    return text
+def known_fields_only(known: Collection[str]) -> Callable[[str], str]:
+    """A check of a text: it says something and mentions no other fields in braces than these."""
+
+    def check(text: str) -> str:
+        if not text.strip():
+            raise ValueError("expected a text, found an empty one")
+        try:
+            named = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+        except ValueError as problem:
+            raise ValueError(f"expected balanced braces around a field name: {problem}") from None
+        if unknown := sorted(named - set(known)):
+            raise ValueError(f"unknown field {{{unknown[0]}}}, expected one of {', '.join(sorted(known))}")
+        return text
+
+    return check
 
 
 def _one_line(text: str) -> str:
@@ -78,7 +88,7 @@ def _every_key(texts: Collection[str], expected: tuple[str, ...]) -> None:
         raise ValueError(f"expected a text for each of {', '.join(expected)}; missing: {', '.join(missing)}")
 
 
-Template = Annotated[str, AfterValidator(_known_fields_only)]
+Template = Annotated[str, AfterValidator(known_fields_only(TEMPLATE_FIELDS))]
 Heading = Annotated[str, AfterValidator(_one_line)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -218,6 +228,22 @@ class PackageRules(StrictModel):
         return frozenset(status.strip().lower() for status in statuses)
 
 
+class AssessmentRules(StrictModel):
+    """What an assessment says of itself."""
+
+    nothing: Annotated[str, Field(min_length=1)]
+    no_contact: Annotated[str, AfterValidator(known_fields_only({"reason"}))]
+    handed_over: Annotated[str, AfterValidator(known_fields_only({"recipient", "handoff_type"}))]
+    due: Annotated[str, AfterValidator(known_fields_only({"due"}))]
+    timing: dict[Classification, Annotated[str, Field(min_length=1)]]
+
+    @field_validator("timing")
+    @classmethod
+    def _every_class(cls, texts: dict[Classification, str]) -> dict[Classification, str]:
+        _every_key(texts, CLASSES)
+        return texts
+
+
 class HandoffRules(StrictModel):
     """``handoffs.yml``: the triggers, the limits between two handoffs, and the texts of the package."""
 
@@ -228,6 +254,7 @@ class HandoffRules(StrictModel):
     explicit_requests: frozenset[TriggerKey]
     expansion_signals: frozenset[ExpansionSignal]
     package: PackageRules
+    assessment: AssessmentRules
 
     @field_validator("due_hours")
     @classmethod
@@ -245,11 +272,48 @@ class TeamRule(StrictModel):
     customer: str | None = None
 
 
+class WorkingHours(StrictModel):
+    """When somebody works: local times of the days of a week; ``end`` 00:00 is midnight."""
+
+    time_zone: str
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS[:5]
+    start: time = time(9)
+    end: time = time(17)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(
+                f"found {name!r}, expected a time zone such as Europe/Berlin or America/New_York"
+            ) from None
+        return name
+
+    @model_validator(mode="after")
+    def _within_one_day(self) -> Self:
+        if self.end <= self.start and self.end != time(0):
+            raise ValueError(f"end is {self.end:%H:%M}, expected a time after start ({self.start:%H:%M}), or 00:00")
+        return self
+
+
+class WorkingHoursRules(StrictModel):
+    """Whose working hours are which: of an owner (by id or e-mail) before those of the team before everybody's."""
+
+    default: WorkingHours | None
+    teams: dict[str, WorkingHours]
+    owners: dict[str, WorkingHours]
+    holidays: frozenset[date]
+
+
 class RoutingRules(StrictModel):
-    """``routing.yml``: the team of each handoff type and how much a person is given per UTC day."""
+    """``routing.yml``: the team of each handoff type, how much a person is given per day, and when people work."""
 
     daily_capacity: Count
     overflow_to_teammate: frozenset[Priority]
+    prefer_at_work: frozenset[Priority]
+    working_hours: WorkingHoursRules
     teams: dict[HandoffType, TeamRule]
 
     @field_validator("teams")

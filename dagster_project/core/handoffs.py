@@ -1,42 +1,66 @@
-"""The handoffs of one run: which triggers fired, what is decided, and who receives what is sent.
+"""The handoffs of one run: which triggers fired, what is decided, who receives what is sent, and what follows.
 
 This is where the parts meet: edges (``triggers``) become candidates here, ``decisions`` decides, ``routing``
-assigns, ``packages`` and ``rendering`` say it. The plan is only a plan: the ledger keeps it, and sending
-comes after that.
+assigns, ``handing_over`` makes the handoffs, ``follow_ups``, ``automation`` and ``audiences`` say what else is to be
+done. The plan is only a plan: the ledger keeps it, and sending comes after that.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dagster_project.core import decisions as table
-from dagster_project.core.block_kit import handoff_blocks
+from dagster_project.core.audiences import MEMBER_SCHEMA, audiences
+from dagster_project.core.automation import (
+    NOTICE_SCHEMA,
+    RISE_SCHEMA,
+    RULE_DECISION_SCHEMA,
+    RULES,
+    Outcome,
+    RuleRun,
+    decide_rules,
+    frame_of,
+    rule_conditions,
+    without_held,
+)
 from dagster_project.core.candidates import (
     CANDIDATE_SCHEMA,
     Candidate,
     Firing,
     OpenCandidate,
     Slot,
-    Standing,
     candidate_row,
     gather,
-    identity,
     open_candidates,
     standings_of,
+    with_block_reasons,
 )
 from dagster_project.core.decisions import Circumstances, PastHandoff, Verdict
+from dagster_project.core.follow_ups import (
+    OVERLAP_SCHEMA,
+    HandedOver,
+    follow_up,
+    given_back,
+    opportunity_notes,
+    taken_over,
+)
+from dagster_project.core.handing_over import hand_over, handoff_id, rows_by
+from dagster_project.core.handoff_plan import (
+    DECISION_SCHEMA,
+    GIVEN_SCHEMA,
+    HANDOFF_SCHEMA,
+    PAST_SCHEMA,
+    HandoffInputs,
+    HandoffPlan,
+)
 from dagster_project.core.handoff_rules import PRIORITIES, HandoffRules
-from dagster_project.core.package_model import HandoffFacts
-from dagster_project.core.packages import build_package
-from dagster_project.core.rendering import handoff_markdown
 from dagster_project.core.routing import (
     Assignment,
     Desk,
@@ -46,84 +70,18 @@ from dagster_project.core.routing import (
     turns_frame,
     turns_from,
 )
-from dagster_project.core.triggers import conditions, conform, edges, stood_before
-from dagster_project.core.wording import Row
+from dagster_project.core.triggers import KEY, STATE_SCHEMA, conditions, conform, edges, stood_before
 
 if TYPE_CHECKING:
     from dagster_project.core.playbook import Playbook
 
-_TEXT: pl.DataType = pl.String()
-_TEXTS: pl.DataType = pl.List(pl.String)
-_MOMENT: pl.DataType = pl.Datetime("us")
-DECISION_SCHEMA = pl.Schema(
-    {
-        **dict.fromkeys(("decision_id", "candidate_key", "handoff_id", "user_id", "account_id"), _TEXT),
-        "triggers": _TEXTS,
-        **dict.fromkeys(("priority", "decision", "reason"), _TEXT),
-        "decided_at": _MOMENT,
-    }
-)
-HANDOFF_SCHEMA = pl.Schema(
-    {
-        **dict.fromkeys(("handoff_id", "candidate_key", "user_id", "account_id", "trigger"), _TEXT),
-        "triggers": _TEXTS,
-        **dict.fromkeys(("priority", "handoff_type", "recipient_id"), _TEXT),
-        "due_at": _MOMENT,
-        **dict.fromkeys(("package_markdown", "package_blocks", "status", "classification"), _TEXT),
-        "created_at": _MOMENT,
-    }
-)
-PAST_SCHEMA = pl.Schema(
-    {name: HANDOFF_SCHEMA[name] for name in ("account_id", "user_id", "triggers", "priority", "classification")}
-    | {"recipient_id": _TEXT, "created_at": _MOMENT}
-)
-
-
-@dataclass(frozen=True)
-class HandoffInputs:
-    """Everything the handoffs of a run depend on; ``as_of`` is naive UTC.
-
-    ``users`` is user features with PQL columns, ``accounts`` account features with PQA columns, both of the
-    live moment; ``baseline`` the conditions of the earlier moment ``baseline_at``, on a first run only;
-    ``crm_hold_reason`` why no-contact flags can't be trusted now. ``states``, ``open_candidates``, ``past`` (the
-    handoffs) and ``turns`` are what the ledger kept of earlier plans; a frame without columns counts as empty.
-    ``scored_since`` is the first moment that this installation ever scored.
-    """
-
-    as_of: datetime
-    users: pl.DataFrame
-    accounts: pl.DataFrame
-    baseline: pl.DataFrame | None
-    owners: pl.DataFrame
-    crm_hold_reason: str | None
-    states: pl.DataFrame
-    open_candidates: pl.DataFrame
-    past: pl.DataFrame
-    turns: pl.DataFrame
-    baseline_at: datetime | None = None
-    scored_since: datetime | None = None
-
-
-@dataclass(frozen=True)
-class HandoffPlan:
-    """What one ledger transaction has to keep.
-
-    ``decisions`` and ``handoffs`` are new rows; ``states``, ``candidates`` (the open ones) and ``turns`` are
-    whole: what they lack is no longer so.
-    """
-
-    decisions: pl.DataFrame
-    handoffs: pl.DataFrame
-    states: pl.DataFrame
-    candidates: pl.DataFrame
-    turns: pl.DataFrame
-
 
 def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
-    """A decision for each candidate that is new, has changed or is decided differently now; the handoffs."""
+    """A decision for each candidate that is new, has changed or is decided differently now; and all that follows."""
     rules = playbook.handoffs
-    current = conditions(inputs.users, inputs.accounts, playbook)
-    edge = edges(current, inputs.states, inputs.as_of)
+    before = conform(inputs.states, STATE_SCHEMA)
+    is_rule = pl.col("trigger").is_in(RULES)
+    edge = edges(conditions(inputs.users, inputs.accounts, playbook), before.filter(~is_rule), inputs.as_of)
     fired = [
         Firing(**row) for row in stood_before(edge.fired, inputs.baseline, inputs.baseline_at).iter_rows(named=True)
     ]
@@ -138,10 +96,10 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     desk = Desk(
         owners_by_id(inputs.owners),
         playbook.routing,
-        inputs.as_of.date(),
-        taken=_taken_today(inputs.past, inputs.as_of),
+        inputs.as_of,
         turns=turns_from(inputs.turns),
     )
+    desk.taken.update(_taken_today(inputs, desk))
     assigned = _route(verdicts, desk, rules)
     final = {key: _settled(verdict, assigned.get(key)) for key, verdict in verdicts.items()}
 
@@ -152,14 +110,101 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     still_open = [
         candidate_row(candidates[key], v.decision, rules) for key, v in final.items() if v.decision in table.HELD
     ]
-    sent = [verdict for verdict in final.values() if verdict.decision == table.SENT]
+    handed_over = hand_over(
+        [verdict for verdict in final.values() if verdict.decision == table.SENT],
+        assigned,
+        inputs,
+        desk=desk,
+        rules=rules,
+    )
+    follow = _follow(list(news.values()), handed_over, inputs, desk=desk, playbook=playbook)
+    ruled = _rules(before.filter(is_rule), inputs, run=run, desk=desk, playbook=playbook)
     return HandoffPlan(
         decisions=_frame(rows, DECISION_SCHEMA, "decision_id"),
-        handoffs=_handoffs(sent, assigned, inputs, desk=desk, rules=rules),
-        states=edge.states,
+        handoffs=_frame([handoff.row for handoff in handed_over], HANDOFF_SCHEMA, "handoff_id"),
+        states=pl.concat([edge.states, ruled.states]).sort(KEY),
         candidates=_frame(still_open, CANDIDATE_SCHEMA, "candidate_key"),
         turns=turns_frame(desk.turns),
+        rule_decisions=frame_of(follow.decisions + ruled.outcome.decisions, RULE_DECISION_SCHEMA),
+        notices=frame_of(follow.notices + ruled.outcome.notices, NOTICE_SCHEMA),
+        overlaps=frame_of(follow.overlaps, OVERLAP_SCHEMA),
+        members=frame_of(follow.members, MEMBER_SCHEMA),
+        actions=tuple(sorted(follow.actions + ruled.outcome.actions, key=lambda action: action.key)),
     )
+
+
+@dataclass
+class _FollowUps(Outcome):
+    """What follows from the decisions of a run."""
+
+    overlaps: list[dict[str, Any]] = field(default_factory=list)
+    members: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Ruled:
+    """What the rules of a run came to, and their states after it."""
+
+    outcome: Outcome
+    states: pl.DataFrame
+
+
+def _follow(
+    news: Sequence[Verdict],
+    handed_over: Sequence[HandedOver],
+    inputs: HandoffInputs,
+    *,
+    desk: Desk,
+    playbook: Playbook,
+) -> _FollowUps:
+    """Tasks, owners, notes, MQLs and audiences."""
+    follow = _FollowUps(**vars(follow_up(handed_over, desk, playbook, as_of=inputs.as_of)))
+    members = conform(inputs.members, MEMBER_SCHEMA)
+    behind = {user_id for verdict in news for user_id in verdict.candidate.people}
+    behind |= {person.id for v in news if (person := v.candidate.person(playbook.handoffs.triggers))}
+    looked_at = inputs.users.filter(pl.col("user_id").is_in(sorted(behind | set(members["user_id"]))))
+    users = rows_by(looked_at, "user_id", set(looked_at["user_id"]))
+    accounts = rows_by(inputs.accounts, "account_id", {row["account_id"] for row in users.values()} - {None})
+    follow.actions += opportunity_notes(news, users, accounts, playbook)
+    follow.overlaps += taken_over(handed_over, playbook, follow, as_of=inputs.as_of)
+    overlaps = conform(inputs.overlaps, OVERLAP_SCHEMA)
+    follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, as_of=inputs.as_of)
+    blocked = with_block_reasons(looked_at, inputs.accounts).filter(pl.col("blocked").is_not_null())
+    rows, actions = audiences(
+        news,
+        members,
+        users,
+        blocked=dict(blocked.select("user_id", "blocked").iter_rows()),
+        playbook=playbook,
+        as_of=inputs.as_of,
+    )
+    follow.members += rows
+    follow.actions += actions
+    return follow
+
+
+def _rules(
+    before: pl.DataFrame, inputs: HandoffInputs, *, run: Circumstances, desk: Desk, playbook: Playbook
+) -> _Ruled:
+    """The rules that have a condition of their own."""
+    current = rule_conditions(inputs.users, inputs.accounts, inputs.rises, playbook)
+    edge = edges(current, before, inputs.as_of)
+    fired = stood_before(edge.fired, inputs.baseline, inputs.baseline_at)
+    firings = [Firing(**row) for row in fired.iter_rows(named=True)]
+    users = rows_by(inputs.users, "user_id", {f.subject_id for f in firings if f.subject_type == "user"})
+    concerned = {row["account_id"] for row in users.values()} | {f.subject_id for f in firings}
+    context = RuleRun(
+        run=run,
+        playbook=playbook,
+        desk=desk,
+        standings=standings_of(inputs.users, inputs.accounts, firings),
+        users=users,
+        accounts=rows_by(inputs.accounts, "account_id", concerned - {None}),
+        rises=dict(conform(inputs.rises, RISE_SCHEMA).iter_rows()),
+        past=inputs.past_rules,
+    )
+    outcome, held = decide_rules(fired, context)
+    return _Ruled(outcome, without_held(edge.states, before, held))
 
 
 # --- what there is to decide ----------------------------------------------------------------------
@@ -178,9 +223,14 @@ def _past_by_subject(past: pl.DataFrame) -> dict[Slot, list[PastHandoff]]:
 # --- who receives it ------------------------------------------------------------------------------
 
 
-def _taken_today(past: pl.DataFrame, as_of: datetime) -> Counter[str]:
-    today = conform(past, PAST_SCHEMA).filter(pl.col("created_at").dt.date() == as_of.date())
-    return Counter(today["recipient_id"].drop_nulls())
+def _taken_today(inputs: HandoffInputs, desk: Desk) -> Counter[str]:
+    """What each recipient was given on the day that it is for them now: handoffs and notices."""
+    given = pl.concat([conform(frame, GIVEN_SCHEMA) for frame in (inputs.past, inputs.past_notices)])
+    taken: Counter[str] = Counter()
+    for recipient_id, at in given.drop_nulls("recipient_id").iter_rows():
+        calendar = desk.calendar(recipient_id)
+        taken[recipient_id] += calendar.day(at) == calendar.day(inputs.as_of)
+    return taken
 
 
 def _route(verdicts: Mapping[str, Verdict], desk: Desk, rules: HandoffRules) -> dict[str, Assignment]:
@@ -233,10 +283,6 @@ def _is_news(verdict: Verdict, candidate: Candidate, was: OpenCandidate | None) 
     return was is None or verdict.decision != was.last_decision or not was.firings.issuperset(candidate.firings)
 
 
-def _handoff_id(key: str) -> str:
-    return identity("ho", key)
-
-
 def _decision_row(verdict: Verdict, as_of: datetime, rules: HandoffRules) -> dict[str, object]:
     candidate = verdict.candidate
     person = candidate.person(rules.triggers)
@@ -244,7 +290,7 @@ def _decision_row(verdict: Verdict, as_of: datetime, rules: HandoffRules) -> dic
     return {
         "decision_id": "de_" + sha256(f"{candidate.key}{decision}{as_of.isoformat()}".encode()).hexdigest()[:16],
         "candidate_key": candidate.key,
-        "handoff_id": _handoff_id(candidate.key) if decision == table.SENT else None,
+        "handoff_id": handoff_id(candidate.key) if decision == table.SENT else None,
         "user_id": person.id if person else candidate.subject_id if candidate.subject_type == "user" else None,
         "account_id": candidate.account_id,
         "triggers": candidate.triggers(rules.triggers),
@@ -264,80 +310,3 @@ def _joined_row(was: OpenCandidate, into: Candidate, as_of: datetime, rules: Han
 
 def _frame(rows: Sequence[Mapping[str, object]], schema: pl.Schema, order: str) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=schema, orient="row").sort(order)
-
-
-def _handoffs(
-    sent: Sequence[Verdict],
-    assigned: Mapping[str, Assignment],
-    inputs: HandoffInputs,
-    *,
-    desk: Desk,
-    rules: HandoffRules,
-) -> pl.DataFrame:
-    named = {verdict.candidate.key: verdict.candidate.person(rules.triggers) for verdict in sent}
-    people = _rows(inputs.users, "user_id", {person.id for person in named.values() if person})
-    accounts = _rows(inputs.accounts, "account_id", {v.candidate.account_id for v in sent if v.candidate.account_id})
-    rows = []
-    for verdict in sent:
-        candidate, person = verdict.candidate, named[verdict.candidate.key]
-        assert person is not None, "who is sent has somebody to talk to: the first row of the table sees to it"
-        recipient_id = str(assigned[candidate.key].recipient_id)
-        triggers, priority = candidate.triggers(rules.triggers), candidate.priority(rules.triggers)
-        scored = candidate.scored(rules.triggers)
-        facts = HandoffFacts(
-            person=people[person.id],
-            account=accounts.get(candidate.account_id or ""),
-            fired=_told(candidate, person, people[person.id], rules=rules),
-            is_about_the_account=candidate.is_about_the_account,
-            priority=priority,
-            handoff_type=verdict.handoff_type,
-            recipient_id=recipient_id,
-            owner=desk.owners.get(recipient_id),
-            due_at=inputs.as_of + timedelta(hours=rules.due_hours[priority]),
-            due_text=f"{inputs.as_of + timedelta(hours=rules.due_hours[priority]):%Y-%m-%d %H:%M} UTC",
-            scored_since=inputs.scored_since,
-        )
-        package = build_package(facts, rules)
-        rows.append(
-            {
-                "handoff_id": _handoff_id(candidate.key),
-                "candidate_key": candidate.key,
-                "user_id": person.id,
-                "account_id": candidate.account_id,
-                "trigger": triggers[0],
-                "triggers": triggers,
-                "priority": priority,
-                "handoff_type": verdict.handoff_type,
-                "recipient_id": recipient_id,
-                "due_at": facts.due_at,
-                "package_markdown": handoff_markdown(package),
-                "package_blocks": json.dumps(handoff_blocks(package), ensure_ascii=False),
-                "status": "pending",
-                "classification": scored.classification if scored else None,
-                "created_at": inputs.as_of,
-            }
-        )
-    return _frame(rows, HANDOFF_SCHEMA, "handoff_id")
-
-
-def _rows(frame: pl.DataFrame, key: str, ids: set[str]) -> dict[str, Row]:
-    return {row[key]: row for row in frame.filter(pl.col(key).is_in(list(ids))).iter_rows(named=True)}
-
-
-def _told(
-    candidate: Candidate, person: Standing, facts: Row, *, rules: HandoffRules
-) -> list[tuple[str, str, datetime]]:
-    """The firings as a package tells them, headline first: trigger, whose if not the named person's, when.
-
-    Of several episodes of one person's trigger only the latest is told.
-    """
-    latest: dict[tuple[tuple[int, int], str, str], datetime] = {}
-    for firing in candidate.firings:
-        is_named = firing.subject_type == "account" or firing.subject_id == person.id
-        at = datetime.fromisoformat(firing.occurrence)
-        if firing.trigger == "enterprise_signup" and is_named:
-            at = facts["first_event_at"]
-        whose = "" if is_named else candidate.people[firing.subject_id].name
-        told = (rules.triggers.urgency(firing.trigger), whose, firing.trigger)
-        latest[told] = max(at, latest.get(told, at))
-    return [(trigger, whose, at) for (_, whose, trigger), at in sorted(latest.items())]

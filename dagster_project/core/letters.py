@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from html import escape
 from typing import Any
@@ -22,6 +22,7 @@ Row = Mapping[str, Any]
 Block = Mapping[str, Any]
 
 ALERT = "alert"
+NOTICE = "notice"
 HANDOFF = "handoff"
 CLAIM, SNOOZE, NOT_A_FIT = "pls_claim", "pls_snooze", "pls_not_a_fit"
 """What Slack calls the buttons when it tells of a click; a snooze has its days behind it."""
@@ -218,6 +219,23 @@ def line(text: str, *, key: tuple[str, str, str], day: date, channel: str, about
         channel=channel,
         about=about,
     )
+
+
+def notice(told: Row, to: Recipient | None, rules: DeliveryRules) -> Letter:
+    """The line that tells somebody what a rule has seen.
+
+    Args:
+        told: A row of the ledger's notices.
+        to: Who hears of it; None is marketing.
+        rules: Channels and choices.
+    """
+    channel = rules.slack.channel_of(to.team) if to else rules.slack.marketing_channel
+    letter = line(
+        told["text"], key=(NOTICE, told["notice_id"], "tell"), day=told["created_at"].date(), channel=channel,
+        about=told["user_id"],
+    )  # fmt: skip
+    is_direct = to is not None and rules.slack.send_to == "direct"
+    return replace(letter, person=to.person) if to and is_direct else letter
 
 
 def title_of(handoff: Row) -> str:

@@ -6,6 +6,7 @@ Signals, journey and product context have modules of their own; here they meet, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from dagster_project.core.decisions import RESEARCH
 from dagster_project.core.escaping import plain
@@ -21,12 +22,12 @@ from dagster_project.core.product_context import (
     product_context,
     use_case,
 )
-from dagster_project.core.wording import company_name, first_text, listing, person_name, score_text, short
+from dagster_project.core.wording import Row, company_name, first_text, listing, person_name, score_text, short
 
 
 def build_package(facts: HandoffFacts, rules: HandoffRules) -> HandoffPackage:
     """The package of a handoff."""
-    told = _words(facts, rules)
+    told = words_about(facts.person, facts.account, rules, facts.fired[0][2])
     trigger = rules.triggers.by_key()[facts.fired[0][0]]
     return HandoffPackage(
         title=trigger.title,
@@ -46,21 +47,28 @@ def _score(facts: HandoffFacts) -> float:
     return facts.person["pql_score"] or 0.0
 
 
-def _words(facts: HandoffFacts, rules: HandoffRules) -> dict[str, str]:
-    """The value of every field that a text of the playbook may mention; none is ever empty or longer than a line."""
-    features = [short(feature) for feature in features_of(facts.person)]
-    name, _ = use_case(features_of(facts.person), rules.package)
-    team = facts.account["active_users_30d"] if facts.account else 1
+def words_about(person: Row, account: Row | None, rules: HandoffRules, at: datetime) -> dict[str, str]:
+    """The value of every field that a text of the playbook may mention; none is ever empty or longer than a line.
+
+    Args:
+        person: A row of user features with scores.
+        account: One of account features with scores, None without an account.
+        rules: `handoffs.yml`.
+        at: The moment that {date} is about.
+    """
+    features = [short(feature) for feature in features_of(person)]
+    name, _ = use_case(features_of(person), rules.package)
+    team = account["active_users_30d"] if account else 1
     return {
-        "person": short(person_name(facts.person)),
-        "company": short(company_name(facts.person, facts.account)),
-        "score": score_text(facts.person["pql_score"] or 0.0),
+        "person": short(person_name(person)),
+        "company": short(company_name(person, account)),
+        "score": score_text(person["pql_score"] or 0.0),
         "features": listing(features) or "the product",
         "use_case": name or (f"their use of {listing(features)}" if features else "getting started"),
         "active_users": str(team or 0),
-        "pricing_visits": str(facts.person["pricing_visits"] or 0),
-        "date": f"{facts.fired[0][2]:%Y-%m-%d}",
-        "blockers": "; ".join(blockers(facts.person, rules.package)) or "nothing seen",
+        "pricing_visits": str(person["pricing_visits"] or 0),
+        "date": f"{at:%Y-%m-%d}",
+        "blockers": "; ".join(blockers(person, rules.package)) or "nothing seen",
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dagster_project.core.assistant_rules import AssistantRules
+from dagster_project.core.automation_rules import AutomationRules
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_source_rules import CrmSourceRules
@@ -47,6 +48,7 @@ class Playbook:
     identity: IdentityRules
     handoffs: HandoffRules
     routing: RoutingRules
+    automation: AutomationRules
     delivery: DeliveryRules
     crm_fields: CrmFieldRules
     crm_sources: CrmSourceRules

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dagster_project.core.escaping import markdown
-from dagster_project.core.package_model import HandoffPackage, Line
+from dagster_project.core.package_model import HandoffPackage, Line, Signal
 from dagster_project.core.wording import score_text
 
 LINE_LENGTH = 600
@@ -18,10 +18,7 @@ LINE_LENGTH = 600
 def handoff_markdown(package: HandoffPackage) -> str:
     """The package of section 6: seven headings in the specified order, the last five with lines below."""
     journey = [f"- **{moment.at:%Y-%m-%d}**: {markdown(moment.what)}" for moment in package.journey]
-    signals = [
-        f"- **{markdown(signal.label)}**: {markdown(signal.value)} ({markdown(signal.meaning)})"
-        for signal in package.signals
-    ]
+    signals = [signal_line(signal) for signal in package.signals]
     sections: dict[str, list[str]] = {
         f"## {markdown(package.title)}: {markdown(package.company)}": [],
         f"### Score: {score_text(package.score)}/100": [],
@@ -34,5 +31,23 @@ def handoff_markdown(package: HandoffPackage) -> str:
     return "\n\n".join("\n".join([heading, *body]) for heading, body in sections.items()) + "\n"
 
 
+def signal_line(signal: Signal) -> str:
+    """A signal as a line of a list."""
+    return f"- **{markdown(signal.label)}**: {markdown(signal.value)} ({markdown(signal.meaning)})"
+
+
 def _lines(lines: Iterable[Line]) -> list[str]:
     return [f"- **{markdown(line.label)}**: {markdown(line.text, LINE_LENGTH)}" for line in lines]
+
+
+def handoff_text(package: HandoffPackage) -> str:
+    """The package as plain text, for fields that know no markup such as a task of the CRM."""
+    told = {
+        "Key Signals": [f"{signal.label}: {signal.value} ({signal.meaning})" for signal in package.signals],
+        "User Journey": [f"{moment.at:%Y-%m-%d}: {moment.what}" for moment in package.journey],
+        "Product Context": [f"{line.label}: {line.text}" for line in package.product],
+        "Suggested Approach": [f"{line.label}: {line.text}" for line in package.approach],
+        "Contact": [f"{line.label}: {line.text}" for line in package.contact],
+    }
+    heading = f"{package.title}: {package.company}\nScore: {score_text(package.score)}/100"
+    return "\n\n".join([heading, *("\n".join([name, *lines]) for name, lines in told.items())]) + "\n"

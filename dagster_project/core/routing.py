@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import datetime
 
 import polars as pl
 
+from dagster_project.core.calendars import Calendar
 from dagster_project.core.handoff_rules import RoutingRules
 from dagster_project.core.triggers import conform
 
+TEAM = "team:"
+"""How a recipient begins that is a team's queue and no person."""
 TURN_SCHEMA = pl.Schema({"team": pl.String, "owner_id": pl.String, "assigned_seq": pl.Int64})
 
 
@@ -67,13 +70,14 @@ def owners_by_id(owners: pl.DataFrame) -> dict[str, Owner]:
 class Desk:
     """The state of one run's routing: how much everybody has today, and whose turn it is in each team.
 
-    ``taken`` counts the handoffs of ``day`` per recipient; ``turns`` is the sequence number of the last
-    handoff that somebody got by turn, per team and owner. Both grow with every assignment.
+    ``taken`` counts what each recipient was given on the day that it is for them at ``as_of`` (naive UTC); ``turns``
+    is the sequence number of the last handoff that somebody got by turn, per team and owner. Both grow with every
+    assignment.
     """
 
     owners: Mapping[str, Owner]
     rules: RoutingRules
-    day: date
+    as_of: datetime
     taken: Counter[str] = field(default_factory=Counter)
     turns: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -83,25 +87,35 @@ class Desk:
             owner = self.owners.get(owner_id) if owner_id else None
             if owner and owner.is_active:
                 return self._to_owner(owner, owned, request)
-        return self._in_turn(request.team)
+        return self._in_turn(request.team, request.priority)
+
+    def calendar(self, recipient_id: str) -> Calendar:
+        """The working time of an owner, or of the team in `team:<team>`."""
+        hours, owner = self.rules.working_hours, self.owners.get(recipient_id)
+        named = [hours.owners.get(name) for name in (recipient_id, owner.email if owner else None) if name]
+        team = owner.team if owner else recipient_id.removeprefix(TEAM)
+        found = [*named, hours.teams.get(team or ""), hours.default]
+        return Calendar(next((known for known in found if known), None), hours.holidays)
 
     def _to_owner(self, owner: Owner, owned: str, request: Request) -> Assignment:
         if self._has_room(owner):
             return self._give(owner.owner_id, f"to {owner.owner_id}, owner of the {owned}")
-        full = f"{self._limit()} reached for owner {owner.owner_id} on {self.day}"
+        full = f"{self._limit()} reached for owner {owner.owner_id} on {self.calendar(owner.owner_id).day(self.as_of)}"
         if request.priority not in self.rules.overflow_to_teammate:
             return Assignment(None, full)
         for team in dict.fromkeys((owner.team, request.team)):
-            if team and (teammate := self._next(team)):
+            if team and (teammate := self._next(team, request.priority)):
                 return self._take_turn(team, teammate, f"{full}: to teammate {teammate.owner_id} of team {team}")
         return Assignment(None, f"{full} and nobody else of team {owner.team or request.team} has room")
 
-    def _in_turn(self, team: str) -> Assignment:
+    def _in_turn(self, team: str, priority: str) -> Assignment:
         if not self._active(team):
-            return Assignment(f"team:{team}", f"to the queue of team {team}, where nobody is active")
-        if teammate := self._next(team):
+            return Assignment(f"{TEAM}{team}", f"to the queue of team {team}, where nobody is active")
+        if teammate := self._next(team, priority):
             return self._take_turn(team, teammate, f"to {teammate.owner_id}, whose turn it is in team {team}")
-        return Assignment(None, f"{self._limit()} reached for every active member of team {team} on {self.day}")
+        return Assignment(
+            None, f"{self._limit()} reached for every active member of team {team} on {self.as_of:%Y-%m-%d}"
+        )
 
     def _limit(self) -> str:
         return f"daily limit of {self.rules.daily_capacity}"
@@ -112,8 +126,11 @@ class Desk:
     def _has_room(self, owner: Owner) -> bool:
         return self.taken[owner.owner_id] < self.rules.daily_capacity
 
-    def _next(self, team: str) -> Owner | None:
+    def _next(self, team: str, priority: str) -> Owner | None:
         waiting = [owner for owner in self._active(team) if self._has_room(owner)]
+        if priority in self.rules.prefer_at_work:
+            at_work = [owner for owner in waiting if self.calendar(owner.owner_id).is_working(self.as_of)]
+            waiting = at_work or waiting
         # sequence numbers start at 1, so who never had a turn comes before everybody who did
         return min(
             waiting,

@@ -75,9 +75,9 @@ def _levels(users: pl.DataFrame, accounts: pl.DataFrame, rules: Triggers) -> lis
     score, visits, team = pl.col("pql_score"), pl.col("pricing_visits"), pl.col("active_users_30d")
     hot, pricing, growth = rules.hot_pql, rules.pricing_visits, rules.team_growth
     return [
-        _rows(users, "hot_pql", holds=score > hot.score_above, rearmed=score < hot.rearm_below),
-        _rows(users, "pricing_visits", holds=visits >= pricing.visits, rearmed=visits < pricing.visits),
-        _rows(accounts, "team_growth", holds=team >= growth.active_users, rearmed=team < growth.active_users),
+        condition_rows(users, "hot_pql", holds=score > hot.score_above, rearmed=score < hot.rearm_below),
+        condition_rows(users, "pricing_visits", holds=visits >= pricing.visits, rearmed=visits < pricing.visits),
+        condition_rows(accounts, "team_growth", holds=team >= growth.active_users, rearmed=team < growth.active_users),
     ]
 
 
@@ -89,11 +89,11 @@ def _events(users: pl.DataFrame, rules: Triggers) -> list[pl.DataFrame]:
         "hand_raise": users.select("user_id", at="last_sales_request_at"),
     }
     return [
-        _rows(
+        condition_rows(
             seen.filter(pl.col("at").is_not_null()),
             trigger,
             holds=pl.lit(True),
-            occurrence=pl.col("at").cast(pl.Datetime("us")).dt.strftime(_ISO),
+            occurrence=iso_text(pl.col("at")),
         )
         for trigger, seen in moments.items()
     ]
@@ -104,10 +104,10 @@ def _signups(users: pl.DataFrame, accounts: pl.DataFrame, rules: Triggers) -> pl
     first_day = pl.col("as_of").dt.date() - pl.duration(days=rules.enterprise_signup.within_days - 1)
     new = users.filter(pl.col("first_event_at").dt.date() >= first_day)
     here = new.join(accounts.filter(wanted).select("account_id"), on="account_id", how="semi")
-    return _rows(here, "enterprise_signup", holds=pl.lit(True))
+    return condition_rows(here, "enterprise_signup", holds=pl.lit(True))
 
 
-def _rows(
+def condition_rows(
     frame: pl.DataFrame,
     trigger: str,
     *,
@@ -115,6 +115,7 @@ def _rows(
     rearmed: pl.Expr | None = None,
     occurrence: pl.Expr | None = None,
 ) -> pl.DataFrame:
+    """``CONDITION_SCHEMA`` of one trigger, a row per row of a frame with ``user_id`` or else ``account_id``."""
     subject = "user" if "user_id" in frame.columns else "account"
     return frame.select(
         subject_type=pl.lit(subject, pl.String),
@@ -124,6 +125,11 @@ def _rows(
         holds=holds.fill_null(False),
         rearmed=pl.lit(False) if rearmed is None else rearmed.fill_null(False),
     )
+
+
+def iso_text(moment: pl.Expr) -> pl.Expr:
+    """A moment as the text that an occurrence is."""
+    return moment.cast(pl.Datetime("us")).dt.strftime(_ISO)
 
 
 def edges(current: pl.DataFrame, states: pl.DataFrame, as_of: datetime) -> Edges:

@@ -12,7 +12,8 @@ from dagster_project.clients.chat import Chat
 from dagster_project.clients.chats import connect_chat, look_up_after
 from dagster_project.clients.slack import SlackBot
 from dagster_project.core.candidates import account_block_reason, user_block_reason
-from dagster_project.core.letters import HANDOFF, Letter, alert, recipient_of
+from dagster_project.core.follow_ups import MARKETING
+from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
 from dagster_project.core.threads import open_thread
 from dagster_project.defs.handoffs import COMMON, LIVE, handoff_decisions
 from dagster_project.defs.resources import Workplace
@@ -30,13 +31,15 @@ from dagster_project.parked import parked_messages
 def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Handoffs in Slack, or in the outbox as Markdown; each once. No-contact flags are asked again before each."""
     with workplace.ledger() as ledger:
-        waiting = ledger.pending_handoffs()
+        waiting, told = ledger.pending_handoffs(), ledger.pending_notices()
         with workplace.connect() as connection:
             owners = owners_by_id(connection)
-            blocked = blocked_people(connection, [handoff["user_id"] for handoff in waiting])
+            blocked = blocked_people(connection, [row["user_id"] for row in (*waiting, *told)])
         chat = connected_chat(workplace)
         letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
+        letters += [_notice(row, owners, workplace) for row in told]
         report = send(ledger, chat, letters, blocked=blocked, workplace=workplace)
+        ledger.settle_notices(chat.name)
     return dg.MaterializeResult(metadata={"to": chat.name, **vars(report)})
 
 
@@ -101,6 +104,11 @@ def _alerts(
         )
         for handoff in waiting
     ]
+
+
+def _notice(row: dict[str, Any], owners: dict[str, Any], workplace: Workplace) -> Letter:
+    to = None if row["recipient_id"] == MARKETING else recipient_of(row["recipient_id"], owners)
+    return notice(row, to, workplace.playbook.delivery)
 
 
 def owners_by_id(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:

@@ -1,13 +1,18 @@
 """Decisions: gather what they depend on, plan, keep the plan. What it says is sent in `delivery`."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
+from dagster_project.actions import action_request
+from dagster_project.core.automation import RISE_SCHEMA, rule_conditions, score_rises
+from dagster_project.core.follow_ups import Answer
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.handoffs import plan_handoffs
+from dagster_project.core.moments import end_of_day
 from dagster_project.core.triggers import conditions
 from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
@@ -16,13 +21,17 @@ from dagster_project.defs.scoring import score_moment
 from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.freshness import crm_freshness
-from dagster_project.ledger import CRM_HOLD
+from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.refresh import current_refresh
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 LIVE = "as_of = (select as_of from raw.moments where is_live)"
 _SENDING = timedelta(minutes=15)
 """For how long somebody else may be sending a handoff that was asked for."""
+SHOWN = 20
+"""Rows and packages that the UI shows."""
+A_DAY_ANYWHERE = 2
+"""Days that hold the whole of today in every time zone."""
 _RESCORED_ACCOUNTS = (
     "select account_id from scores.rescored_accounts union "
     "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users) union "
@@ -51,30 +60,45 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         as_of = refresh.until
         held = ledger.read_frame("candidates")
         _select_looked_at(connection, held, is_full=refresh.is_full)
-        remembered = timedelta(days=max(playbook.handoffs.cooldown_days, 1))
+        since = as_of - timedelta(days=max(playbook.handoffs.cooldown_days, A_DAY_ANYWHERE))
+        users, accounts = _scored(connection, "user", "pql_scores"), _scored(connection, "account", "pqa_scores")
+        overlaps = ledger.overlaps_with_sales()
         inputs = HandoffInputs(
             as_of=as_of,
-            users=_scored(connection, "user", "pql_scores"),
-            accounts=_scored(connection, "account", "pqa_scores"),
+            users=users,
+            accounts=accounts,
             baseline=_baseline(connection, workplace),
             baseline_at=_baseline_at(connection),
             owners=connection.sql(f"select * from features.owners where {LIVE}").pl(),
             crm_hold_reason=crm_freshness(connection, as_of, playbook.sources).hold_reason,
-            states=ledger.read_frame("trigger_states"),
+            states=ledger.trigger_states(None if refresh.is_full else {*users["user_id"], *accounts["account_id"]}),
             open_candidates=held,
-            past=ledger.past_handoffs(as_of - remembered),
+            past=ledger.past_handoffs(since),
             turns=ledger.read_frame("routing_turns"),
             scored_since=_scored_since(connection),
+            rises=_rises(connection, end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))),
+            past_rules=ledger.acted_rules(since),
+            past_notices=ledger.given_notices(since),
+            members=ledger.audience_members(),
+            overlaps=overlaps,
+            answers=_answers(ledger, overlaps, as_of),
         )
         plan = plan_handoffs(inputs, playbook)
-        ledger.apply_handoff_plan(plan)
+        asked = [action_request(crm_name(workplace), action) for action in plan.actions]
+        ledger.apply_handoff_plan(plan, known=inputs.states, requests=asked, now=workplace.now())
         # Who writes between two runs can't ask the CRM data again.
         ledger.set_meta(CRM_HOLD, inputs.crm_hold_reason or "")
         ledger.adopt_asked_for(workplace.now() - _SENDING)
         # An installation that has nobody yet has not had its first run: what comes later must not flood anyone.
         if inputs.baseline is not None and inputs.users.height:
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())
-    return dg.MaterializeResult(metadata=_decision_metadata(plan))
+        today = _todays_packages(ledger, as_of)
+    return dg.MaterializeResult(metadata=_decision_metadata(plan, today))
+
+
+def crm_name(workplace: Workplace) -> str:
+    """What deliveries call the connected CRM; known without connecting to it."""
+    return f"crm:{workplace.settings.crm}"
 
 
 def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame, *, is_full: bool) -> None:
@@ -112,16 +136,41 @@ def _scored(connection: duckdb.DuckDBPyConnection, subject: str, scores: str) ->
 
 
 def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl.DataFrame | None:
-    """Which conditions held at the baseline moment; None on every run but the first."""
+    """Which conditions of triggers and rules held at the baseline moment; None on every run but the first."""
     if _baseline_at(connection) is None:
         return None
-    then = score_moment(connection, workplace.playbook, is_live=False, model_version="")
-    return conditions(then.users, then.accounts, workplace.playbook)
+    playbook = workplace.playbook
+    then = score_moment(connection, playbook, is_live=False, model_version="")
+    risen = rule_conditions(then.users, then.accounts, RISE_SCHEMA.to_frame(), playbook)
+    return pl.concat([conditions(then.users, then.accounts, playbook), risen])
 
 
 def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     moments = connection.sql("select as_of from raw.moments where not is_live").fetchall()
     return moments[0][0] if moments else None
+
+
+def _rises(connection: duckdb.DuckDBPyConnection, since: datetime) -> pl.DataFrame:
+    """How far the scores of whoever is looked at stand above where they stood at a moment."""
+    history = connection.sql(
+        "with changed as (select distinct subject_id from scores.score_history "
+        "semi join looked_at_users on subject_id = user_id where subject_type = 'user' and as_of > ?) "
+        "select subject_id, score, as_of, model_version from scores.score_history semi join changed using (subject_id) "
+        "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live)",
+        params=[since],
+    ).pl()
+    return score_rises(history, since)
+
+
+def _answers(ledger: Ledger, overlaps: pl.DataFrame, as_of: datetime) -> dict[str, Answer]:
+    """What became of the handoffs to MQLs that are with sales."""
+    reason = "it was not sent: nobody may contact them any more"
+    gone = ledger.cancelled_handoffs(overlaps["handoff_id"])
+    answers = {handoff_id: Answer(handoff_id, is_rejected=False, reason=reason, at=as_of) for handoff_id in gone}
+    for handoff_id, (by, at) in ledger.rejected_handoffs(overlaps["handoff_id"]).items():
+        said = f"not a fit, said by {by}" if by else "not a fit"
+        answers[handoff_id] = Answer(handoff_id, is_rejected=True, reason=said, at=at)
+    return answers
 
 
 def _scored_since(connection: duckdb.DuckDBPyConnection) -> datetime | None:
@@ -130,18 +179,33 @@ def _scored_since(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return first
 
 
-def _decision_metadata(plan: HandoffPlan) -> dict[str, Any]:
-    counts = plan.decisions.group_by("decision").len().sort("len", "decision", descending=[True, False])
+def _decision_metadata(plan: HandoffPlan, today: list[str]) -> dict[str, Any]:
+    counts = (
+        plan.decisions.sort("decision_id")
+        .group_by("decision")
+        .agg(candidates=pl.len(), example=pl.col("reason").first())
+        .sort("candidates", "decision", descending=[True, False])
+    )
     shown = ["priority", "trigger", "account_id", "user_id", "recipient_id", "due_at"]
+    ruled = plan.rule_decisions.sort("rule", "decision_id").select("rule", "decision", "subject_id", "reason")
     return {
         "decisions": plan.decisions.height,
         "handoffs": plan.handoffs.height,
         "held": plan.candidates.height,
         "by decision": bar_chart(
-            counts["decision"].to_list(), counts["len"].to_list(), title="What was decided in this run"
+            counts["decision"].to_list(), counts["candidates"].to_list(), title="What was decided in this run"
         ),
-        "to whom": markdown_table(plan.handoffs.sort("priority", "handoff_id").select(shown).head(20)),
+        "by reason": markdown_table(counts),
+        "to whom": markdown_table(plan.handoffs.sort("priority", "handoff_id").select(shown).head(SHOWN)),
+        "rules": markdown_table(ruled.head(SHOWN)),
+        "today's handoffs": dg.MetadataValue.md("\n---\n\n".join(today) or "None today."),
     }
+
+
+def _todays_packages(ledger: Ledger, as_of: datetime) -> list[str]:
+    """The packages of the day, the most urgent first, as sellers get them; a few of many."""
+    today = ledger.handoffs_since(datetime.combine(as_of.date(), time.min))
+    return today.sort("priority", "handoff_id")["package_markdown"].head(SHOWN).to_list()
 
 
 @dg.asset_check(

@@ -6,6 +6,7 @@ import dagster as dg
 import duckdb
 
 from dagster_project.daily_scores import published_days
+from dagster_project.defs.actions import crm_actions
 from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.delivery import delivered_handoffs
@@ -25,7 +26,12 @@ COPIED = {
     "handoff_feedback": "feedback_id",
     "deliveries": "delivery_id",
     "tool_calls": "call_id",
+    "rule_decisions": "decision_id",
+    "mql_overlap": "handoff_id",
+    "audience_members": "member_id",
 }
+PUBLISHED_AS = {"audience_members": "audiences"}
+"""The ledger's tables whose published one has another name: it shows only who is in an audience now."""
 _NEW_REFUSALS = (
     "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
 )
@@ -34,7 +40,13 @@ CHANGED = {
     "score_history": RESCORED_SUBJECTS,
     "segment_history": RESCORED_SUBJECTS,
     "product_traits": RESCORED_SUBJECTS,
-    **{table: f"{key} in (select {key} from ops.changed_{table})" for table, key in COPIED.items()},
+    **{
+        table: f"{key} in (select {key} from ops.changed_{table})"
+        for table, key in COPIED.items()
+        if table not in PUBLISHED_AS
+    },
+    "audiences": "user_id in (select user_id from ops.audience_members "
+    "where member_id in (select member_id from ops.changed_audience_members))",
     "funnel": "true",
     "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
     "quarantine": _NEW_REFUSALS,
@@ -55,6 +67,7 @@ PUBLISHED = (
     "deliveries", "product_traits", "funnel", "exclusions", "quarantine", "outcomes", *CALIBRATION_MARTS,
     "user_profiles", "account_profiles", "leads", "crm_owners", "crm_opportunities", "tool_calls",
     "daily_scores", "handoff_feedback",
+    "rule_decisions", "mql_overlap", "audiences",
 )  # fmt: skip
 """The tables of section 12 of the specification, then ours: they exist from the first run on."""
 
@@ -64,7 +77,7 @@ PUBLISHED = (
     specs=[
         dg.AssetSpec(
             ["ops", table],
-            deps=[delivered_handoffs, crm_fields],
+            deps=[delivered_handoffs, crm_fields, crm_actions],
             group_name="ledger",
             owners=OWNERS,
             kinds={"duckdb"},
@@ -86,7 +99,7 @@ def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
                 )
             else:
                 _copy_changes(connection, ledger, table, key)
-            shown = shown_table(connection, f"ops.{table}", published_columns(table))
+            shown = shown_table(connection, f"ops.{table}", published_columns(PUBLISHED_AS.get(table, table)))
             yield dg.MaterializeResult(["ops", table], metadata=shown)
 
 

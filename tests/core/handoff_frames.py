@@ -1,7 +1,7 @@
 """Builders of what a handoff run reads: an ordinary user and account, which a test changes."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import polars as pl
 import yaml
 
 import dagster_project
-from dagster_project.core.handoff_rules import HandoffRules, RoutingRules
-from dagster_project.core.handoffs import HandoffInputs, HandoffPlan
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.playbook import Playbook
+from dagster_project.playbook_files import read_playbook
 
 AS_OF = datetime(2026, 5, 2, 10, 0)
 FILES = Path(dagster_project.__file__).parent / "playbook"
@@ -36,25 +37,15 @@ _LISTS = {
 }
 
 
-@dataclass(frozen=True)
-class HandoffPlaybook:
-    """The two parts of a playbook that handoffs read."""
-
-    handoffs: HandoffRules
-    routing: RoutingRules
-
-
 def packaged(name: str) -> dict[str, Any]:
     """A playbook file as plain data."""
     return yaml.safe_load((FILES / name).read_text(encoding="utf-8"))
 
 
-def playbook() -> HandoffPlaybook:
+@cache
+def playbook() -> Playbook:
     """The packaged playbook."""
-    return HandoffPlaybook(
-        HandoffRules.model_validate(packaged("handoffs.yml")),
-        RoutingRules.model_validate(packaged("routing.yml")),
-    )
+    return read_playbook(None)
 
 
 def scored(signal: str, value: str, tier: str, contribution: float) -> dict[str, Any]:
@@ -72,6 +63,7 @@ def _user(**changed: Any) -> dict[str, Any]:
         "contact_name": None,
         "contact_role": "Head of Operations",
         "contact_department": None,
+        "contact_lifecycle_stage": "lead",
         "contact_owner_id": None,
         "account_id": "a_1",
         "first_event_at": AS_OF - timedelta(days=60),
@@ -104,6 +96,9 @@ def _user(**changed: Any) -> dict[str, Any]:
         "last_pricing_view_at": None,
         "last_plan_comparison_at": None,
         "milestones": [],
+        "reactivated_at": None,
+        "subscription_status": None,
+        "subscription_status_since": None,
         "has_open_opportunity": False,
         "has_won_opportunity": False,
         "is_unsubscribed": False,
@@ -134,6 +129,10 @@ def _account(**changed: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
         "account_id": "a_1",
         "name": "Acme",
+        "in_crm": True,
+        "account_tier": "B",
+        "subscription_status": None,
+        "subscription_status_since": None,
         "domain": "acme.com",
         "employee_count": 240,
         "industry": "logistics",
@@ -169,7 +168,7 @@ def _typed(rows: list[dict[str, Any]], like: dict[str, Any]) -> pl.DataFrame:
     """A frame whose columns have a type even when every value is null, as features from the warehouse do."""
     kinds: dict[str, pl.DataType] = {}
     for name in like:
-        if name.endswith("_at") or name == "as_of":
+        if name.endswith(("_at", "_since")) or name == "as_of":
             kinds[name] = pl.Datetime("us")
         elif name in _LISTS:
             kinds[name] = _LISTS[name]

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from handoff_frames import AS_OF, accounts, inputs, past, playbook, users
 
-from dagster_project.core.handoffs import HandoffInputs, plan_handoffs
+from dagster_project.core.handoff_plan import HandoffInputs
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import conditions
 
 HOT: dict[str, Any] = {"pql_score": 91.0, "classification": "hot"}

@@ -11,14 +11,9 @@ from handoff_frames import AS_OF, EVERY_TEAM, NOTHING, accounts, inputs, owners,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.core.handoffs import (
-    CANDIDATE_SCHEMA,
-    DECISION_SCHEMA,
-    HANDOFF_SCHEMA,
-    HandoffInputs,
-    HandoffPlan,
-    plan_handoffs,
-)
+from dagster_project.core.candidates import CANDIDATE_SCHEMA
+from dagster_project.core.handoff_plan import DECISION_SCHEMA, HANDOFF_SCHEMA, HandoffInputs, HandoffPlan
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 
 HOT: dict[str, Any] = {"pql_score": 91.0, "classification": "hot"}
@@ -182,7 +177,7 @@ def runs(draw: st.DrawFn) -> HandoffInputs:
 def scarce(given: HandoffInputs) -> HandoffPlan:
     """The plan under a daily capacity of two."""
     rules = playbook()
-    return plan_handoffs(given, type(rules)(rules.handoffs, rules.routing.model_copy(update={"daily_capacity": 2})))
+    return plan_handoffs(given, replace(rules, routing=rules.routing.model_copy(update={"daily_capacity": 2})))
 
 
 @given(runs(), st.randoms(use_true_random=False))

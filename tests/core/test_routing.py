@@ -1,7 +1,7 @@
 """Routing: owner first, then the team in turn, within what a person takes in a day."""
 
 from collections import Counter
-from datetime import date
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ def desk(*people: tuple[str, Any] | tuple[str, Any, bool], full: tuple[str, ...]
     return Desk(
         owners_by_id(owners(*people)),
         RULES,
-        date(2026, 5, 2),
+        AS_OF,
         taken=Counter(dict.fromkeys(full, RULES.daily_capacity)),
         turns={("ae", owner_id): seq for owner_id, seq in turns.items()},
     )
@@ -92,7 +92,7 @@ def test_the_most_urgent_and_then_the_best_are_served_first() -> None:
         {"user_id": "u_3", "account_id": "a_3", "pql_score": 95.0},
     )
     rules = playbook()
-    narrow = type(rules)(rules.handoffs, rules.routing.model_copy(update={"daily_capacity": 2}))
+    narrow = replace(rules, routing=rules.routing.model_copy(update={"daily_capacity": 2}))
     companies = accounts({"account_id": "a_1"}, {"account_id": "a_2"}, {"account_id": "a_3"})
     plan = plan_handoffs(inputs(people, companies, team=owners(("o_1", "ae"), ("o_2", "sdr", False))), narrow)
     by_user = dict(plan.handoffs.select("user_id", "recipient_id").iter_rows())

@@ -1,5 +1,6 @@
 """Triggers: each condition of section 6, and that only its edge fires."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_a_switched_off_trigger_has_no_condition() -> None:
     rules = playbook()
     hot = rules.handoffs.triggers.hot_pql.model_copy(update={"enabled": False})
     triggers = rules.handoffs.triggers.model_copy(update={"hot_pql": hot})
-    off = type(rules)(rules.handoffs.model_copy(update={"triggers": triggers}), rules.routing)
+    off = replace(rules, handoffs=rules.handoffs.model_copy(update={"triggers": triggers}))
     assert "hot_pql" not in conditions(users({"pql_score": 99.0}), accounts({}), off)["trigger"].to_list()
 
 

@@ -1,0 +1,120 @@
+"""What the handoffs of a run depend on, and what has to be kept of them: frames in, frames out, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from dagster_project.core.actions import Action
+from dagster_project.core.follow_ups import Answer
+
+_TEXT: pl.DataType = pl.String()
+_TEXTS: pl.DataType = pl.List(pl.String)
+_MOMENT: pl.DataType = pl.Datetime("us")
+DECISION_SCHEMA = pl.Schema(
+    {
+        **dict.fromkeys(("decision_id", "candidate_key", "handoff_id", "user_id", "account_id"), _TEXT),
+        "triggers": _TEXTS,
+        **dict.fromkeys(("priority", "decision", "reason"), _TEXT),
+        "decided_at": _MOMENT,
+    }
+)
+HANDOFF_SCHEMA = pl.Schema(
+    {
+        **dict.fromkeys(("handoff_id", "candidate_key", "user_id", "account_id", "trigger"), _TEXT),
+        "triggers": _TEXTS,
+        **dict.fromkeys(("priority", "handoff_type", "recipient_id"), _TEXT),
+        "due_at": _MOMENT,
+        **dict.fromkeys(("package_markdown", "package_blocks", "status", "classification"), _TEXT),
+        "created_at": _MOMENT,
+    }
+)
+PAST_SCHEMA = pl.Schema(
+    {name: HANDOFF_SCHEMA[name] for name in ("account_id", "user_id", "triggers", "priority", "classification")}
+    | {"recipient_id": _TEXT, "created_at": _MOMENT}
+)
+
+
+GIVEN_SCHEMA = pl.Schema({"recipient_id": _TEXT, "created_at": _MOMENT})
+"""What somebody was given, a handoff or a notice, as far as the daily limit looks at it."""
+
+
+def _nothing() -> pl.DataFrame:
+    return pl.DataFrame()
+
+
+@dataclass(frozen=True)
+class HandoffInputs:
+    """Everything the handoffs of a run depend on; a frame without columns counts as empty, moments are naive UTC.
+
+    Attributes:
+        as_of: The moment of the run.
+        users: User features with PQL columns, of the live moment.
+        accounts: Account features with PQA columns, of the live moment.
+        baseline: The conditions of triggers and rules at `baseline_at`, on a first run only.
+        owners: The CRM's owners.
+        crm_hold_reason: Why no-contact flags can't be trusted now.
+        states: What the ledger kept of triggers and rules, at least of everybody in `users` and `accounts`.
+        open_candidates: What it kept of candidates that wait.
+        past: Its handoffs within the cooldown.
+        turns: Whose turn it is.
+        baseline_at: See `baseline`.
+        scored_since: The first moment that this installation ever scored.
+        rises: `automation.RISE_SCHEMA`, over the days of the playbook's rule.
+        past_rules: `automation.PAST_RULE_SCHEMA`: what rules acted on within the cooldown.
+        past_notices: `recipient_id, created_at` of notices within the last days.
+        members: `audiences.MEMBER_SCHEMA`: who is in an audience.
+        overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales.
+        answers: What became of their handoffs, by handoff id.
+    """
+
+    as_of: datetime
+    users: pl.DataFrame
+    accounts: pl.DataFrame
+    baseline: pl.DataFrame | None
+    owners: pl.DataFrame
+    crm_hold_reason: str | None
+    states: pl.DataFrame
+    open_candidates: pl.DataFrame
+    past: pl.DataFrame
+    turns: pl.DataFrame
+    baseline_at: datetime | None = None
+    scored_since: datetime | None = None
+    rises: pl.DataFrame = field(default_factory=_nothing)
+    past_rules: pl.DataFrame = field(default_factory=_nothing)
+    past_notices: pl.DataFrame = field(default_factory=_nothing)
+    members: pl.DataFrame = field(default_factory=_nothing)
+    overlaps: pl.DataFrame = field(default_factory=_nothing)
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HandoffPlan:
+    """What one ledger transaction has to keep.
+
+    Attributes:
+        decisions: New rows.
+        handoffs: New rows.
+        states: Of every trigger and rule that came in or has changed.
+        candidates: Those that wait, all of them.
+        turns: Whose turn it is, all of them.
+        rule_decisions: New rows.
+        notices: New rows.
+        overlaps: New rows, and ended ones in their place.
+        members: New rows, and changed ones in their place.
+        actions: What the CRM is asked to do.
+    """
+
+    decisions: pl.DataFrame
+    handoffs: pl.DataFrame
+    states: pl.DataFrame
+    candidates: pl.DataFrame
+    turns: pl.DataFrame
+    rule_decisions: pl.DataFrame = field(default_factory=_nothing)
+    notices: pl.DataFrame = field(default_factory=_nothing)
+    overlaps: pl.DataFrame = field(default_factory=_nothing)
+    members: pl.DataFrame = field(default_factory=_nothing)
+    actions: tuple[Action, ...] = ()

@@ -1,0 +1,67 @@
+"""What decisions ask of the CRM (tasks, owners, tiers, notes, fields): carried out after they are in the ledger."""
+
+import json
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.actions import ActionReport, carry_out
+from dagster_project.core.actions import ActionKind
+from dagster_project.defs.activation import crm_fields
+from dagster_project.defs.delivery import blocked_people, delivered_handoffs
+from dagster_project.defs.handoffs import crm_name
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.tables import markdown_table
+from dagster_project.defs.transform import OWNERS
+
+ABOUT_CONTACTING: frozenset[ActionKind] = frozenset({"task", "note", "assign_owner"})
+"""Kinds that send somebody to a person: no-contact flags are asked again before each."""
+
+
+@dg.asset(
+    key=["crm", "actions"],
+    deps=[delivered_handoffs, crm_fields],
+    group_name="activation",
+    owners=OWNERS,
+    kinds={"crm"},
+    pool=WAREHOUSE_POOL,
+)
+def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
+    """Tasks, owners, tiers, notes and field changes that handoffs and rules asked for, each done once in the CRM."""
+    with workplace.ledger() as ledger:
+        begun = ledger.open_actions(crm_name(workplace))
+        if not begun:
+            return dg.MaterializeResult(metadata={"asked for": 0})
+        report = carry_out(
+            ledger,
+            workplace.crm(),
+            [],
+            rules=workplace.playbook.crm_fields,
+            now=workplace.now(),
+            blocked=_blocked(workplace, begun),
+        )
+    return dg.MaterializeResult(metadata={"asked for": len(begun), **_told(report)})
+
+
+def _blocked(workplace: Workplace, begun: Mapping[str, str]) -> dict[str, str]:
+    """Why an action must not be done any more, by its key."""
+    actions = {key: json.loads(payload) for key, payload in begun.items()}
+    people = {
+        key: action["payload"]["user_id"]
+        for key, action in actions.items()
+        if action["kind"] in ABOUT_CONTACTING and "user_id" in action["payload"]
+    }
+    with workplace.connect() as connection:
+        blocked = blocked_people(connection, sorted(set(people.values())))
+    return {key: blocked[user_id] for key, user_id in people.items() if user_id in blocked}
+
+
+def _told(report: ActionReport) -> dict[str, dg.MetadataValue | int]:
+    told: dict[str, dg.MetadataValue | int] = {"done": len(report.done)}
+    for name, reasons in (("needless", report.needless), ("refused", report.refused), ("failed", report.failed)):
+        told[name] = len(reasons)
+        if reasons:
+            rows = [{"action": key, "why": why} for key, why in list(reasons.items())[:20]]
+            told[f"why {name}"] = markdown_table(pl.DataFrame(rows))
+    return told

@@ -1,0 +1,113 @@
+"""Finds a user or an account in the serving copy, and everything that was decided about them.
+
+The copy is opened read-only, so that this works while the pipeline writes. What is said about them is decided in
+`core/whys.py` and `core/assessments.py`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from dagster_project.core.whys import Dossier
+
+_USER = (
+    "select * from marts.user_profiles join (select * exclude (email, account_id, contact_id, last_active_at, "
+    "features_used) from marts.pql_scores) using (user_id)"
+)
+_ACCOUNT = (
+    "select * from marts.account_profiles join (select * exclude (name, domain, active_users_30d) "
+    "from marts.pqa_scores) using (account_id)"
+)
+_IS_USER = ("user_id = ?", "lower(email) = lower(?)")
+_IS_ACCOUNT = (
+    "account_id = ?",
+    "lower(domain) = lower(?) or account_id = 'domain:' || lower(?)",
+    "lower(name) = lower(?)",
+)
+"""What somebody may be asked for by, in the order in which it is tried."""
+
+
+class UnknownSubject(LookupError):
+    """Nobody is called that; the message says what may be asked for."""
+
+
+def find_dossier(serving: Path, asked: str) -> Dossier:
+    """What is known of a user or an account.
+
+    Args:
+        serving: The serving copy.
+        asked: A user id, an e-mail, an account id, a domain or an account's name, the first that fits.
+
+    Raises:
+        UnknownSubject: Nobody fits, or there is no serving copy yet.
+    """
+    if not serving.exists():
+        raise UnknownSubject(f"{serving} is not there yet: run `pls run` first")
+    asked = asked.strip()
+    with duckdb.connect(str(serving), read_only=True) as copy:
+        for condition in _IS_USER:
+            if found := _best(copy, f"{_USER} where {condition} order by pql_score desc, user_id", asked):
+                return _dossier(copy, found, _account(copy, found["account_id"]), is_account=False)
+        for condition in _IS_ACCOUNT:
+            if found := _best(copy, f"{_ACCOUNT} where {condition} order by users desc, account_id", asked):
+                return _dossier(copy, _champion(copy, found["account_id"]), found, is_account=True)
+        excluded = "select * from marts.exclusions where user_id = ? or lower(email) = lower(?)"
+        if found := _best(copy, excluded, asked):
+            return Dossier(user=None, account=None, is_account=False, excluded=found)
+    raise UnknownSubject(
+        f"nobody is called {asked!r}: ask for a user id, an e-mail, an account id, a domain or an account's name"
+    )
+
+
+def _best(copy: duckdb.DuckDBPyConnection, query: str, asked: str) -> dict[str, Any] | None:
+    rows = _rows(copy, f"{query} limit 1", [asked] * query.count("?"))
+    return rows[0] if rows else None
+
+
+def _rows(copy: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    return copy.sql(query, params=list(parameters)).pl().to_dicts()
+
+
+def _account(copy: duckdb.DuckDBPyConnection, account_id: str | None) -> dict[str, Any] | None:
+    return _best(copy, f"{_ACCOUNT} where account_id = ?", account_id) if account_id else None
+
+
+def _champion(copy: duckdb.DuckDBPyConnection, account_id: str) -> dict[str, Any] | None:
+    """The account's best user, those who may be contacted first."""
+    blocked = (
+        "is_unsubscribed or email_opt_out or contact_do_not_contact or account_do_not_contact or contact_deleted "
+        "or account_deleted or suppression_reason is not null"
+    )
+    return _best(copy, f"{_USER} where account_id = ? order by ({blocked}), pql_score desc, user_id", account_id)
+
+
+def _dossier(
+    copy: duckdb.DuckDBPyConnection, user: dict[str, Any] | None, account: dict[str, Any] | None, *, is_account: bool
+) -> Dossier:
+    """What was decided about the user, or in the account."""
+    whose = "account_id = ?" if account else "user_id = ?"
+    which = account["account_id"] if account else (user or {}).get("user_id")
+    handoffs = _rows(copy, f"select * from marts.handoffs where {whose} order by created_at desc", [which])
+    owners = {row["owner_id"]: row["name"] for row in _rows(copy, "select owner_id, name from marts.crm_owners", [])}
+    ids = [row["handoff_id"] for row in handoffs]
+    return Dossier(
+        user=user,
+        account=account,
+        is_account=is_account,
+        decisions=tuple(
+            _rows(copy, f"select * from marts.handoff_decisions where {whose} order by decided_at desc", [which])
+        ),
+        handoffs=tuple(handoffs),
+        rules=tuple(_rows(copy, f"select * from marts.rule_decisions where {whose} order by decided_at desc", [which])),
+        deliveries=tuple(
+            _rows(
+                copy,
+                "select * from marts.deliveries where object_type = 'handoff' and list_contains(?, object_id)",
+                [ids],
+            )
+        ),
+        audiences=tuple(_rows(copy, f"select * from marts.audiences where {whose}", [which])),
+        owners=owners,
+    )

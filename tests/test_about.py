@@ -1,0 +1,137 @@
+"""`pls why` and `pls assess` over a scored demo company, and the shape that section 8 asks for."""
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+from installation import Installation
+
+HEADINGS = [
+    "## Product-Led Sales Assessment",
+    "### Lead/Account:",
+    "### Qualification Scores",
+    "### Key Signals",
+    "### Recommended Action",
+    "### Sales Handoff Package",
+    "### Segment:",
+]
+
+
+@pytest.fixture
+def ask(demo_run: Installation, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from dagster_project.cli import pls
+
+    monkeypatch.setenv("PLS_DATA_DIR", str(demo_run.data_dir))
+
+    def run(*words: str) -> str:
+        result = CliRunner().invoke(pls, list(words))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+def one(installation: Installation, query: str) -> Any:
+    with duckdb.connect(str(installation.serving), read_only=True) as copy:
+        [(value,)] = copy.sql(query).fetchall()[:1]
+    return value
+
+
+def test_an_assessment_has_the_headings_of_section_8_in_their_order(demo_run: Installation, ask: Any) -> None:
+    sent = one(demo_run, "select user_id from marts.handoffs where account_id is not null order by 1 limit 1")
+    for subject in (sent, one(demo_run, f"select account_id from marts.pql_scores where user_id = '{sent}'")):
+        text = ask("assess", subject)
+        found = re.findall(r"^#{2,3} .*$", text, re.MULTILINE)
+        assert [heading for heading in found if not any(heading.startswith(known) for known in HEADINGS)] == []
+        assert [h.split(":")[0] for h in found] == [h.rstrip(":") for h in HEADINGS]
+        assert re.search(r"^\| PQL Score \| [\d.]+/100 \| (hot|warm|developing|not_ready)", text, re.MULTILINE)
+        assert re.search(r"^\| PQA Score \| [\d.]+/100 \|", text, re.MULTILINE)
+        assert re.search(r"^\| Account Fit \| [\d.]+/100 \| (enterprise|mid-market|smb)", text, re.MULTILINE)
+        parts = ("**Usage:**", "**Engagement:**", "**Intent:**", "**Motion:**", "**Next Step:**", "**Timing:**")
+        assert [part for part in (*parts, "**Playbook:**") if part not in text] == []
+        assert "#### " in text.split("### Sales Handoff Package")[1]
+
+
+@pytest.mark.parametrize("of", ["email", "upper(email)", "user_id"])
+def test_a_user_is_found_by_mail_and_id(of: str, demo_run: Installation, ask: Any) -> None:
+    who = "(select user_id from marts.pql_scores where email is not null order by pql_score desc, user_id limit 1)"
+    subject = one(demo_run, f"select {of} from marts.pql_scores where user_id = {who}")
+    told = json.loads(ask("assess", "--json", subject))
+    assert told["scores"][0]["score"].endswith("/100")
+    assert set(told) == {
+        "name", "scores", "signals", "motion", "next_step", "timing", "package_markdown", "no_package", "segment",
+        "playbook",
+    }  # fmt: skip
+    assert list(told["signals"]) == ["Usage", "Engagement", "Intent"]
+
+
+@pytest.mark.parametrize("of", ["account_id", "domain", "name"])
+def test_an_account_is_found_by_id_domain_and_name(of: str, demo_run: Installation, ask: Any) -> None:
+    subject = one(
+        demo_run, f"select {of} from marts.pqa_scores where domain is not null order by pqa_score desc limit 1"
+    )
+    text = ask("assess", subject)
+    name = one(demo_run, "select name from marts.pqa_scores where domain is not null order by pqa_score desc limit 1")
+    assert f"### Lead/Account: {name}" in text
+
+
+def test_why_says_the_decision_its_reason_and_what_became_of_the_handoff(demo_run: Installation, ask: Any) -> None:
+    query = "select {} from marts.handoff_decisions where decision = '{}' order by decision_id limit 1"
+    for decision in ("sent", "suppressed_self_serve", "suppressed_baseline"):
+        user_id = one(demo_run, query.format("user_id", decision))
+        told = ask("why", user_id)
+        assert decision in told
+        assert one(demo_run, query.format("reason", decision)) in told
+    sent = one(demo_run, query.format("user_id", "sent"))
+    assert "alert by outbox: confirmed" in ask("why", sent)
+
+
+def test_why_says_how_far_triggers_are_from_firing_where_none_has(demo_run: Installation, ask: Any) -> None:
+    quiet = one(
+        demo_run,
+        "select user_id from marts.pql_scores as s where account_id is null and not exists (select 1 from "
+        "marts.handoff_decisions as d where d.user_id = s.user_id) order by 1 limit 1",
+    )
+    told = ask("why", quiet)
+    assert "nothing has fired" in told
+    assert "fires above 80" in told
+    assert "**Next Step:**" in ask("assess", quiet)
+
+
+def test_who_is_excluded_is_told_so_and_a_stranger_gets_the_ways_to_ask(demo_run: Installation, ask: Any) -> None:
+    from dagster_project.cli import pls
+
+    excluded = one(demo_run, "select user_id from marts.exclusions order by 1 limit 1")
+    assert "is not scored: " in ask("why", excluded)
+    for words in (["assess", excluded], ["why", "nobody@nowhere.example"]):
+        result = CliRunner().invoke(pls, words)
+        assert result.exit_code == 1
+        assert "not scored" in result.output or "ask for a user id, an e-mail, an account id" in result.output
+
+
+def test_before_a_first_run_the_way_out_is_named(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster_project.cli import pls
+
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    result = CliRunner().invoke(pls, ["why", "anybody"])
+    assert (result.exit_code, "run `pls run` first" in result.output) == (1, True)
+
+
+def test_a_handoff_long_past_is_no_next_step(demo_run: Installation) -> None:
+    from dataclasses import replace
+
+    from dagster_project.core.assessments import assess
+    from dagster_project.playbook_files import read_playbook
+    from dagster_project.subjects import find_dossier
+
+    sent = one(demo_run, "select user_id from marts.handoffs order by created_at desc, 1 limit 1")
+    dossier = find_dossier(demo_run.serving, sent)
+    assert assess(dossier, read_playbook(None)).timing.startswith("due ")
+    old = [{**row, "created_at": row["created_at"] - timedelta(days=40)} for row in dossier.handoffs]
+    aged = assess(replace(dossier, handoffs=tuple(old), audiences=()), read_playbook(None))
+    assert not aged.timing.startswith("due ")
+    assert aged.package_markdown
