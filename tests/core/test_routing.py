@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from handoff_frames import AS_OF, accounts, inputs, owners, past, playbook, users
 
+from dagster_project.core.handoff_rules import WorkingHours
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.routing import Assignment, Desk, Request, owners_by_id, team_for
 
@@ -97,3 +98,53 @@ def test_the_most_urgent_and_then_the_best_are_served_first() -> None:
     plan = plan_handoffs(inputs(people, companies, team=owners(("o_1", "ae"), ("o_2", "sdr", False))), narrow)
     by_user = dict(plan.handoffs.select("user_id", "recipient_id").iter_rows())
     assert by_user == {"u_3": "o_1", "u_2": "o_1", "u_1": "team:sdr"}
+
+
+# --- working hours ---------------------------------------------------------------------------------
+
+BERLIN = WorkingHours(time_zone="Europe/Berlin")
+NEW_YORK = WorkingHours(time_zone="America/New_York")
+FRIDAY = AS_OF.replace(day=1)
+
+
+def with_hours(**hours: Any) -> Any:
+    """The packaged playbook with working hours of teams or owners."""
+    rules = playbook()
+    known = rules.routing.working_hours.model_copy(update=hours)
+    return replace(rules, routing=rules.routing.model_copy(update={"working_hours": known}))
+
+
+def test_due_times_are_counted_in_the_recipients_hours_and_told_in_their_time() -> None:
+    eager = users({"pql_score": 91.0, "contact_owner_id": "o_1"})
+    given = inputs(eager, team=owners(("o_1", "ae")))
+    handoff = plan_handoffs(given, with_hours(owners={"o_1@us.com": BERLIN})).handoffs.row(0, named=True)
+    assert handoff["due_at"] == AS_OF.replace(day=4, hour=8), "Saturday at ten is Monday at ten, one hour into the day"
+    assert "**Due**: 2026-05-04 10:00 CEST (08:00 UTC)" in handoff["package_markdown"]
+
+
+def test_a_p0_goes_to_somebody_at_work_and_the_rest_in_turn() -> None:
+    hours = with_hours(owners={"o_1": NEW_YORK, "o_2": BERLIN}).routing
+    people = owners_by_id(owners(("o_1", "ae"), ("o_2", "ae")))
+    urgent = Desk(people, hours, FRIDAY).assign(ask(priority="P0"))
+    assert (urgent.recipient_id, Desk(people, hours, FRIDAY).assign(ask(priority="P1")).recipient_id) == ("o_2", "o_1")
+    at_night = FRIDAY.replace(hour=2)
+    assert Desk(people, hours, at_night).assign(ask(priority="P0")).recipient_id == "o_1", "nobody is: in turn"
+
+
+def test_an_owners_hours_come_before_the_teams_before_everybodys() -> None:
+    hours = with_hours(default=BERLIN, teams={"ae": NEW_YORK}, owners={"o_2": BERLIN}).routing
+    at_work = Desk(owners_by_id(owners(("o_1", "ae"), ("o_2", "ae"), ("o_3", "sdr"))), hours, AS_OF)
+    found = {who: at_work.calendar(who).hours for who in ("o_1", "o_2", "o_3", "team:ae", "team:csm")}
+    assert found == {"o_1": NEW_YORK, "o_2": BERLIN, "o_3": BERLIN, "team:ae": NEW_YORK, "team:csm": BERLIN}
+
+
+def test_the_daily_limit_is_that_of_the_recipients_own_day() -> None:
+    midnight_there = FRIDAY.replace(hour=4)
+    busy = [
+        {"account_id": f"x_{n}", "recipient_id": "o_1", "created_at": midnight_there.replace(hour=2)} for n in range(20)
+    ]
+    eager = users({"pricing_visits": 3, "contact_owner_id": "o_1"})
+    given = inputs(eager, team=owners(("o_1", "ae")), handed_over=past(*busy), as_of=midnight_there)
+    assert plan_handoffs(given, playbook()).decisions["decision"].to_list() == ["held_capacity"]
+    there = with_hours(owners={"o_1": NEW_YORK})
+    assert plan_handoffs(given, there).decisions["decision"].to_list() == ["sent"]
