@@ -18,6 +18,7 @@ from dagster_project.core import decisions as table
 from dagster_project.core.actions import Action
 from dagster_project.core.candidates import Candidate, Firing, Standing, Standings, identity
 from dagster_project.core.decisions import Circumstances
+from dagster_project.core.feeds import Silence, may_have_been_active
 from dagster_project.core.routing import Desk, Request
 from dagster_project.core.triggers import (
     CONDITION_SCHEMA,
@@ -89,7 +90,12 @@ class RuleRun:
 
 
 def rule_conditions(
-    users: pl.DataFrame, accounts: pl.DataFrame, rises: pl.DataFrame, playbook: Playbook
+    users: pl.DataFrame,
+    accounts: pl.DataFrame,
+    rises: pl.DataFrame,
+    playbook: Playbook,
+    *,
+    silences: Sequence[Silence] = (),
 ) -> pl.DataFrame:
     """The state of every rule's condition at one moment, as ``CONDITION_SCHEMA``.
 
@@ -98,6 +104,7 @@ def rule_conditions(
         accounts: One row per account.
         rises: ``user_id, rise``: how far the score stands above the one of the rule's number of days before.
         playbook: The rules.
+        silences: When feeds of events were silent: who returns after one was not gone, as far as anybody knows.
     """
     rules = playbook.automation
     found = [CONDITION_SCHEMA.to_frame()]
@@ -109,7 +116,8 @@ def rule_conditions(
         grown = pl.col("active_users_30d").fill_null(0) >= rules.tier_raise.active_users
         found.append(condition_rows(accounts, TIER_RAISE, holds=grown, rearmed=~grown))
     if rules.reactivation.enabled:
-        found.append(_returns(users, accounts))
+        unheard = may_have_been_active(pl.col("reactivated_at"), silences, playbook.scoring.measurement.inactive_days)
+        found.append(_returns(users.filter(~unheard), accounts))
     return pl.concat(found)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 
 from dagster_project.core.actions import Action
+from dagster_project.core.feeds import Silence
 from dagster_project.core.follow_ups import Answer
 
 _TEXT: pl.DataType = pl.String()
@@ -69,6 +70,7 @@ class HandoffInputs:
         members: `audiences.MEMBER_SCHEMA`: who is in an audience.
         overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales.
         answers: What became of their handoffs, by handoff id.
+        silences: When feeds of events were silent.
     """
 
     as_of: datetime
@@ -89,6 +91,7 @@ class HandoffInputs:
     members: pl.DataFrame = field(default_factory=_nothing)
     overlaps: pl.DataFrame = field(default_factory=_nothing)
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    silences: Sequence[Silence] = ()
 
 
 @dataclass(frozen=True)

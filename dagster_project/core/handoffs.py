@@ -187,7 +187,7 @@ def _rules(
     before: pl.DataFrame, inputs: HandoffInputs, *, run: Circumstances, desk: Desk, playbook: Playbook
 ) -> _Ruled:
     """The rules that have a condition of their own."""
-    current = rule_conditions(inputs.users, inputs.accounts, inputs.rises, playbook)
+    current = rule_conditions(inputs.users, inputs.accounts, inputs.rises, playbook, silences=inputs.silences)
     edge = edges(current, before, inputs.as_of)
     fired = stood_before(edge.fired, inputs.baseline, inputs.baseline_at)
     firings = [Firing(**row) for row in fired.iter_rows(named=True)]

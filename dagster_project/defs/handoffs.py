@@ -20,6 +20,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import score_moment
 from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
+from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.refresh import current_refresh
@@ -82,6 +83,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             members=ledger.audience_members(),
             overlaps=overlaps,
             answers=_answers(ledger, overlaps, as_of),
+            silences=known_silences(connection),
         )
         plan = plan_handoffs(inputs, playbook)
         asked = [action_request(crm_name(workplace), action) for action in plan.actions]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_project.core.automation import PAST_RULE_SCHEMA, rule_conditions, score_rises
+from dagster_project.core.feeds import Silence
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoffs import plan_handoffs
 
@@ -280,6 +281,13 @@ def test_a_return_is_told_once_and_the_next_one_is_another() -> None:
     half_a_year = AS_OF + timedelta(days=180)
     later = BACK | {"reactivated_at": half_a_year - timedelta(hours=1)}
     assert decision(planned(inputs(users(later), after=first, as_of=half_a_year)), "reactivation") == ["acted"]
+
+
+def test_who_returns_after_a_feed_was_silent_was_never_gone_as_far_as_anybody_knows() -> None:
+    silence = Silence("events", AS_OF - timedelta(days=20), AS_OF - timedelta(days=3))
+    assert decision(planned(inputs(users(BACK)), silences=(silence,)), "reactivation") == []
+    long_ago = Silence("events", AS_OF - timedelta(days=90), AS_OF - timedelta(days=80))
+    assert decision(planned(inputs(users(BACK)), silences=(long_ago,)), "reactivation") == ["acted"]
 
 
 # --- the first run --------------------------------------------------------------------------------
