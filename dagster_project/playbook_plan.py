@@ -9,7 +9,7 @@ import polars as pl
 from dagster_project.core.calibration.points import points_by_signal, rescored, signals_of, untried
 from dagster_project.core.calibration.samples import DAILY_SCORES, take_samples
 from dagster_project.core.calibration.suggestions import compared
-from dagster_project.core.handoffs import HandoffInputs
+from dagster_project.core.handoff_plan import HandoffInputs
 from dagster_project.core.planning.alerts import DAYS, in_a_week, on_the_first_day
 from dagster_project.core.planning.moves import moves
 from dagster_project.core.planning.plan import BackTest, Plan, not_shown

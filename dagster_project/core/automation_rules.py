@@ -120,3 +120,10 @@ class AutomationRules(StrictModel):
     opportunity_note: NoteRule
     marketing: MarketingRules
     self_serve: SelfServeRules
+
+    def switched_off(self) -> "AutomationRules":
+        """The same without any rule that does something by itself."""
+        rules = {name: rule for name in type(self).model_fields if isinstance(rule := getattr(self, name), Rule)}
+        return self.model_copy(
+            update={name: rule.model_copy(update={"enabled": False}) for name, rule in rules.items()}
+        )

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from dagster_project.clients.chats import connect_chat, look_up_after
 from dagster_project.core.assistant_rules import NotificationRule
 from dagster_project.core.escaping import markdown, plain
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoff_rules import ACCOUNT_TRIGGERS, TriggerKey
-from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.letters import alert, recipient_of
 from dagster_project.core.playbook import Playbook
 from dagster_project.delivery import Pace, deliver
@@ -132,13 +133,17 @@ def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: 
 
 
 def _only(playbook: Playbook, triggers: list[str]) -> Playbook:
-    """The playbook with these triggers enabled, if they are, and no others."""
+    """The playbook with these triggers enabled, if they are, and no others, and no rules: nothing else takes a turn."""
     kept = {
         key: rule.model_copy(update={"enabled": rule.enabled and key in triggers})
         for key, rule in playbook.handoffs.triggers.by_key().items()
     }
     narrowed = playbook.handoffs.triggers.model_copy(update=kept)
-    return replace(playbook, handoffs=playbook.handoffs.model_copy(update={"triggers": narrowed}))
+    return replace(
+        playbook,
+        handoffs=playbook.handoffs.model_copy(update={"triggers": narrowed}),
+        automation=playbook.automation.switched_off(),
+    )
 
 
 def _why_not(plan: HandoffPlan, triggers: list[str], name: str) -> str:

@@ -307,11 +307,7 @@ def test_on_the_first_run_nothing_happens_by_itself_that_stood_before() -> None:
 
 def test_rules_can_be_switched_off() -> None:
     rules = playbook()
-    off = {
-        name: getattr(rules.automation, name).model_copy(update={"enabled": False})
-        for name in ("task", "score_rise", "enterprise_owner", "tier_raise", "reactivation", "opportunity_note")
-    }
-    quiet = replace(rules, automation=rules.automation.model_copy(update=off))
+    quiet = replace(rules, automation=rules.automation.switched_off())
     everything = inputs(users(HOT | BACK | SIGNED_UP), accounts(BIG | {"active_users_30d": 12, "account_tier": "C"}))
     assert plan_handoffs(everything, rules).rule_decisions.height == 4
     plan = plan_handoffs(replace(everything, rises=risen(("u_1", 50.0))), quiet)

@@ -12,7 +12,8 @@ from scoring_frames import PLAYBOOK
 
 from dagster_project.core.calibration.intervals import Interval
 from dagster_project.core.calibration_rules import Limits
-from dagster_project.core.handoffs import HandoffInputs, plan_handoffs
+from dagster_project.core.handoff_plan import HandoffInputs
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.planning.alerts import Alerts, in_a_week, on_the_first_day
 from dagster_project.core.planning.moves import Moves, moves
 from dagster_project.core.planning.plan import BackTest, Plan, not_shown, passed_limits, sections

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from dagster_project.core.handoffs import HandoffInputs, HandoffPlan, plan_handoffs
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.triggers import KEY, STATE_SCHEMA, conditions
 
