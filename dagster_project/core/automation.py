@@ -116,8 +116,10 @@ def rule_conditions(
         grown = pl.col("active_users_30d").fill_null(0) >= rules.tier_raise.active_users
         found.append(condition_rows(accounts, TIER_RAISE, holds=grown, rearmed=~grown))
     if rules.reactivation.enabled:
-        unheard = may_have_been_active(pl.col("reactivated_at"), silences, playbook.scoring.measurement.inactive_days)
-        found.append(_returns(users.filter(~unheard), accounts))
+        days = playbook.scoring.measurement.inactive_days
+        # without a silence there is nothing to look at, and a condition without a column is none for a filter
+        heard = users.filter(~may_have_been_active(pl.col("reactivated_at"), silences, days)) if silences else users
+        found.append(_returns(heard, accounts))
     return pl.concat(found)
 
 
