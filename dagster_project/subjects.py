@@ -4,13 +4,17 @@ The copy is opened read-only, so that this works while the pipeline writes. What
 `core/whys.py` and `core/assessments.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from dagster_project.core.whys import Dossier
+
+Row = dict[str, Any]
+Read = Callable[[str, Sequence[Any]], list[Row]]
+"""Reads the serving copy: a query with a `?` for each of its parameters, to rows."""
 
 _USER = (
     "select * from marts.user_profiles join (select * exclude (email, account_id, contact_id, last_active_at, "
@@ -47,67 +51,70 @@ def find_dossier(serving: Path, asked: str) -> Dossier:
         raise UnknownSubject(f"{serving} is not there yet: run `pls run` first")
     asked = asked.strip()
     with duckdb.connect(str(serving), read_only=True) as copy:
+
+        def read(query: str, parameters: Sequence[Any]) -> list[Row]:
+            return copy.sql(query, params=list(parameters)).pl().to_dicts()
+
         for condition in _IS_USER:
-            if found := _best(copy, f"{_USER} where {condition} order by pql_score desc, user_id", asked):
-                return _dossier(copy, found, _account(copy, found["account_id"]), is_account=False)
+            if found := _best(read, f"{_USER} where {condition} order by pql_score desc, user_id", asked):
+                return dossier_of(read, "user", found)
         for condition in _IS_ACCOUNT:
-            if found := _best(copy, f"{_ACCOUNT} where {condition} order by users desc, account_id", asked):
-                return _dossier(copy, _champion(copy, found["account_id"]), found, is_account=True)
+            if found := _best(read, f"{_ACCOUNT} where {condition} order by users desc, account_id", asked):
+                return dossier_of(read, "account", found)
         excluded = "select * from marts.exclusions where user_id = ? or lower(email) = lower(?)"
-        if found := _best(copy, excluded, asked):
+        if found := _best(read, excluded, asked):
             return Dossier(user=None, account=None, is_account=False, excluded=found)
     raise UnknownSubject(
         f"nobody is called {asked!r}: ask for a user id, an e-mail, an account id, a domain or an account's name"
     )
 
 
-def _best(copy: duckdb.DuckDBPyConnection, query: str, asked: str) -> dict[str, Any] | None:
-    rows = _rows(copy, f"{query} limit 1", [asked] * query.count("?"))
+def _best(read: Read, query: str, asked: str) -> Row | None:
+    rows = read(f"{query} limit 1", [asked] * query.count("?"))
     return rows[0] if rows else None
 
 
-def _rows(copy: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
-    return copy.sql(query, params=list(parameters)).pl().to_dicts()
+def _account(read: Read, account_id: str | None) -> Row | None:
+    return _best(read, f"{_ACCOUNT} where account_id = ?", account_id) if account_id else None
 
 
-def _account(copy: duckdb.DuckDBPyConnection, account_id: str | None) -> dict[str, Any] | None:
-    return _best(copy, f"{_ACCOUNT} where account_id = ?", account_id) if account_id else None
-
-
-def _champion(copy: duckdb.DuckDBPyConnection, account_id: str) -> dict[str, Any] | None:
+def _champion(read: Read, account_id: str) -> Row | None:
     """The account's best user, those who may be contacted first."""
     blocked = (
         "is_unsubscribed or email_opt_out or contact_do_not_contact or account_do_not_contact or contact_deleted "
         "or account_deleted or suppression_reason is not null"
     )
-    return _best(copy, f"{_USER} where account_id = ? order by ({blocked}), pql_score desc, user_id", account_id)
+    return _best(read, f"{_USER} where account_id = ? order by ({blocked}), pql_score desc, user_id", account_id)
 
 
-def _dossier(
-    copy: duckdb.DuckDBPyConnection, user: dict[str, Any] | None, account: dict[str, Any] | None, *, is_account: bool
-) -> Dossier:
-    """What was decided about the user, or in the account."""
+def dossier_of(read: Read, kind: str, found: Row) -> Dossier:
+    """What was decided about a user, or in an account.
+
+    Args:
+        read: Reads the serving copy.
+        kind: `user` or `account`.
+        found: Everything that is known of them: profile and scores.
+    """
+    user = found if kind == "user" else _champion(read, found["account_id"])
+    account = found if kind == "account" else _account(read, found["account_id"])
     whose = "account_id = ?" if account else "user_id = ?"
     which = account["account_id"] if account else (user or {}).get("user_id")
-    handoffs = _rows(copy, f"select * from marts.handoffs where {whose} order by created_at desc", [which])
-    owners = {row["owner_id"]: row["name"] for row in _rows(copy, "select owner_id, name from marts.crm_owners", [])}
+    handoffs = read(f"select * from marts.handoffs where {whose} order by created_at desc", [which])
+    owners = {row["owner_id"]: row["name"] for row in read("select owner_id, name from marts.crm_owners", [])}
     ids = [row["handoff_id"] for row in handoffs]
     return Dossier(
         user=user,
         account=account,
-        is_account=is_account,
-        decisions=tuple(
-            _rows(copy, f"select * from marts.handoff_decisions where {whose} order by decided_at desc", [which])
-        ),
+        is_account=kind == "account",
+        decisions=tuple(read(f"select * from marts.handoff_decisions where {whose} order by decided_at desc", [which])),
         handoffs=tuple(handoffs),
-        rules=tuple(_rows(copy, f"select * from marts.rule_decisions where {whose} order by decided_at desc", [which])),
+        rules=tuple(read(f"select * from marts.rule_decisions where {whose} order by decided_at desc", [which])),
         deliveries=tuple(
-            _rows(
-                copy,
+            read(
                 "select * from marts.deliveries where object_type = 'handoff' and list_contains(?, object_id)",
                 [ids],
             )
         ),
-        audiences=tuple(_rows(copy, f"select * from marts.audiences where {whose}", [which])),
+        audiences=tuple(read(f"select * from marts.audiences where {whose}", [which])),
         owners=owners,
     )

@@ -76,6 +76,7 @@ class Reads(Rules):
     get_customer_data: CustomerRule | None = Field(default=None, alias="crm.get_customer_data")
     get_segment: Listed | None = Field(default=None, alias="lifecycle.get_segment")
     get_hottest: Listed | None = Field(default=None, alias="leads.get_hottest")
+    assess: Listed | None = Field(default=None, alias="leads.assess")
     explain: Listed | None = Field(default=None, alias="alerts.explain")
     ask: AskRule | None = Field(default=None, alias="analytics.ask")
 

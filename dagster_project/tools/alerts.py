@@ -1,13 +1,11 @@
 """`alerts.explain`: why an alert was sent, or wasn't."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from pydantic import Field
 
 from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
-from dagster_project.tools.subjects import Kind, Row, find
+from dagster_project.tools.subjects import Kind, find, people_of
 
 NAME = "alerts.explain"
 _MOST = 10
@@ -78,7 +76,7 @@ def explain(desk: Desk, *, subject: str) -> Explanation:
     key = f"{kind}_id"
     # What was decided about a user's account was decided about the user, whoever it names.
     whose = (found.get("user_id"), found["account_id"])
-    people = _people(desk, kind, found)
+    people = people_of(desk.serving, user_id=found.get("user_id"), account_id=found["account_id"])
     decisions = [
         Decision(**{**row, "reason": desk.mask.text(row["reason"], people)})
         for row in desk.serving.rows(
@@ -102,15 +100,6 @@ def explain(desk: Desk, *, subject: str) -> Explanation:
         as_of=found["as_of"],
         decisions=decisions,
         handoffs=[Handoff(**row, deliveries=_deliveries(desk, row["handoff_id"])) for row in handoffs],
-    )
-
-
-def _people(desk: Desk, kind: Kind, found: Mapping[str, Any]) -> list[Row]:
-    """Everybody whom a reason may name."""
-    if kind == "user" and found["account_id"] is None:
-        return [dict(found)]
-    return desk.serving.rows(
-        "select email, user_name, contact_name from marts.user_profiles where account_id = ?", [found["account_id"]]
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from dagster_project.core.playbook import Playbook
 from dagster_project.tools.alerts import explain_tool
+from dagster_project.tools.assessing import assess_tool
 from dagster_project.tools.customers import get_customer_data_tool
 from dagster_project.tools.desk import Tool
 from dagster_project.tools.leads import get_hottest_tool
@@ -28,6 +29,8 @@ def _reading(playbook: Playbook) -> Iterator[Tool]:
     reads = playbook.assistant.reads
     if reads.get_hottest:
         yield get_hottest_tool()
+    if reads.assess:
+        yield assess_tool()
     if reads.explain:
         yield explain_tool()
     if reads.get_metrics:

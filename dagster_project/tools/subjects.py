@@ -84,6 +84,13 @@ def find(serving: ServingCopy, text: str) -> tuple[Kind, Row]:
     raise NotFound(f"nobody is called {text!r}: expected a user's id or e-mail, or an account's id, domain or name")
 
 
+def people_of(serving: ServingCopy, *, user_id: str | None, account_id: str | None) -> list[Row]:
+    """E-mails and names of everybody whom a text about a user or an account may name."""
+    # One or the other, never both: only then is most of the table passed over.
+    column, value = ("account_id", account_id) if account_id is not None else ("user_id", user_id)
+    return serving.rows(f"select email, user_name, contact_name from marts.user_profiles where {column} = ?", [value])
+
+
 def _accounts_called(serving: ServingCopy, text: str) -> list[Row]:
     return serving.rows(
         "select account_id, name from marts.pqa_scores where domain = lower(?) or lower(name) = lower(?) "

@@ -12,6 +12,7 @@ from dagster_project.tools.errors import ToolError, UnknownTool, WrongArguments
 
 READING = {
     "leads.get_hottest",
+    "leads.assess",
     "alerts.explain",
     "analytics.get_metrics",
     "crm.get_customer_data",
