@@ -8,16 +8,11 @@ from datetime import datetime
 import polars as pl
 
 from dagster_project.clients.crm import CrmClient
-from dagster_project.core.candidates import identity
 from dagster_project.core.delivery_rules import TaskOutcomes
 from dagster_project.core.feedback import task_answer
+from dagster_project.core.follow_ups import task_key
 from dagster_project.core.threads import OPEN
 from dagster_project.ledger import Ledger
-
-
-def task_key(handoff_id: str) -> str:
-    """The key of the task that a handoff has in the CRM, if it has one."""
-    return identity("ac", "task", handoff_id)
 
 
 def read_task_answers(ledger: Ledger, crm: CrmClient, rules: TaskOutcomes, *, chat: str, now: datetime) -> int:

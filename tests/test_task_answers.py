@@ -12,9 +12,10 @@ from dagster_project.actions import carry_out
 from dagster_project.clients.crm import CrmUnavailable, TaskState
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.actions import Action
+from dagster_project.core.follow_ups import task_key
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
-from dagster_project.task_answers import read_task_answers, task_key
+from dagster_project.task_answers import read_task_answers
 
 
 class Crm(LocalCrm):

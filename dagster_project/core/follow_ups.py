@@ -115,9 +115,14 @@ def _task(handoff: HandedOver, playbook: Playbook, outcome: Outcome, *, as_of: d
         "priority": row["priority"],
         "user_id": person["user_id"],
     }
-    outcome.actions.append(Action(identity("ac", TASK, row["handoff_id"]), "task", *record, payload))
+    outcome.actions.append(Action(task_key(row["handoff_id"]), "task", *record, payload))
     reason = f"a task on the {record[0]} {record[1]} for {row['recipient_id']}"
     outcome.decisions.append(_told(handoff, TASK, ACTED, reason=reason, as_of=as_of))
+
+
+def task_key(handoff_id: str) -> str:
+    """The key of the task that a handoff has in the CRM, if it has one; its answer is read back under it."""
+    return identity("ac", TASK, handoff_id)
 
 
 def _words(person: Row, account: Row | None, as_of: datetime) -> dict[str, str]:

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.core.guards import late_alerts, over_capacity
-from dagster_project.core.letters import HANDOFF
+from dagster_project.core.letters import ALERT, HANDOFF
 from dagster_project.core.routing import Desk, owners_by_id
 from dagster_project.defs.delivery import blocked_people, delivered_handoffs
 from dagster_project.defs.handoffs import LIVE
@@ -50,7 +50,7 @@ def every_p0_was_there_in_time(workplace: Workplace) -> dg.AssetCheckResult:
     with workplace.ledger() as ledger:
         handoffs = ledger.read_frame("handoffs").filter(pl.col("created_at") > now - LOOKED_BACK)
         deliveries = ledger.read_frame("deliveries").filter(
-            pl.col("object_type") == HANDOFF, pl.col("status") == "confirmed"
+            pl.col("object_type") == HANDOFF, pl.col("operation") == ALERT, pl.col("status") == "confirmed"
         )
     arrived = dict(deliveries.select("object_id", "confirmed_at").iter_rows())
     return _result(late_alerts(handoffs, arrived, now), looked_at=handoffs.height)
