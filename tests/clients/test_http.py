@@ -220,6 +220,16 @@ def test_the_limit_is_used_to_95_percent_and_never_exceeded(seconds_per_request:
     assert 190 * 5 / took >= 0.95 * 190 / 10.0
 
 
+def test_requests_that_take_different_times_never_exceed_the_limit() -> None:
+    clock = FakeClock()
+    with Counter(clock, limit=20, window=10.0) as server:
+        client = api(server, limiter=RollingLimit(20, 10.0, clock=clock, read=read))
+        for number in range(100):
+            server.seconds_per_request = 0.3 if number % 40 == 0 else 0.0
+            client.request("GET", "/things")
+    assert server.refused == 0
+
+
 def test_what_others_send_is_seen_in_what_remains() -> None:
     clock = FakeClock()
     with Counter(clock, limit=30, window=10.0) as server:
