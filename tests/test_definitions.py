@@ -87,6 +87,13 @@ def test_the_workspace_and_the_project_name_the_same_code_location() -> None:
 
 
 @pytest.mark.parametrize("job", ["score_everything", "score_new_events"])
+def test_a_job_without_partitions_has_no_asset_that_needs_one(job: str) -> None:
+    layer = defs.resolve_job_def(job).asset_layer
+    needy = [key for key in layer.executable_asset_keys if layer.get(key).partitions_def is not None]
+    assert needy == []
+
+
+@pytest.mark.parametrize("job", ["score_everything", "score_new_events"])
 def test_a_job_says_what_it_does_and_runs_in_one_process(job: str) -> None:
     found = defs.resolve_job_def(job)
     assert found.description

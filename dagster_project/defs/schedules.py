@@ -21,14 +21,16 @@ from dagster_project.playbook_files import read_playbook
 SCORE_EVERYTHING = "score_everything"
 SCORE_NEW_EVENTS = "score_new_events"
 
+_PAST_DAYS = dg.AssetSelection.assets(DAILY_SCORES_KEY)
+"""By partition, in a job of its own: neither of these two has one."""
 score_everything = dg.define_asset_job(
     SCORE_EVERYTHING,
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(DAILY_SCORES_KEY),
+    selection=dg.AssetSelection.all() - _PAST_DAYS,
     description="Load what has landed, score every user and account, decide, write back and publish.",
 )
 
 
-_NOT_BY_DELTAS = dg.AssetSelection.assets(feature_models, mart_models) | dg.AssetSelection.groups(GROUP)
+_NOT_BY_DELTAS = _PAST_DAYS | dg.AssetSelection.assets(feature_models, mart_models) | dg.AssetSelection.groups(GROUP)
 score_new_events = dg.define_asset_job(
     SCORE_NEW_EVENTS,
     selection=((dg.AssetSelection.all() - _NOT_BY_DELTAS) | dg.AssetSelection.assets(*DELTA_KEYS)).without_checks()
