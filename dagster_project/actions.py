@@ -77,7 +77,7 @@ def carry_out(
     cause: CrmError | None = None
     try:
         existing = crm.find_tasks([action.key for action in todo if action.kind in _TASKS])
-    except (CrmUnavailable, CrmDenied) as error:
+    except CrmError as error:
         cause = error
     for action, delivery_id in zip(todo, delivery_ids, strict=True):
         why = (blocked or {}).get(action.key)

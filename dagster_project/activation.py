@@ -164,7 +164,7 @@ def send_plan(
                     if len(batch) == to.max_batch:
                         sender.send(batch)
                         batch.clear()
-    except (CrmUnavailable, CrmDenied) as error:  # planning has to read where a policy wants it
+    except CrmError as error:  # planning has to read where a policy wants it
         sender.result.cause = str(error)
     for batch in waiting.values():
         if batch:
@@ -230,7 +230,7 @@ class _Sender:
                 self._delivered(wrong)
                 self.at("written once more")
                 wrong = self._wrong(wrong)
-        except (CrmUnavailable, CrmDenied) as error:
+        except CrmError as error:
             self.result.cause = f"reading back: {error}"
             return
         self.result.verified = len(self.sample)

@@ -256,6 +256,16 @@ def test_a_field_that_only_rises_looks_at_what_stands_there(
     assert crm.records["c_1"]["pql_score"] == then
 
 
+def test_a_crm_that_will_not_be_read_is_a_cause_and_no_green_run(ledger: Ledger) -> None:
+    class Unreadable(FakeCrm):
+        def read(self, object_type: str, ids: Sequence[str], names: Collection[str]) -> dict[str, dict[str, Any]]:
+            raise CrmRefused("400 there is no field tier")
+
+    crm = Unreadable("c_1")
+    assert sync(ledger, crm, scores(c_1=1.0), to=target(pql_score="if_empty")).cause == "400 there is no field tier"
+    assert sync(ledger, crm, scores(c_1=1.0), rules=SendRules(verify_sample=1)).cause is not None
+
+
 def test_texts_rise_in_their_order(ledger: Ledger) -> None:
     crm = FakeCrm("c_1", "c_2")
     crm.records["c_1"]["tier"], crm.records["c_2"]["tier"] = "low", "high"

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,7 +10,7 @@ import duckdb
 import polars as pl
 
 from dagster_project.activation import PORTION, SendRules, SyncResult, plan_fields, send_plan
-from dagster_project.clients.crm import CrmDenied, CrmUnavailable
+from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.candidates import account_block_reason, user_block_reason
 from dagster_project.core.crm_field_rules import CrmFieldRules
@@ -19,7 +19,7 @@ from dagster_project.core.feeds import hold_reason
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import append_rows, markdown_table, replace_table, shown_table
+from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.refresh import current_refresh
@@ -35,7 +35,7 @@ _CONTACTS_CONCERNED = (
 )
 """In a delta: everybody who shares a contact with somebody scored again, before or now."""
 _LIVE = "as_of = (select as_of from raw.moments where is_live)"
-_PLAN, _RESULTS = "activation.crm_updates", "activation.crm_results"
+_PLAN, _TROUBLES = "activation.crm_updates", "activation.crm_troubles"
 _DIFFERENCES = f"""
 create or replace view activation.crm_plan as
 with entries as (
@@ -81,6 +81,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
         metadata = shown_table(connection, "activation.crm_plan", _TOLD)
     crm = workplace.crm()
     shown, rows = [], _Rows(workplace)
+    troubles: list[str] = []
     with workplace.ledger() as ledger:
         for kind, target in rules.targets().items():
             if kind in extracted and isinstance(crm, LocalCrm):
@@ -91,12 +92,14 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
                     rows.add(kind, part)
                     counts += counts_of(part)
                     shown.append(differences(part.head(SHOWN)).select(pl.lit(kind).alias("type"), pl.all()).head(SHOWN))
-            except (CrmUnavailable, CrmDenied) as error:
-                context.log.warning(f"{kind}s could not be planned: {error}")
-                metadata[f"{kind}s: cause"] = str(error)
+            except CrmError as error:
+                troubles.append(f"{kind}s could not be planned: {error}")
+                context.log.warning(troubles[-1])
             metadata |= {f"{kind}s: {label}": count for label, count in sorted(counts.items())}
             metadata[f"{kind}s: nothing to do"] = desired[kind].height - counts.total()
     rows.flush()
+    with workplace.connect(stays_open=True) as connection:
+        replace_table(connection, _TROUBLES, _troubles("planning", troubles))
     if hold:
         metadata["decreases held"] = hold
     if shown:
@@ -132,7 +135,7 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
     for trouble in troubles:
         context.log.warning(trouble)
     with workplace.connect(stays_open=True) as connection:
-        replace_table(connection, _RESULTS, pl.DataFrame({"trouble": troubles}, schema={"trouble": pl.String()}))
+        replace_rows(connection, _TROUBLES, _troubles("sending", troubles), "stage = 'sending'")
     return dg.MaterializeResult(metadata=result_metadata(results))
 
 
@@ -152,7 +155,7 @@ def the_crm_took_what_was_sent(
 ) -> Iterator[dg.AssetCheckResult]:
     """Fail visibly; what does not depend on the CRM has been published all the same."""
     with workplace.connect(stays_open=True) as connection:
-        troubles = [row[0] for row in connection.sql(f"select trouble from {_RESULTS}").fetchall()]
+        troubles = [row[0] for row in connection.sql(f"select trouble from {_TROUBLES} order by all").fetchall()]
         is_full = current_refresh(connection, context.run.run_id).is_full
     yield dg.AssetCheckResult(passed=not troubles, metadata={"troubles": troubles})
     if troubles and is_full:
@@ -238,6 +241,12 @@ def result_metadata(results: dict[str, SyncResult]) -> dict[str, Any]:
             rows = [{"record": object_id, "why": why} for object_id, why in list(result.refused.items())[:SHOWN]]
             metadata[f"{kind}s refused"] = markdown_table(pl.DataFrame(rows))
     return metadata
+
+
+def _troubles(stage: str, troubles: Sequence[str]) -> pl.DataFrame:
+    """What somebody has to know of, for the check that tells it."""
+    kinds = {"stage": pl.String(), "trouble": pl.String()}
+    return pl.DataFrame([(stage, trouble) for trouble in troubles], schema=kinds, orient="row")
 
 
 def contactable(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.DataFrame:
