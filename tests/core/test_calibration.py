@@ -110,6 +110,9 @@ def test_with_too_few_outcomes_it_says_how_many_are_needed_and_suggests_nothing(
     [needed] = few.summary.filter(pl.col("metric") == "needed")["note"].to_list()
     won = samples_of(scores, outcomes).won_accounts()
     assert f"30 accounts that won a deal within 90 days, there are {won}" in needed
+    text = as_markdown(report(published_of({**tables(), **vars(few)}, "m1")), "Were the scores right?")
+    assert "**It is too early to tell" in text
+    assert "**The scores carry" not in text
 
 
 def test_before_anything_has_matured_it_says_what_it_waits_for():

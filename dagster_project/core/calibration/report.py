@@ -177,8 +177,15 @@ def _nothing_yet(found: Published) -> Section:
 
 def _verdict(found: Published) -> Section:
     auc, low, high = (found.summary.get("auc", {}).get(name) for name in ("value", "low", "high"))
+    needed = found.note("needed")
     if auc is None:
         ranks = "How well scores rank can't be told: all leads had the same outcome."
+    elif needed:
+        # The interval is made from so few winners that it is too narrow itself.
+        ranks = (
+            f"**It is too early to tell whether the scores carry information.** Of two leads of which one won, the "
+            f"winner had the higher score in {percent(float(auc), 0)} of cases; that rests on few deals."  # type: ignore[arg-type]
+        )
     elif low is not None and float(low) > 0.5:  # type: ignore[arg-type]
         ranks = (
             f"**The scores carry information.** Of two leads of which one won, the winner had the higher score in "
@@ -189,7 +196,6 @@ def _verdict(found: Published) -> Section:
             f"**The scores can't be told from a coin.** Of two leads of which one won, the winner had the higher "
             f"score in {percent(float(auc), 0)} of cases ({between(low, high)})."  # type: ignore[arg-type]
         )
-    needed = found.note("needed")
     few = f"\n\n**Too little has happened** to suggest anything. Needed: {needed}." if needed else ""
     rows = [
         {"": label, "Value": shown, "Interval": _interval(found, metric), "Meaning": found.note(metric)}
