@@ -36,8 +36,9 @@ create table if not exists raw.events (
   group_id varchar, session_id varchar, timestamp timestamp, received_at timestamp,
   properties varchar, traits varchar, context varchar,
   feature varchar, integration varchar, status varchar, path varchar,
-  content_hash varchar, batch_id integer, file_id integer
+  batch_id integer, file_id integer, message_key ubigint
 );
+alter table raw.events add column if not exists message_key ubigint;
 create table if not exists raw.touched (batch_id integer, user_id varchar, anonymous_id varchar, day date);
 create table if not exists raw.email_domains (domain varchar, registrable_domain varchar);
 create table if not exists raw.crm_versions (

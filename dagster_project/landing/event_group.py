@@ -5,6 +5,7 @@ other from being loaded.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from dagster_project.core.source_rules import EventMapping, SourceRules
 from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.event_bulk import BulkFiles, can_be_whole, load_whole, unfit
 from dagster_project.landing.event_fields import EventSource
 from dagster_project.landing.event_merge import EventMerge
 from dagster_project.landing.event_reading import (
@@ -20,7 +22,9 @@ from dagster_project.landing.event_reading import (
     event_batches,
     event_source,
     first_way,
+    is_machines_trouble,
     is_small,
+    suspect_batches,
 )
 from dagster_project.landing.opening import UnreadableFile, plain_file
 from dagster_project.landing.register import (
@@ -84,6 +88,7 @@ class EventGroup:
         self._ways: dict[Path, Way] = {}
         self._unreadable: dict[Path, str] = {}
         self._changed: set[Path] = set()
+        self._row_by_row: set[Path] = set()
 
     def load(self, files: Sequence[LandedFile]) -> list[FileOutcome]:
         """Load the files in one transaction and say what became of them."""
@@ -107,8 +112,9 @@ class EventGroup:
         self._staged: list[tuple[int | None, pa.RecordBatch]] = []
         self._staged_rows = self._staged_bytes = 0
         self._small = SmallFiles(self._connection)
+        self._load_whole(files)
         for file in files:
-            if file.path not in self._unreadable and file.path not in self._changed:
+            if not {file.path} & (self._whole | self._unreadable.keys() | self._changed):
                 self._read(file)
                 if self._small.size >= SLICE_BYTES:
                     self._stage_small()
@@ -116,6 +122,49 @@ class EventGroup:
         self._merge_staged()
         self._merge.finish()
         return [outcome for file in files if (outcome := self._record(file)) is not None]
+
+    def _load_whole(self, files: Sequence[LandedFile]) -> None:
+        """Load the Parquet files that hold nothing but canonical rows, those of one shape together."""
+        self._whole: set[Path] = set()
+        passed_over = self._unreadable.keys() | self._changed | self._row_by_row
+        shapes: dict[object, list[tuple[LandedFile, Path, EventSource]]] = {}
+        with ExitStack() as opened:
+            for file in files:
+                if file.kind != ".parquet" or file.path in passed_over:
+                    continue
+                try:
+                    path = opened.enter_context(plain_file(file))
+                    source = event_source(self._connection, file, path, _mapping(self._rules, file))
+                except (UnreadableFile, FileNotFoundError):
+                    continue  # `_read` says why
+                if source is not None and can_be_whole(source):
+                    shape = (tuple(source.rows.types.items()), mapping_version(self._rules, file))
+                    shapes.setdefault(shape, []).append((file, path, source))
+            for alike in shapes.values():
+                self._load_shape(alike)
+
+    def _load_shape(self, alike: Sequence[tuple[LandedFile, Path, EventSource]]) -> None:
+        by_id = {self._ids[file.path]: (file, source) for file, _, source in alike}
+        bulk = BulkFiles({self._ids[file.path]: path for file, path, _ in alike}, alike[0][2])
+        try:
+            inserted, suspects = load_whole(self._connection, bulk, self._batch_id)
+        except duckdb.Error as error:
+            if is_machines_trouble(error):
+                raise
+            guilty = unfit(self._connection, bulk) or set(by_id)
+            self._row_by_row |= {by_id[file_id][0].path for file_id in guilty}
+            raise _StartOver from error
+        for file_id, rows in inserted.items():
+            self._merge.counts[file_id] = RowCounts(rows_in=rows, loaded=rows)
+        for file_id, (file, source) in by_id.items():
+            self._whole.add(file.path)
+            self._columns[file.path] = source.rows.columns
+            if suspects.num_rows:
+                for batch in suspect_batches(self._connection, source, file_id=file_id, suspects=suspects):
+                    self._add(file_id, batch)
+            if not file.is_unchanged():
+                self._changed.add(file.path)
+                raise _StartOver
 
     def _read(self, file: LandedFile) -> None:
         try:

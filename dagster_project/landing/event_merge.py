@@ -3,8 +3,8 @@
 Of several rows with one id the earliest received wins (never received comes last), then the earliest
 timestamp, then the smallest content hash, so that the table does not depend on the order of arrival. A better
 row that comes later replaces the stored one; its file counts it as a duplicate all the same, so that
-`count(raw.events)` is always the sum of `loaded`. No index helps here: DuckDB scans one column of ids faster
-than it maintains one.
+`count(raw.events)` is always the sum of `loaded`. No index helps here: DuckDB scans one column faster than it
+maintains one, and `message_key`, a number, several times faster than the ids themselves.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,25 @@ from datetime import datetime
 import duckdb
 import pyarrow as pa
 
-from dagster_project.landing.event_sql import EVENT_VALUES
+from dagster_project.landing.event_sql import EVENT_VALUES, TOUCHED, content_hash, message_key
 from dagster_project.landing.reports import RowCounts
 
-RANK = "coalesce({0}.received_at, timestamp 'infinity'), {0}.timestamp, {0}.content_hash"
 STAGED = "staged_events"
+
+
+def rank_of(relation: str) -> str:
+    """SQL of what orders the rows of one message id, the best first."""
+    received = f"coalesce({relation}.received_at, timestamp 'infinity')"
+    return f"{received}, {relation}.timestamp, {content_hash(relation)}"
+
+
+def renew_keys(connection: duckdb.DuckDBPyConnection) -> None:
+    """Compute the stored message keys anew if DuckDB computes them differently now, or none were stored."""
+    key = message_key("message_id")
+    one = "select message_id, message_key from raw.events limit 1"
+    stale = connection.execute(f"select 1 from ({one}) where message_key is distinct from {key}").fetchall()
+    if stale:
+        connection.execute(f"update raw.events set message_key = {key}")
 
 
 class EventMerge:
@@ -61,11 +75,7 @@ class EventMerge:
 
     def finish(self) -> None:
         """Write which users' days changed; call once, at the end of the transaction."""
-        self._run(
-            "insert into raw.touched select distinct ?::integer, * from touched_now "
-            "except select * from raw.touched where batch_id = ?",
-            [self._batch_id, self._batch_id],
-        )
+        self._run("insert into raw.touched select distinct ?::integer, * from touched_now", [self._batch_id])
 
     def _run(self, sql: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
         """Run SQL in which STAGED stands for the rows.
@@ -92,23 +102,24 @@ class EventMerge:
             f"insert into left_out select file_id, row_number from {STAGED} as staged where reason is null "
             f"and message_id in (select message_id from {STAGED} where reason is null group by all having "
             "count(*) > 1) "
-            f"qualify row_number() over (partition by message_id order by {RANK.format('staged')}, "
+            f"qualify row_number() over (partition by message_id order by {rank_of('staged')}, "
             "file_id, row_number) > 1"
         )
 
     def _brings_stored_ids(self) -> bool:
         """Most slices bring no id that is stored; one scan of the stored ids tells."""
         found = self._run(
-            f"select 1 from raw.events where message_id in (select message_id from {STAGED} where reason "
-            "is null) limit 1"
+            f"select 1 from raw.events where message_key in (select {message_key('message_id')} from {STAGED} "
+            "where reason is null) limit 1"
         )
         return bool(found.fetchall())
 
     def _find_stored(self) -> None:
         self._run(
             "insert into stored select staged.message_id, staged.file_id, staged.row_number, "
-            f"({RANK.format('staged')}) < ({RANK.format('events')}) "
-            f"from {STAGED} as staged join raw.events as events on events.message_id = staged.message_id "
+            f"({rank_of('staged')}) < ({rank_of('events')}) "
+            f"from {STAGED} as staged join raw.events as events "
+            f"on events.message_key = {message_key('staged.message_id')} and events.message_id = staged.message_id "
             "anti join left_out on staged.file_id = left_out.file_id and staged.row_number = "
             "left_out.row_number "
             "where staged.reason is null"
@@ -117,19 +128,18 @@ class EventMerge:
     def _replace_worse(self) -> None:
         if not self._run("select 1 from stored where better limit 1").fetchall():
             return
-        worse = "message_id in (select message_id from stored where better)"
-        self._run(
-            f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from "
-            f"raw.events where {worse}"
-        )
+        better = "select {} from stored where better"
+        worse = f"message_id in ({better.format('message_id')})"
+        stored = f"message_key in ({better.format(message_key('message_id'))}) and {worse}"
+        self._run(f"insert into touched_now select distinct {TOUCHED} from raw.events where {stored}")
         # Who somebody is may have been said by a row that goes, or is said by the one that comes.
         self._run(
             "insert into raw.replaced_identities select ?::integer, message_id from raw.events "
-            f"where {worse} and type in ('identify', 'group') union select ?::integer, message_id from {STAGED} "
+            f"where {stored} and type in ('identify', 'group') union select ?::integer, message_id from {STAGED} "
             f"where {worse} and type in ('identify', 'group')",
             [self._batch_id, self._batch_id],
         )
-        self._run(f"delete from raw.events where {worse}")
+        self._run(f"delete from raw.events where {stored}")
 
     def _insert(self) -> None:
         """In the order of days, which is how the rollups read them."""
@@ -141,12 +151,11 @@ class EventMerge:
                     "on rows.file_id = unwanted.file_id and rows.row_number = unwanted.row_number"
                 )
         self._run(
-            f"insert into raw.events by name select {', '.join(EVENT_VALUES)}, ?::integer as batch_id, "
-            "file_id "
-            f"from ({rows}) order by timestamp::date",
+            f"insert into raw.events by name select {', '.join(EVENT_VALUES)}, file_id, ?::integer as batch_id, "
+            f"{message_key('message_id')} as message_key from ({rows}) order by timestamp::date",
             [self._batch_id],
         )
-        self._run(f"insert into touched_now select distinct user_id, anonymous_id, timestamp::date from ({rows})")
+        self._run(f"insert into touched_now select distinct {TOUCHED} from ({rows})")
 
     def _count(self) -> None:
         counted = self._run(

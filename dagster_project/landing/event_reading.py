@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing.discovery import LandedFile
 from dagster_project.landing.event_fields import EventSource, csv_source, ndjson_source, parquet_source
-from dagster_project.landing.event_sql import canonical_rows
+from dagster_project.landing.event_sql import canonical_rows, message_key
 from dagster_project.landing.opening import UnreadableFile
 from dagster_project.landing.row_sources import BLANK, SLOW_ROWS, Way
 
@@ -125,6 +125,25 @@ def event_batches(
             if way != "by hand" and source.rows.slow_relation is not None:
                 raise ReadAnotherWay("by hand") from error
             raise UnreadableFile(f"the file can't be read: {first_words(error)}") from error
+
+
+def suspect_batches(
+    connection: duckdb.DuckDBPyConnection, source: EventSource, *, file_id: int, suspects: pa.Table
+) -> Iterator[pa.RecordBatch]:
+    """The canonical rows of a Parquet file whose message keys are among `suspects` (column `key`), in batches.
+
+    Args:
+        connection: The warehouse; the file is read beside its transaction.
+        source: From `event_source`.
+        file_id: The file's id.
+        suspects: Which rows.
+    """
+    with connection.cursor() as reader:
+        reader.execute("set arrow_large_buffer_size = true")
+        reader.register("suspects", suspects)
+        key = message_key(source.text["message_id"])
+        rows = f"select * from ({source.rows.read_with('in order', file_id)}) where {key} in (select key from suspects)"
+        yield from reader.sql(canonical_rows(source, rows)).to_arrow_reader(BATCH_ROWS)
 
 
 def _without_blank(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -17,8 +17,44 @@ CONTENT = (
 Two events with the same content are the same event.
 """
 
-EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED, "content_hash")
+EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED)
 """The columns of a canonical row that go into `raw.events` as they are."""
+
+TOUCHED = "user_id, case when user_id is null then anonymous_id end, timestamp::date"
+"""Whose day an event changes: an event that names a user never asks whose its anonymous id is."""
+
+
+def message_key(message_id: str) -> str:
+    """SQL of the number that stands for a message id in look-ups: ids with one key need not be one."""
+    return f"hash({message_id})"
+
+
+def content_hash(relation: str = "") -> str:
+    """SQL of the hash of what a canonical row says."""
+    prefix = f"{relation}." if relation else ""
+    content = ", ".join(
+        f"epoch_us({prefix}timestamp)::varchar" if column == "timestamp" else f"coalesce({prefix}{column}, '')"
+        for column in CONTENT
+    )
+    return f"md5(concat_ws(chr(31), {content}))"
+
+
+def lifted_values(properties: str) -> str:
+    """SQL of the list of the properties in LIFTED; NULL when none is mentioned."""
+    mentioned = " or ".join(f"contains({properties}, '\"{name}\"')" for name in LIFTED)
+    paths = ", ".join(json_path(name) for name in LIFTED)
+    return f"case when {mentioned} then json_extract_string({properties}, [{paths}]) end"
+
+
+def lifted_columns() -> str:
+    """SQL of the columns in LIFTED, out of the list `lifted`."""
+    return ",\n  ".join(f"{text_of(f'lifted[{i}]')} as {name}" for i, name in enumerate(LIFTED, start=1))
+
+
+def group_of_context(context: str) -> str:
+    """SQL of the group id that a context names."""
+    said = f"coalesce({context} ->> 'groupId', {context} ->> 'group_id')"
+    return f"case when contains({context}, 'group') then nullif(trim({said}), '') end"
 
 
 def canonical_rows(source: EventSource, relation: str) -> str:
@@ -33,12 +69,6 @@ def canonical_rows(source: EventSource, relation: str) -> str:
     texts = ",\n    ".join(f"{text_of(source.text[column])} as {column}" for column in plain)
     objects = ",\n    ".join(f"{source.text[column]} as {column}_text" for column in OBJECTS)
     object_values = ",\n    ".join(f"{json_object_of(f'{column}_text')} as {column}_object" for column in OBJECTS)
-    content = ", ".join(
-        "epoch_us(timestamp)::varchar" if column == "timestamp" else f"coalesce({column}, '')" for column in CONTENT
-    )
-    lifted = ",\n    ".join(f"{text_of(f'lifted[{i}]')} as {name}" for i, name in enumerate(LIFTED, start=1))
-    mentioned = " or ".join(f"contains(properties, '\"{name}\"')" for name in LIFTED)
-    paths = ", ".join(json_path(name) for name in LIFTED)
     whole = {
         column: f"json_merge_patch(coalesce({column}_object, '{{}}'), {source.gathered[column]})::varchar"
         if column in source.gathered
@@ -77,9 +107,7 @@ named as (
   select * replace (
       case when type = 'alias' then 'identify' else type end as type,
       case when type = 'alias' then coalesce(anonymous_id, previous_id) else anonymous_id end as anonymous_id,
-      coalesce(group_id, case when contains(context_object, 'group')
-        then nullif(trim(coalesce(context_object ->> 'groupId', context_object ->> 'group_id')), '') end)
-        as group_id),
+      coalesce(group_id, {group_of_context("context_object")}) as group_id),
     type as given_type,
     {", ".join(f"{sql} as {column}" for column, sql in whole.items())}
   from typed
@@ -89,20 +117,18 @@ judged as (
   select *, {_reason()} as reason from named
 ),
 
-fingerprinted as (
+completed as (
   select *,
-    case when {mentioned} then json_extract_string(properties, [{paths}]) end as lifted,
-    case when reason is null then md5(concat_ws(chr(31), {content})) end as content_hash
+    {lifted_values("properties")} as lifted
   from judged
 )
 
 select file_id, row_number, reason,
   case when reason is not null then {source.rows.raw} end as raw,
-  coalesce(message_id, content_hash) as message_id,
+  coalesce(message_id, case when reason is null then {content_hash()} end) as message_id,
   {", ".join(CONTENT[:8])}, received_at, {", ".join(CONTENT[8:])},
-  {lifted},
-  content_hash
-from fingerprinted
+  {lifted_columns()}
+from completed
 """
 
 

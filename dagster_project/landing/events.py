@@ -15,6 +15,7 @@ import duckdb
 from dagster_project.core.source_rules import SourceRules
 from dagster_project.landing.discovery import LandedFile, event_files, hashed, settle
 from dagster_project.landing.event_group import EventGroup, mapping_version
+from dagster_project.landing.event_merge import renew_keys
 from dagster_project.landing.register import (
     LoadedContent,
     Register,
@@ -27,7 +28,7 @@ from dagster_project.landing.register import (
 )
 from dagster_project.landing.reports import FileOutcome, LoadReport, Progress
 
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 64 << 20
 GROUP_FILES = 500
 
 
@@ -73,6 +74,7 @@ def load_events(
     Returns:
         What became of every file that was looked at.
     """
+    renew_keys(connection)
     register = Register(connection, "events")
 
     found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]

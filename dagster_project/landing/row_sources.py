@@ -49,6 +49,7 @@ class Rows:
         types: Column -> DuckDB type.
         delimiter: Of a CSV file.
         width: Fields of a CSV row; more than there are columns when names repeat.
+        used: The names of the columns that are read, as SQL; empty where all are.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Rows:
     types: Mapping[str, str]
     delimiter: str = ","
     width: int = 0
+    used: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...] | None:
@@ -170,7 +172,8 @@ def parquet_rows(
     reader = f"read_parquet({literal(str(path))}, hive_partitioning = false, binary_as_string = true{{}})"
     described = connection.sql(f"describe select * from {reader.format('')}").fetchall()
     types = {name: kind for name, kind, *_ in described}
-    pack = ", ".join(f"{identifier(name)} := {identifier(name)}" for name in types if is_used(name))
+    used = tuple(identifier(name) for name in types if is_used(name))
+    pack = ", ".join(f"{name} := {name}" for name in used)
     return Rows(
         path=path,
         relation="select file_row_number + 1 as row_number, null::varchar as problem, "
@@ -179,6 +182,7 @@ def parquet_rows(
         raw="to_json(src)::varchar",
         places={name: f"src.{identifier(name)}" for name in types},
         types=types,
+        used=used,
     )
 
 

@@ -28,9 +28,14 @@ def text_of(expression: str) -> str:
     Trimming is dear, so only what needs it is trimmed.
     """
     return (
-        f"case when ({expression})[1] > ' ' and right({expression}, 1) > ' ' then {expression} "
-        f"else nullif(trim({expression}, {WHITE_SPACE}), '') end"
+        f"case when {is_trimmed(expression)} then {expression} else nullif(trim({expression}, {WHITE_SPACE}), '') end"
     )
+
+
+def is_trimmed(expression: str) -> str:
+    """Whether a text has something to say and no white space around it; NULL for NULL."""
+    ends = " and ".join(f"not ends_with({expression}, '{space}')" for space in " \t\r\n")
+    return f"({expression} >= '!' and {ends})"
 
 
 def json_path(*keys: str) -> str:

@@ -15,7 +15,7 @@ from landing_folder import Landing, event
 
 from dagster_project.landing import event_group
 from dagster_project.landing.event_merge import EventMerge
-from dagster_project.landing.event_sql import EVENT_VALUES
+from dagster_project.landing.event_sql import EVENT_VALUES, TOUCHED
 from dagster_project.warehouse import Warehouse
 
 EARLY = event("m", event="Early", received_at="2026-06-01T00:00:00Z", timestamp="2026-06-03T00:00:00Z")
@@ -127,7 +127,7 @@ def test_the_table_does_not_depend_on_split_order_or_repetition(rows: list[dict]
         assert _content(apart) == _content(together)
         assert apart.law_holds()
         assert together.law_holds()
-        touched = "select distinct user_id, anonymous_id, timestamp::date from raw.events"
+        touched = f"select distinct {TOUCHED} from raw.events"
         assert apart.rows(f"{touched} except select user_id, anonymous_id, day from raw.touched") == []
 
 
