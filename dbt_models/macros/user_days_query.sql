@@ -13,15 +13,60 @@ with settings as (
 
 ),
 
--- The portion's events are taken before they are looked up in the catalogue, which keeps the rest out of memory.
-taken as {{ materialized() }} (
+-- Exact names shield globs, also when their row feeds no signal.
+exact as (
 
-    select events.*
+    select *, {{ signals() | join(' or ') }} as has_signal
+    from {{ ref('int_catalog_entries') }}
+    where match in ('track', 'page')
+
+),
+
+paths as (
+
+    select *, {{ signals() | join(' or ') }} as has_signal from {{ ref('int_catalog_paths') }}
+
+),
+
+-- What every event says; only few events say more. Kept, so it has to be narrow.
+events as {{ materialized() }} (
+
+    select
+        events.user_id,
+        events.day,
+        events.occurred_at,
+        events.received_at,
+        events.session_id,
+        events.group_id,
+        case
+            when events.event_type in ('track', 'page', 'screen')
+                then coalesce(events.feature, exact.feature, paths.feature)
+        end as feature,
+        events.event_type = 'track' and coalesce(exact.is_action, true) as is_action,
+        coalesce(exact.pricing_page_view, paths.pricing_page_view, false) as pricing_page_view,
+        case when events.event_type = 'identify' then events.traits end as user_traits,
+
+        -- of events that feed a signal
+        coalesce(exact.has_signal, paths.has_signal, false) as has_signal,
+        case when coalesce(exact.has_signal, paths.has_signal) then events.integration end as integration,
+        case when coalesce(exact.has_signal, paths.has_signal) then events.status end as status,
+        case when exact.has_signal then events.event_key end as signal_event_key,
+        case when exact.has_signal then exact.match end as signal_match,
+        case when paths.has_signal then events.path_key end as signal_path_key,
+        case when coalesce(exact.has_signal, paths.has_signal) or events.event_type = 'identify'
+            then events.message_id end as message_id
     from {{ of_events or ref('int_user_events') }} as events
     {%- if not everyone %}
     inner join {{ ref('int_user_days_touched') }} as touched
         on events.user_id = touched.user_id and events.day = touched.day
     {%- endif %}
+    left join exact
+        on events.event_key = exact.event_key
+        and case when events.event_type = 'screen' then 'page' else events.event_type end = exact.match
+    left join paths
+        on exact.event_key is null
+        and events.event_type in ('page', 'screen')
+        and events.path_key = paths.path_key
     {%- if runs %}
     where (
         {%- for run in runs %}
@@ -35,43 +80,36 @@ taken as {{ materialized() }} (
 
 ),
 
--- Exact names shield globs, also when their row feeds no signal.
-exact as (
+-- Sessions first, then days: from here on there are a few times fewer rows.
+parts as {{ materialized() }} (
 
-    select * from {{ ref('int_catalog_entries') }} where match in ('track', 'page')
+    select
+        user_id,
+        day,
+        session_id,
+        group_id,
+        count(*) as events,
+        count(*) filter (where is_action) as actions,
+        min(occurred_at) as first_at,
+        max(occurred_at) as last_at,
+        max(received_at) as last_received_at,
+        bool_or(pricing_page_view) as has_pricing_view
+    from events
+    group by user_id, day, session_id, group_id
 
 ),
 
-events as {{ materialized() }} (
+event_days as (
 
     select
-        taken.message_id,
-        taken.user_id,
-        taken.day,
-        taken.occurred_at,
-        taken.received_at,
-        taken.session_id,
-        taken.group_id,
-        taken.integration,
-        taken.status,
-        case when taken.event_type = 'identify' then taken.traits end as user_traits,
-        case
-            when taken.event_type in ('track', 'page', 'screen')
-                then coalesce(taken.feature, exact.feature, paths.feature)
-        end as feature,
-        taken.event_type = 'track' and coalesce(exact.is_action, true) as is_action,
-        {%- for signal in signals() %}
-        coalesce(exact.{{ signal }}, paths.{{ signal }}, false) as {{ signal }},
-        {%- endfor %}
-        coalesce(exact.setup_steps, paths.setup_steps) as setup_steps
-    from taken
-    left join exact
-        on taken.event_key = exact.event_key
-        and case when taken.event_type = 'screen' then 'page' else taken.event_type end = exact.match
-    left join {{ ref('int_catalog_paths') }} as paths
-        on exact.event_key is null
-        and taken.event_type in ('page', 'screen')
-        and taken.path_key = paths.path_key
+        user_id,
+        day,
+        cast(sum(events) as bigint) as events,
+        cast(sum(actions) as bigint) as actions,
+        min(first_at) as first_event_at,
+        max(last_at) as last_event_at
+    from parts
+    group by user_id, day
 
 ),
 
@@ -81,10 +119,10 @@ sessions_by_id as (
     select
         user_id,
         day,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at,
-        bool_or(pricing_page_view) as has_pricing_view
-    from events
+        min(first_at) as started_at,
+        max(last_at) as ended_at,
+        bool_or(has_pricing_view) as has_pricing_view
+    from parts
     where session_id is not null
     group by user_id, day, session_id
 
@@ -102,7 +140,7 @@ gaps as (
     from events
     left join (select distinct user_id, day from sessions_by_id) as identified
         on events.user_id = identified.user_id and events.day = identified.day
-    where identified.user_id is null
+    where events.session_id is null and identified.user_id is null
 
 ),
 
@@ -150,6 +188,27 @@ session_days as (
 
 ),
 
+signal_events as {{ materialized() }} (
+
+    select
+        events.user_id,
+        events.day,
+        events.occurred_at,
+        events.received_at,
+        events.message_id,
+        events.integration,
+        events.status,
+        {%- for signal in signals() %}
+        coalesce(exact.{{ signal }}, paths.{{ signal }}, false) as {{ signal }},
+        {%- endfor %}
+        coalesce(exact.setup_steps, paths.setup_steps) as setup_steps
+    from events
+    left join exact on events.signal_event_key = exact.event_key and events.signal_match = exact.match
+    left join paths on events.signal_path_key = paths.path_key
+    where events.has_signal
+
+),
+
 -- The day's last word on each integration; one without a name is one integration.
 integration_events as (
 
@@ -162,7 +221,7 @@ integration_events as (
             partition by user_id, day, coalesce(integration, '')
             order by occurred_at desc, received_at desc, message_id desc
         ) as recency
-    from events
+    from signal_events
     where integration_connected or integration_disconnected
 
 ),
@@ -181,7 +240,7 @@ steps as (
     select user_id, day, step, min(occurred_at) as first_at
     from (
         select user_id, day, occurred_at, {{ each_of('setup_steps') }} as step
-        from events
+        from signal_events
         where setup_step
     )
     group by user_id, day, step
@@ -199,8 +258,8 @@ step_days as (
 -- Every group id of the day: which of them is an account is known later.
 groups as (
 
-    select user_id, day, group_id, max(occurred_at) as last_at, max(received_at) as last_received_at
-    from events
+    select user_id, day, group_id, max(last_at) as last_at, max(last_received_at) as last_received_at
+    from parts
     where group_id is not null
     group by user_id, day, group_id
 
@@ -252,15 +311,11 @@ features as (
 
 ),
 
-event_days as (
+signal_days as (
 
     select
         user_id,
         day,
-        count(*) as events,
-        count(*) filter (where is_action) as actions,
-        min(occurred_at) as first_event_at,
-        max(occurred_at) as last_event_at,
         {%- for signal in counted_signals() %}
         count(*) filter (where {{ signal }}) as {{ signal }},
         {%- endfor %}
@@ -275,13 +330,27 @@ event_days as (
         min(case when integration_connected then occurred_at end) as first_integration_at,
         max(case when unsubscribe then occurred_at end) as last_unsubscribe_at,
         max(case when resubscribe then occurred_at end) as last_resubscribe_at
-    from events
+    from signal_events
     group by user_id, day
 
 )
 
 select
     event_days.*,
+    {%- for signal in counted_signals() %}
+    coalesce(signal_days.{{ signal }}, 0) as {{ signal }},
+    {%- endfor %}
+    {%- for column in dated_signals().values() %}
+    signal_days.{{ column }},
+    {%- endfor %}
+    coalesce(signal_days.imports_complete, 0) as imports_complete,
+    coalesce(signal_days.imports_failed, 0) as imports_failed,
+    coalesce(signal_days.imports_partial, 0) as imports_partial,
+    signal_days.first_import_at,
+    signal_days.first_invite_at,
+    signal_days.first_integration_at,
+    signal_days.last_unsubscribe_at,
+    signal_days.last_resubscribe_at,
     features.features,
     coalesce(session_days.sessions, 0) as sessions,
     coalesce(session_days.session_microseconds, 0) as session_microseconds,
@@ -292,6 +361,7 @@ select
     trait_days.email,
     trait_days.user_name
 from event_days
+left join signal_days on event_days.user_id = signal_days.user_id and event_days.day = signal_days.day
 left join session_days on event_days.user_id = session_days.user_id and event_days.day = session_days.day
 left join features on event_days.user_id = features.user_id and event_days.day = features.day
 left join integration_days on event_days.user_id = integration_days.user_id and event_days.day = integration_days.day
