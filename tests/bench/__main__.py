@@ -1,14 +1,16 @@
 """`make bench`: how long what takes, in one run on one machine, printed as one table.
 
-    python -m tests.bench --events 1e6 [--folder F] [--batches 5] [--keep]
+    python -m tests.bench --events 1e6 [--folder F] [--batches 5] [--patience 1800]
 
 Every phase runs in a process of its own, so that its peak memory is its own. Times are seconds; the ratios are what
-may be compared with another machine.
+may be compared with another machine. What does not come to its end is a line that says so.
 """
 
 import argparse
+import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,15 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
+from dagster_project.cli import main as cli
 from tests.bench.company import Size, write_batch, write_history
-from tests.bench.same_work import engines
+from tests.bench.same_work import Answer, engines
 
 BATCH_EVENTS = 10_000
 FLOOR_COLUMNS = (
@@ -43,11 +46,29 @@ FLOOR_COLUMNS = (
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table."""
+    """One line of the table; `seconds` is None for what did not come to its end, and `remark` says why."""
 
     what: str
-    seconds: float
+    seconds: float | None
     megabytes: float | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured where.
+
+    Attributes:
+        folder: The data folder.
+        size: How much history there is.
+        batches: How many batches are measured.
+        patience: Seconds after which an engine is given up.
+    """
+
+    folder: Path
+    size: Size
+    batches: int
+    patience: int
 
 
 def main() -> None:
@@ -55,62 +76,95 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=lambda text: int(float(text)), default=1_000_000)
     parser.add_argument("--batches", type=int, default=5)
+    parser.add_argument("--patience", type=int, default=1800, help="seconds after which an engine is given up")
     parser.add_argument("--folder", type=Path, default=None, help="kept and used again; by default a temporary one")
     parser.add_argument("--phase", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    size = Size(options.events)
-    if options.phase:
-        answer = {"micro-batches": _micro_batches, "engine": _engine}[options.phase.partition(":")[0]](options, size)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"answer": answer, "megabytes": peak}))
-        return
     folder = options.folder or Path(tempfile.mkdtemp(prefix="pls-bench-"))
+    bench = Bench(folder, Size(options.events), options.batches, options.patience)
+    if options.phase:
+        phase, _, name = options.phase.partition(":")
+        answer = _engine(bench, name) if phase == "engine" else _micro_batches(bench)
+        print(json.dumps({"answer": answer, "megabytes": peak_megabytes()}))
+        return
     try:
-        _print(size, list(_phases(folder, size, options.batches)))
+        _print(bench.size, _phases(bench))
     finally:
         if options.folder is None:
             shutil.rmtree(folder)
 
 
-def _phases(folder: Path, size: Size, batches: int):  # type: ignore[no-untyped-def]
+def _phases(bench: Bench) -> Iterator[Line]:
     # What an earlier run left behind would be counted in.
-    for path in folder.glob("landing/events/batch-*"):
-        path.unlink()
-    for path in [*folder.glob("*.duckdb*"), *folder.glob("*.sqlite*")]:
+    folder = bench.folder
+    for path in [*folder.glob("landing/events/batch-*"), *folder.glob("*.duckdb*"), *folder.glob("*.sqlite*")]:
         path.unlink()
     if not (folder / "landing").exists():
-        yield Line("history written (the generator)", _timed(lambda: write_history(folder / "landing", size)))
+        yield Line("history written (the generator)", _timed(lambda: write_history(folder / "landing", bench.size)))
     yield Line("floor: every needed column read once", min(_timed(lambda: _floor(folder)) for _ in range(3)))
-    for name in engines():
-        answer, memory = _child(folder, size, f"engine:{name}", batches)
-        yield Line(f"part of the work, {name}", answer["seconds"], memory)
-    began = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, "-c", _PLS, "run"], env=_environment(folder, size), stdout=subprocess.PIPE
-    )
-    printed = child.stdout.read().decode() if child.stdout else ""
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(printed)
-    yield Line("full build, first run, with two moments", time.perf_counter() - began, usage.ru_maxrss / 1024)
-    answer, memory = _child(folder, size, "micro-batches", batches)
+    yield from _same_work(bench)
+    yield from _full_build(bench)
+    if "backfill" in cli.commands:
+        first = bench.size.end - timedelta(days=bench.size.days - 1)
+        arguments = ["backfill", "--from", str(first), "--to", str(bench.size.end)]
+        _, seconds, memory = _pls(bench, *arguments)
+        yield Line(f"backfill of {bench.size.days} days", seconds, memory)
+    answer, memory = _child(bench, "micro-batches")
     yield Line("full refresh in a warm process", answer["full"], memory)
     for step, seconds in answer["steps"].items():
         yield Line(f"  of a micro-batch: {step}", seconds)
     yield Line(f"micro-batch of {BATCH_EVENTS:,} events, median", statistics.median(answer["batches"]), memory)
     yield Line("micro-batch, slowest", max(answer["batches"]))
-    latencies = _watch(folder, size, batches)
+    latencies = _watch(bench)
     yield Line("pls watch: file complete to published, median", statistics.median(latencies))
     yield Line("pls watch: slowest", max(latencies))
 
 
-def _print(size: Size, lines: list[Line]) -> None:
-    floor = next(line.seconds for line in lines if line.what.startswith("floor"))
+def _same_work(bench: Bench) -> Iterator[Line]:
+    """A line per engine; what they found is compared before it counts."""
+    expected = None
+    for name in engines():
+        try:
+            answer, memory = _child(bench, f"engine:{name}", patience=bench.patience)
+        except ChildFailed as error:
+            yield Line(f"part of the work, {name}", None, remark=str(error))
+            continue
+        expected = expected or answer["found"]
+        remark = "" if answer["found"] == expected else "finds something else"
+        yield Line(f"part of the work, {name}", answer["seconds"], memory, remark)
+
+
+def _full_build(bench: Bench) -> Iterator[Line]:
+    printed, seconds, memory = _pls(bench, "run")
+    yield Line("full build: files to published, with two moments", seconds, memory)
+    for step, took in re.findall(r"✓ (.+?) ([\d.,]+) s", printed):
+        yield Line(f"  of the full build: {step}", float(took.replace(",", "")))
+
+
+def _pls(bench: Bench, *arguments: str) -> tuple[str, float, float]:
+    """What a command of `pls` prints, its seconds and its peak memory in megabytes."""
+    began = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-c", _PLS, *arguments], env=_environment(bench), stdout=subprocess.PIPE)
+    printed = child.stdout.read().decode() if child.stdout else ""
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(printed)
+    return printed, time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def _print(size: Size, lines: Iterator[Line]) -> None:
+    """The table, line by line as they come."""
     print(f"\n{size.events:,} events, {size.users:,} users, {size.accounts:,} accounts, {size.days} days\n")
-    print("| what | seconds | x floor | peak MB |\n|---|---:|---:|---:|")
+    print("| what | seconds | x floor | peak MB |\n|---|---:|---:|---:|", flush=True)
+    floor = None
     for line in lines:
+        if line.what.startswith("floor"):
+            floor = line.seconds
+        ratio = f"{line.seconds / floor:,.1f}" if floor and line.seconds is not None else ""
+        seconds = "" if line.seconds is None else f"{line.seconds:.2f}"
         peak = f"{line.megabytes:,.0f}" if line.megabytes else ""
-        print(f"| {line.what} | {line.seconds:.2f} | {line.seconds / floor:,.1f} | {peak} |")
+        what = f"{line.what}: {line.remark}" if line.remark else line.what
+        print(f"| {what} | {seconds} | {ratio} | {peak} |", flush=True)
 
 
 def _floor(folder: Path) -> None:
@@ -122,19 +176,15 @@ def _floor(folder: Path) -> None:
         ).fetchall()
 
 
-def _engine(options: argparse.Namespace, size: Size) -> dict[str, float]:
-    """One engine's time, after its answer was compared with the first engine's on the newest days."""
-    found = engines()
-    name = options.phase.partition(":")[2]
-    events = options.folder / "landing" / "events"
-    answers = {}
-    seconds = _timed(lambda: answers.update({name: found[name](events, size.end)}))
-    if answers[name] != next(iter(found.values()))(events, size.end):
-        sys.exit(f"{name} finds something else")
-    return {"seconds": seconds}
+def _engine(bench: Bench, name: str) -> dict[str, object]:
+    """An engine's time, without what its start takes, and a hash of what it found."""
+    work = engines()[name]()
+    answers: list[Answer] = []
+    seconds = _timed(lambda: answers.append(work(bench.folder / "landing" / "events", bench.size.end)))
+    return {"seconds": seconds, "found": hashlib.sha256(repr(answers[0]).encode()).hexdigest()}
 
 
-def _micro_batches(options: argparse.Namespace, size: Size) -> dict[str, object]:
+def _micro_batches(bench: Bench) -> dict[str, object]:
     """A full refresh and then batches, in one process on one instance, as `pls watch` runs them."""
     import dagster as dg
 
@@ -149,7 +199,7 @@ def _micro_batches(options: argparse.Namespace, size: Size) -> dict[str, object]
             began = time.perf_counter()
             result = definitions.resolve_job_def(job).execute_in_process(
                 instance=instance,
-                resources={"workplace": Workplace(complete_files=_landed(options.folder))},
+                resources={"workplace": Workplace(complete_files=_landed(bench.folder))},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
             took = time.perf_counter() - began
@@ -167,19 +217,19 @@ def _micro_batches(options: argparse.Namespace, size: Size) -> dict[str, object]
         run("score_new_events")  # parses the models once per process
         steps.clear()
         batches = []
-        for number in range(options.batches):
-            _land(options.folder, size, number, BATCH_EVENTS)
+        for number in range(bench.batches):
+            _land(bench, number, BATCH_EVENTS)
             batches.append(run("score_new_events"))
     return {"full": full, "batches": batches, "steps": {key: statistics.median(took) for key, took in steps.items()}}
 
 
-def _watch(folder: Path, size: Size, batches: int) -> list[float]:
+def _watch(bench: Bench) -> list[float]:
     """Seconds from a file that is moved into place to the line that says that all of it is recorded and published."""
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
         worker = subprocess.Popen(
             [sys.executable, "-c", _PLS, "watch"],
-            env={**_environment(folder, size), "DAGSTER_HOME": home},
+            env={**_environment(bench), "DAGSTER_HOME": home},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -187,8 +237,8 @@ def _watch(folder: Path, size: Size, batches: int) -> list[float]:
         worker.stdout.readline()
         worker.stdout.readline()  # what had landed before
         took = []
-        for number in range(batches + 1):
-            _land(folder, size, 1000 + number, 200)
+        for number in range(bench.batches + 1):
+            _land(bench, 1000 + number, 200)
             began = time.perf_counter()
             said = worker.stdout.readline()
             if " in " not in said:
@@ -200,42 +250,57 @@ def _watch(folder: Path, size: Size, batches: int) -> list[float]:
     return took[1:]
 
 
-def _land(folder: Path, size: Size, number: int, events: int) -> None:
-    start = datetime.combine(size.end, datetime.min.time()) + timedelta(hours=9, minutes=number % 600)
-    write_batch(
-        folder / "landing" / "events" / f"batch-{number:04}.parquet",
-        size,
-        number=number,
-        events=events,
-        start=start,
-        seconds=300,
-    )
+def _land(bench: Bench, number: int, events: int) -> None:
+    start = datetime.combine(bench.size.end, datetime.min.time()) + timedelta(hours=9, minutes=number % 600)
+    path = bench.folder / "landing" / "events" / f"batch-{number:04}.parquet"
+    write_batch(path, bench.size, number=number, events=events, start=start, seconds=300)
 
 
 def _landed(folder: Path) -> list[str]:
     return [path.relative_to(folder / "landing").as_posix() for path in (folder / "landing").rglob("*.parquet")]
 
 
-def _child(folder: Path, size: Size, phase: str, batches: int):  # type: ignore[no-untyped-def]
-    arguments = ["--events", str(size.events), "--folder", str(folder), "--batches", str(batches), "--phase", phase]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *arguments],
-        env=_environment(folder, size),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+class ChildFailed(Exception):
+    """A phase did not come to its end; the message says why."""
+
+
+def _child(bench: Bench, phase: str, patience: int | None = None):  # type: ignore[no-untyped-def]
+    """What a phase answers in a process of its own, and its peak memory in megabytes."""
+    arguments = ["--events", str(bench.size.events), "--folder", str(bench.folder), "--batches", str(bench.batches)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench", *arguments, "--phase", phase],
+            env=_environment(bench),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        raise ChildFailed(f"not done after {patience} s") from None
     if done.returncode:
-        sys.exit(f"{phase}: {done.stderr[-4000:]}")
+        last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        raise ChildFailed(last[:200])
     answer = json.loads(done.stdout.strip().splitlines()[-1])
     return answer["answer"], answer["megabytes"]
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held, and with it the processes that it has started and that still live."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    started = Path(f"/proc/self/task/{os.getpid()}/children")
+    held = 0.0
+    for child in started.read_text().split() if started.exists() else []:
+        status = Path(f"/proc/{child}/status").read_text()
+        held += sum(int(kilobytes) for kilobytes in re.findall(r"VmHWM:\s+(\d+)", status)) / 1024
+    return own + held
 
 
 _PLS = "from dagster_project.cli import main; main()"
 
 
-def _environment(folder: Path, size: Size) -> dict[str, str]:
-    return {**os.environ, "PLS_DATA_DIR": str(folder), "PLS_AS_OF": size.end.isoformat()}
+def _environment(bench: Bench) -> dict[str, str]:
+    return {**os.environ, "PLS_DATA_DIR": str(bench.folder), "PLS_AS_OF": bench.size.end.isoformat()}
 
 
 def _timed(work: Callable[[], object]) -> float:
