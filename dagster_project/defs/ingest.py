@@ -23,6 +23,7 @@ from dagster_project.landing.events import begin_batch, load_events
 from dagster_project.landing.feeds import update_silences
 from dagster_project.landing.reports import LoadReport
 from dagster_project.landing.rules import write_rules
+from dagster_project.progress import tell_at_times
 
 COMMON: dict[str, Any] = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 BASELINE_DONE = "baseline_done_at"
@@ -77,7 +78,7 @@ def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
     ],
     **COMMON,
 )
-def product_events(workplace: Workplace) -> dg.MaterializeResult:
+def product_events(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Product events from the landing folder. One row per message id.
 
     Files whose content is known are skipped; what can't be read is in `raw.quarantine` with its reason.
@@ -86,7 +87,15 @@ def product_events(workplace: Workplace) -> dg.MaterializeResult:
     as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
     with workplace.connect(stays_open=True) as connection:
         batch_id = begin_batch(connection, workplace.now())
-        report = load_events(connection, landing, rules, batch_id, workplace.now(), complete=workplace.complete_files)
+        report = load_events(
+            connection,
+            landing,
+            rules,
+            batch_id,
+            workplace.now(),
+            progress=tell_at_times(context.log.info),
+            complete=workplace.complete_files,
+        )
         silent = update_silences(connection, as_of, rules.feed_silence)
         checks = [*_event_checks(connection), _feeds_check(silent, as_of, rules)]
         refused = _refused(connection, batch_id)

@@ -6,6 +6,7 @@ in `event_reading`, how they are merged in `event_merge`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ from dagster_project.landing.reports import FileOutcome, LoadReport, Progress
 
 GROUP_BYTES = 64 << 20
 GROUP_FILES = 500
+MEMORY_LIMIT = "1GB"
+"""Of DuckDB while it loads; as much as dbt's profile gives the models."""
 
 
 def begin_batch(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
@@ -74,35 +77,47 @@ def load_events(
     Returns:
         What became of every file that was looked at.
     """
-    renew_keys(connection)
-    register = Register(connection, "events")
+    with _memory_limited(connection):
+        renew_keys(connection)
+        register = Register(connection, "events")
 
-    found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]
-    ready, waiting = settle(found, rules.settle_seconds, complete)
-    outcomes: list[FileOutcome] = []
+        found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]
+        ready, waiting = settle(found, rules.settle_seconds, complete)
+        outcomes: list[FileOutcome] = []
 
-    def tell(finished: Iterable[FileOutcome]) -> None:
-        for outcome in finished:
-            outcomes.append(outcome)
-            if progress:
-                progress(outcome)
+        def tell(finished: Iterable[FileOutcome]) -> None:
+            for outcome in finished:
+                outcomes.append(outcome)
+                if progress:
+                    progress(outcome)
 
-    new, troubled = hashed(ready)
-    tell(_recorded(connection, waiting, record_waiting, batch_id, now))
-    for file, reason in troubled:
-        tell(_recorded(connection, [file], partial(record_unreadable, reason=reason), batch_id, now))
-    # A twin waits for the first of its kind: if that is loaded, nothing is left to read.
-    firsts = {file.content_hash: file for file in reversed(new)}
-    twins = [file for file in new if firsts[file.content_hash] is not file]
-    for files in ([file for file in new if firsts[file.content_hash] is file], twins):
-        seen = LoadedContent(connection, "events")
-        known = {file.path for file in files if seen.has(file, mapping_version(rules, file))}
-        again = [file for file in files if file.path in known]
-        tell(_recorded(connection, again, record_redelivered, batch_id, now))
-        for group in _groups([file for file in files if file.path not in known]):
-            loading = EventGroup(connection, rules, register, batch_id=batch_id, now=now)
-            tell(loading.load(group))
-    return LoadReport(tuple(outcomes))
+        new, troubled = hashed(ready)
+        tell(_recorded(connection, waiting, record_waiting, batch_id, now))
+        for file, reason in troubled:
+            tell(_recorded(connection, [file], partial(record_unreadable, reason=reason), batch_id, now))
+        # A twin waits for the first of its kind: if that is loaded, nothing is left to read.
+        firsts = {file.content_hash: file for file in reversed(new)}
+        twins = [file for file in new if firsts[file.content_hash] is not file]
+        for files in ([file for file in new if firsts[file.content_hash] is file], twins):
+            seen = LoadedContent(connection, "events")
+            known = {file.path for file in files if seen.has(file, mapping_version(rules, file))}
+            again = [file for file in files if file.path in known]
+            tell(_recorded(connection, again, record_redelivered, batch_id, now))
+            for group in _groups([file for file in files if file.path not in known]):
+                loading = EventGroup(connection, rules, register, batch_id=batch_id, now=now)
+                tell(loading.load(group))
+        return LoadReport(tuple(outcomes))
+
+
+@contextmanager
+def _memory_limited(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """DuckDB spills to disk what goes beyond the limit; whoever uses the connection next has its own back."""
+    [(before,)] = connection.sql("select current_setting('memory_limit')").fetchall()
+    connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+    try:
+        yield
+    finally:
+        connection.execute(f"set memory_limit = '{before}'")
 
 
 def _groups(files: Sequence[LandedFile]) -> Iterator[list[LandedFile]]:
