@@ -260,7 +260,11 @@ def _copy_view(connection: duckdb.DuckDBPyConnection, name: str, view: Published
 
 
 def use_utc(connection: duckdb.DuckDBPyConnection) -> None:
-    """So that sessions everywhere show the same texts; builds without ICU have no time zones to set."""
+    """So that sessions everywhere show the same texts; builds without ICU have no time zones to set.
+
+    What a run prints is its own: DuckDB draws no bars over it.
+    """
+    connection.execute("set enable_progress_bar = false")
     with suppress(duckdb.Error):
         connection.execute("set TimeZone = 'UTC'")
 

@@ -46,12 +46,16 @@ FLOOR_COLUMNS = (
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table; `seconds` is None for what did not come to its end, and `remark` says why."""
+    """One line of the table; `seconds` is None for what did not come to its end, and `remark` says why.
+
+    `cpu` are the seconds of all cores: the ratio of these holds on a machine that has other things to do as well.
+    """
 
     what: str
     seconds: float | None
     megabytes: float | None = None
     remark: str = ""
+    cpu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,17 @@ def _phases(bench: Bench) -> Iterator[Line]:
     for path in [*folder.glob("landing/events/batch-*"), *folder.glob("*.duckdb*"), *folder.glob("*.sqlite*")]:
         path.unlink()
     if not (folder / "landing").exists():
-        yield Line("history written (the generator)", _timed(lambda: write_history(folder / "landing", bench.size)))
-    yield Line("floor: every needed column read once", min(_timed(lambda: _floor(folder)) for _ in range(3)))
+        written = _timed(lambda: write_history(folder / "landing", bench.size))
+        yield Line("history written (the generator)", written.wall, cpu=written.cpu)
+    floors = [_timed(lambda: _floor(folder)) for _ in range(3)]
+    yield Line("floor: every needed column read once", min(t.wall for t in floors), cpu=min(t.cpu for t in floors))
     yield from _same_work(bench)
     yield from _full_build(bench)
     if "backfill" in cli.commands:
         first = bench.size.end - timedelta(days=bench.size.days - 1)
         arguments = ["backfill", "--from", str(first), "--to", str(bench.size.end)]
-        _, seconds, memory = _pls(bench, *arguments)
-        yield Line(f"backfill of {bench.size.days} days", seconds, memory)
+        _, took, memory = _pls(bench, *arguments)
+        yield Line(f"backfill of {bench.size.days} days", took.wall, memory, cpu=took.cpu)
     answer, memory = _child(bench, "micro-batches")
     yield Line("full refresh in a warm process", answer["full"], memory)
     for step, seconds in answer["steps"].items():
@@ -131,40 +137,45 @@ def _same_work(bench: Bench) -> Iterator[Line]:
             continue
         expected = expected or answer["found"]
         remark = "" if answer["found"] == expected else "finds something else"
-        yield Line(f"part of the work, {name}", answer["seconds"], memory, remark)
+        yield Line(f"part of the work, {name}", answer["seconds"], memory, remark, answer["cpu"])
 
 
 def _full_build(bench: Bench) -> Iterator[Line]:
-    printed, seconds, memory = _pls(bench, "run")
-    yield Line("full build: files to published, with two moments", seconds, memory)
-    for step, took in re.findall(r"✓ (.+?) ([\d.,]+) s", printed):
-        yield Line(f"  of the full build: {step}", float(took.replace(",", "")))
+    printed, took, memory = _pls(bench, "run")
+    yield Line("full build: files to published, with two moments", took.wall, memory, cpu=took.cpu)
+    for step, seconds in re.findall(r"✓ (.+?) ([\d.,]+) s", printed):
+        yield Line(f"  of the full build: {step}", float(seconds.replace(",", "")))
 
 
-def _pls(bench: Bench, *arguments: str) -> tuple[str, float, float]:
-    """What a command of `pls` prints, its seconds and its peak memory in megabytes."""
+def _pls(bench: Bench, *arguments: str) -> tuple[str, "Took", float]:
+    """What a command of `pls` prints, how long it takes and its peak memory in megabytes."""
     began = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-c", _PLS, *arguments], env=_environment(bench), stdout=subprocess.PIPE)
     printed = child.stdout.read().decode() if child.stdout else ""
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         sys.exit(printed)
-    return printed, time.perf_counter() - began, usage.ru_maxrss / 1024
+    took = Took(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
+    return printed, took, usage.ru_maxrss / 1024
 
 
 def _print(size: Size, lines: Iterator[Line]) -> None:
     """The table, line by line as they come."""
     print(f"\n{size.events:,} events, {size.users:,} users, {size.accounts:,} accounts, {size.days} days\n")
-    print("| what | seconds | x floor | peak MB |\n|---|---:|---:|---:|", flush=True)
+    print("| what | seconds | x floor | CPU s | x floor | peak MB |\n|---|---:|---:|---:|---:|---:|", flush=True)
     floor = None
     for line in lines:
-        if line.what.startswith("floor"):
-            floor = line.seconds
-        ratio = f"{line.seconds / floor:,.1f}" if floor and line.seconds is not None else ""
-        seconds = "" if line.seconds is None else f"{line.seconds:.2f}"
-        peak = f"{line.megabytes:,.0f}" if line.megabytes else ""
+        floor = line if line.what.startswith("floor") else floor
         what = f"{line.what}: {line.remark}" if line.remark else line.what
-        print(f"| {what} | {seconds} | {ratio} | {peak} |", flush=True)
+        wall = _with_ratio(line.seconds, floor and floor.seconds)
+        cpu = _with_ratio(line.cpu, floor and floor.cpu)
+        print(f"| {what} | {wall} | {cpu} | {f'{line.megabytes:,.0f}' if line.megabytes else ''} |", flush=True)
+
+
+def _with_ratio(value: float | None, floor: float | None) -> str:
+    if value is None:
+        return " | "
+    return f"{value:,.2f} | {f'{value / floor:,.1f}' if floor else ''}"
 
 
 def _floor(folder: Path) -> None:
@@ -180,8 +191,8 @@ def _engine(bench: Bench, name: str) -> dict[str, object]:
     """An engine's time, without what its start takes, and a hash of what it found."""
     work = engines()[name]()
     answers: list[Answer] = []
-    seconds = _timed(lambda: answers.append(work(bench.folder / "landing" / "events", bench.size.end)))
-    return {"seconds": seconds, "found": hashlib.sha256(repr(answers[0]).encode()).hexdigest()}
+    took = _timed(lambda: answers.append(work(bench.folder / "landing" / "events", bench.size.end)))
+    return {"seconds": took.wall, "cpu": took.cpu, "found": hashlib.sha256(repr(answers[0]).encode()).hexdigest()}
 
 
 def _micro_batches(bench: Bench) -> dict[str, object]:
@@ -288,12 +299,20 @@ def _child(bench: Bench, phase: str, patience: int | None = None):  # type: igno
 def peak_megabytes() -> float:
     """The most memory that this process has held, and with it the processes that it has started and that still live."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    held = (re.search(r"VmHWM:\s+(\d+)", (child / "status").read_text()) for child in _children())
+    return own + sum(int(found[1]) / 1024 for found in held if found)
+
+
+def cpu_seconds() -> float:
+    """The seconds of all cores that this process and those that it has started and that still live have had."""
+    ticks = ((child / "stat").read_text().rpartition(")")[2].split() for child in _children())
+    return time.process_time() + sum(int(t[11]) + int(t[12]) for t in ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def _children() -> list[Path]:
+    """Where Linux tells of the processes that this one has started; empty elsewhere."""
     started = Path(f"/proc/self/task/{os.getpid()}/children")
-    held = 0.0
-    for child in started.read_text().split() if started.exists() else []:
-        status = Path(f"/proc/{child}/status").read_text()
-        held += sum(int(kilobytes) for kilobytes in re.findall(r"VmHWM:\s+(\d+)", status)) / 1024
-    return own + held
+    return [Path("/proc", child) for child in started.read_text().split()] if started.exists() else []
 
 
 _PLS = "from dagster_project.cli import main; main()"
@@ -303,10 +322,18 @@ def _environment(bench: Bench) -> dict[str, str]:
     return {**os.environ, "PLS_DATA_DIR": str(bench.folder), "PLS_AS_OF": bench.size.end.isoformat()}
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Took:
+    """Seconds on the clock, and of all cores."""
+
+    wall: float
+    cpu: float
+
+
+def _timed(work: Callable[[], object]) -> Took:
+    wall, cpu = time.perf_counter(), cpu_seconds()
     work()
-    return time.perf_counter() - began
+    return Took(time.perf_counter() - wall, cpu_seconds() - cpu)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import polars as pl
 
 WINDOW_DAYS = 30
 MINUTE = 60
+STEP_EVENTS = 4_000_000
+"""About so many events are rolled up at once where that is done by hand."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,11 @@ def duckdb_session_first() -> Work:
             connection.execute(
                 "create temp table days (user_id varchar, day date, sessions int, tracked int, seconds int)"
             )
-            [(first, last)] = connection.execute(
-                f"select min(timestamp)::date, max(timestamp)::date from {events}"
+            [(first, last, rows)] = connection.execute(
+                f"select min(timestamp)::date, max(timestamp)::date, count(*) from {events}"
             ).fetchall()
-            for start in _steps(first, last, 4):
+            step = max(1, (last - first).days * STEP_EVENTS // rows)
+            for start in _steps(first, last, step):
                 connection.execute(
                     f"""insert into days
                     select user_id, day, count(session_id), sum(tracked),
@@ -60,7 +63,8 @@ def duckdb_session_first() -> Work:
                       select user_id, timestamp::date as day, session_id, count(*) filter (type = 'track') as tracked,
                         {_SECONDS} as seconds
                       from {events} where user_id is not null
-                        and timestamp >= date '{start}' and timestamp < date '{start + timedelta(days=4)}' group by all
+                        and timestamp >= date '{start}' and timestamp < date '{start + timedelta(days=step)}'
+                      group by all
                     ) group by all"""
                 )
             return _duckdb_answer(connection, end)
