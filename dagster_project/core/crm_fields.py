@@ -31,6 +31,8 @@ FIELDS: Mapping[str, tuple[str, FieldKind]] = {
     "pls_top_signals": ("Strongest signals", "list"),
     "pls_scored_at": ("Scored at", "moment"),
     "pause_nurture": ("Pause nurture", "flag"),
+    "pls_playbook": ("Self-serve playbook", "text"),
+    "pls_next_step": ("Self-serve next step", "text"),
     "pqa_score": ("PQA score", "number"),
     "pqa_quadrant": ("PQA quadrant", "text"),
     "active_users_30d": ("Active users in 30 days", "number"),

@@ -2,15 +2,15 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.crm_fields import account_fields, contact_fields
+from dagster_project.core.crm_field_rules import AccountField, ContactField, CrmFieldRules
+from dagster_project.core.crm_fields import FIELDS, account_fields, contact_fields
 from dagster_project.core.sync import (
     FieldUpdate,
     Standing,
@@ -287,3 +287,7 @@ def test_only_accounts_that_the_crm_knows_are_told() -> None:
             "pls_scored_at": "2026-05-02T10:00:00Z",
         }
     ]
+
+
+def test_every_field_that_can_be_mapped_can_be_set_up_in_a_crm() -> None:
+    assert {*get_args(ContactField), *get_args(AccountField)} == set(FIELDS)
