@@ -150,8 +150,8 @@ class FeedSilence(StrictModel):
     """
 
     hours: Annotated[float, Field(gt=0)] = 24
-    look_back_days: Annotated[int, Field(ge=2)] = 14
-    daily_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    look_back_days: Annotated[int, Field(ge=2)] = 28
+    daily_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     given_up_days: Annotated[float, Field(gt=0)] = 30
 
 

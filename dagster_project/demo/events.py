@@ -108,7 +108,7 @@ def _write_week(
         unreadable += int(is_last)
     if len(deliveries.later):
         # Numbered downwards: the names of late files say nothing about the order of what is in them.
-        path = f"events/late/{999 - week:03d}-resent.jsonl"
+        path = f"events/web/{999 - week:03d}-resent.jsonl"
         later = min(complete + timedelta(days=6), size.end - SETTLED)
         writer.lines(path, event_lines(deliveries.later.select(COLUMNS)), modified_at=later)
     return unreadable

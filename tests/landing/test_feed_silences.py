@@ -8,7 +8,7 @@ from dagster_project.core.feeds import Silence
 from dagster_project.core.source_rules import FeedSilence
 from dagster_project.landing.feeds import known_silences, update_silences
 
-RULES = FeedSilence()
+RULES = FeedSilence(look_back_days=14, daily_share=0.9)
 
 
 def deliver(landing: Landing, name: str, first: int, last: int, month: str = "2026-06") -> None:
