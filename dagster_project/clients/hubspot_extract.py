@@ -15,12 +15,11 @@ from typing import Any
 from dagster_project.clients.crm import IS_DELETED, MERGED_INTO, CrmUnavailable, Page
 from dagster_project.clients.crm_values import crm_errors, moment_of, utc_text
 from dagster_project.clients.http import HttpApi
-from dagster_project.core.crm_source_rules import CrmSource, CrmSourceRules
+from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
 
 log = logging.getLogger(__name__)
 
 KINDS = {"accounts": "companies", "contacts": "contacts", "opportunities": "deals", "tickets": "tickets"}
-KEYS = {"accounts": "account_id", "contacts": "contact_id", "opportunities": "opportunity_id", "tickets": "ticket_id"}
 ASSOCIATED = {
     "opportunities": {"companies": "account_id", "contacts": "contact_id"},
     "tickets": {"contacts": "contact_id"},

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from dagster_project.clients.crm import IS_DELETED, MERGED_INTO, Page
 from dagster_project.clients.crm_values import moment_of, utc_text
 from dagster_project.clients.salesforce_api import SalesforceApi, quoted
-from dagster_project.core.crm_source_rules import CrmSource, CrmSourceRules
+from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,6 @@ KINDS = {
     "opportunities": ("Opportunity",),
     "owners": ("User",),
     "tickets": ("Case",),
-}
-KEYS = {
-    "accounts": "account_id",
-    "contacts": "contact_id",
-    "opportunities": "opportunity_id",
-    "owners": "owner_id",
-    "tickets": "ticket_id",
 }
 _ROLES = "OpportunityContactRoles"
 _ALWAYS = {"Lead": ("IsConverted", "ConvertedContactId"), "User": ("IsActive",)}

@@ -8,6 +8,14 @@ from pydantic import Field, field_validator
 from dagster_project.core.strict import StrictModel
 
 Team = Literal["ae", "sdr", "enterprise_sdr", "csm", "sales"]
+KEYS: Mapping[str, str] = {
+    "accounts": "account_id",
+    "contacts": "contact_id",
+    "opportunities": "opportunity_id",
+    "owners": "owner_id",
+    "tickets": "ticket_id",
+}
+"""The column that a row of an entity is known by. Section 2.3."""
 COLUMNS: Mapping[str, Collection[str]] = {
     "accounts": (
         "name", "domain", "employee_count", "industry", "tech_stack", "department_count", "estimated_acv",

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import duckdb
 
+from dagster_project.core.crm_source_rules import KEYS
 from dagster_project.core.source_rules import SourceRules
-from dagster_project.landing.crm_reading import KEYS, SUPPRESSION, read_crm_file
+from dagster_project.landing.crm_reading import SUPPRESSION, read_crm_file
 from dagster_project.landing.crm_store import (
     Extract,
     extracts_of,

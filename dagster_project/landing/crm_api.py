@@ -17,9 +17,10 @@ from typing import Any
 import duckdb
 
 from dagster_project.clients.crm import IS_DELETED, MERGED_INTO
+from dagster_project.core.crm_source_rules import KEYS
 from dagster_project.extraction import Fetched, Standing
 from dagster_project.landing.crm_pages import PageStore
-from dagster_project.landing.crm_reading import CRM_ROWS, KEYS, read_crm_file
+from dagster_project.landing.crm_reading import CRM_ROWS, read_crm_file
 from dagster_project.landing.crm_store import quarantine_crm_rows, refresh_delivery, store_extract
 from dagster_project.landing.discovery import API, LandedFile
 from dagster_project.landing.register import Writing, next_file_id, record_file, transaction

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from dagster_project.core.crm_source_rules import KEYS
 from dagster_project.landing.discovery import LandedFile
 from dagster_project.landing.event_reading import first_words, is_machines_trouble
 from dagster_project.landing.opening import UnreadableFile
@@ -33,13 +34,6 @@ from dagster_project.landing.sql_text import (
     without_zone,
 )
 
-KEYS = {
-    "accounts": "account_id",
-    "contacts": "contact_id",
-    "opportunities": "opportunity_id",
-    "owners": "owner_id",
-    "tickets": "ticket_id",
-}
 SUPPRESSION, SUPPRESSION_KEYS = "suppression", ("email", "domain")
 CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"

@@ -15,15 +15,28 @@ from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.playbook_files import read_playbook
 
+SPECS = [
+    FieldSpec("pql_score", "PQL score", "number"),
+    FieldSpec("pql_classification", "Class", "text"),
+    FieldSpec("last_active", "Last active", "date"),
+    FieldSpec("features_used", "Features", "list"),
+    FieldSpec("pls_scored_at", "Scored at", "moment"),
+    FieldSpec("pause_nurture", "Pause", "flag"),
+]
+VALUES: dict[str, Any] = {
+    "pql_score": 87.5,
+    "pql_classification": "hot",
+    "last_active": "2026-06-30",
+    "features_used": ["Reports; weekly", "Exports", {"name": "activated", "date": "2026-06-01"}],
+    "pls_scored_at": "2026-06-30T18:00:00Z",
+    "pause_nurture": True,
+}
+"""One of every kind of field, and a value of each."""
+CALM = RetryPolicy(attempts=3, read_timeout=30)
+HASTY = RetryPolicy(attempts=3, read_timeout=0.2)
+"""For answers that come too late; elsewhere a busy machine must not look like one."""
 FIELDS = {
-    "contact": [
-        FieldSpec("pql_score", "PQL score", "number"),
-        FieldSpec("pql_classification", "Class", "text"),
-        FieldSpec("last_active", "Last active", "date"),
-        FieldSpec("features_used", "Features", "list"),
-        FieldSpec("pls_scored_at", "Scored at", "moment"),
-        FieldSpec("pause_nurture", "Pause", "flag"),
-    ],
+    "contact": SPECS,
     "account": [FieldSpec("account_tier", "Tier", "text")],
 }
 POISON = "poison"

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from crm_rigs import CALM, HASTY, SPECS, VALUES
 from hubspot_server import TOKEN, HubSpotServer
 from loopback import FakeClock, Reply
 
@@ -13,7 +14,6 @@ from dagster_project.clients.crm import (
     CrmRefused,
     CrmUnavailable,
     CrmUnknown,
-    FieldSpec,
     Receipt,
     Task,
 )
@@ -21,26 +21,6 @@ from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.hubspot import HubSpot, connect
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.playbook_files import read_playbook
-
-SPECS = [
-    FieldSpec("pql_score", "PQL score", "number"),
-    FieldSpec("pql_classification", "Class", "text"),
-    FieldSpec("last_active", "Last active", "date"),
-    FieldSpec("features_used", "Features", "list"),
-    FieldSpec("pls_scored_at", "Scored at", "moment"),
-    FieldSpec("pause_nurture", "Pause", "flag"),
-]
-VALUES: dict[str, Any] = {
-    "pql_score": 87.5,
-    "pql_classification": "hot",
-    "last_active": "2026-06-30",
-    "features_used": ["Reports; weekly", "Exports", {"name": "activated", "date": "2026-06-01"}],
-    "pls_scored_at": "2026-06-30T18:00:00Z",
-    "pause_nurture": True,
-}
-CALM = RetryPolicy(attempts=3, read_timeout=30)
-HASTY = RetryPolicy(attempts=3, read_timeout=0.2)
-"""For answers that come too late; elsewhere a busy machine must not look like one."""
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from crm_rigs import CALM, HASTY, SPECS, VALUES
 from loopback import Reply
 from salesforce_server import CLIENT_ID, SECRET, USERNAME, SalesforceServer
 
@@ -15,7 +16,6 @@ from dagster_project.clients.crm import (
     CrmRefused,
     CrmUnavailable,
     CrmUnknown,
-    FieldSpec,
     Receipt,
     Task,
 )
@@ -24,26 +24,7 @@ from dagster_project.clients.salesforce import Salesforce, connect
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.playbook_files import read_playbook
 
-SPECS = [
-    FieldSpec("pql_score", "PQL score", "number"),
-    FieldSpec("pql_classification", "Class", "text"),
-    FieldSpec("last_active", "Last active", "date"),
-    FieldSpec("features_used", "Features", "list"),
-    FieldSpec("pls_scored_at", "Scored at", "moment"),
-    FieldSpec("pause_nurture", "Pause", "flag"),
-]
-VALUES: dict[str, Any] = {
-    "pql_score": 87.5,
-    "pql_classification": "hot",
-    "last_active": "2026-06-30",
-    "features_used": ["Reports; weekly", "Exports", {"name": "activated", "date": "2026-06-01"}],
-    "pls_scored_at": "2026-06-30T18:00:00Z",
-    "pause_nurture": True,
-}
 RULES = read_playbook(None).crm_sources
-CALM = RetryPolicy(attempts=3, read_timeout=30)
-HASTY = RetryPolicy(attempts=3, read_timeout=0.2)
-"""For answers that come too late; elsewhere a busy machine must not look like one."""
 SIGNED = {"PLS_SALESFORCE_CLIENT_ID": CLIENT_ID, "PLS_SALESFORCE_CLIENT_SECRET": SECRET}
 
 
