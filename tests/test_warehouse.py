@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_warehouse_that_stays_in_use_is_named_with_the_way_out(tmp_path: Path)
         Warehouse(path, 0.2).connect(),
     ):
         pass
-    holder.terminate()
+    holder.kill()
     holder.join()
 
 
@@ -82,8 +83,9 @@ def test_a_reader_keeps_its_copy_while_a_new_one_is_published(warehouse_with_mar
     serving = tmp_path / "serving.duckdb"
     publish_serving_copy(warehouse_with_marts, serving)
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        reader = pool.apply_async(_read_twice, [str(serving), str(tmp_path / "go")])
+    # Not a Pool, which ends its processes by a signal that they may have inherited to ignore.
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        reader = pool.submit(_read_twice, str(serving), str(tmp_path / "go"))
         deadline = time.monotonic() + 20
         while not (tmp_path / "go.ready").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -91,7 +93,7 @@ def test_a_reader_keeps_its_copy_while_a_new_one_is_published(warehouse_with_mar
             connection.execute("insert into marts.pql_scores values ('u2', [])")
         publish_serving_copy(warehouse_with_marts, serving)
         (tmp_path / "go").touch()
-        assert reader.get(20) == (1, 1)
+        assert reader.result(20) == (1, 1)
     with duckdb.connect(str(serving), read_only=True) as connection:
         assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(2,)]
 
