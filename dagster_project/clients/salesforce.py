@@ -23,6 +23,8 @@ from dagster_project.core.sync import FieldUpdate
 
 COLLECTION = 200
 """Records in one request."""
+RETRIEVED = 2_000
+"""Records that one request reads."""
 BULK_FROM = 2_000
 """From so many records on a bulk job takes fewer requests and holds up nobody."""
 RETRYABLE = frozenset({"UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNKNOWN_EXCEPTION"})
@@ -63,10 +65,14 @@ class Salesforce:
         api: Where requests go.
         rules: `crm_sources.yml`.
         now: The time, naive UTC.
+
+    Attributes:
+        bulk_from: How many records of one kind make a bulk job.
     """
 
     name = "crm:salesforce"
     max_batch = 10_000
+    bulk_from = BULK_FROM
 
     def __init__(self, api: SalesforceApi, rules: CrmSourceRules, *, now: Callable[[], datetime]) -> None:
         self._api = api
@@ -83,7 +89,7 @@ class Salesforce:
         for kind in kinds_of(object_type):
             of_kind = [(update, found) for update, found in there if _kind(object_type, found) == kind]
             rows = [(update, self._row(kind, update, found)) for update, found in of_kind]
-            if len(rows) >= BULK_FROM:
+            if len(rows) >= self.bulk_from:
                 receipts += self._in_bulk(kind, rows)
             else:
                 receipts += self._in_collections(kind, rows, is_alone=len(rows) == len(updates) <= COLLECTION)
@@ -190,8 +196,8 @@ class Salesforce:
             theirs = {name: self._theirs(kind, name) for name in names}
             there = {name: their for name, their in theirs.items() if their in self._describe(kind)}
             wanted = [i for i in ids if _ID.fullmatch(i) and _kind(object_type, i) == kind]
-            for start in range(0, len(wanted), BULK_FROM):
-                body = {"ids": wanted[start : start + BULK_FROM], "fields": ["Id", *sorted(set(there.values()))]}
+            for start in range(0, len(wanted), RETRIEVED):
+                body = {"ids": wanted[start : start + RETRIEVED], "fields": ["Id", *sorted(set(there.values()))]}
                 answer = self._api.request("POST", f"/composite/sobjects/{kind}", body=body).body
                 if not isinstance(answer, list):
                     raise CrmUnavailable("Salesforce's answer has no records")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hubspot_server import TOKEN, HubSpotServer
+from salesforce_server import CLIENT_ID, SECRET, SalesforceServer
 
+from dagster_project.clients import hubspot as hubspot_client
+from dagster_project.clients import salesforce as salesforce_client
 from dagster_project.clients.crm import CrmClient, CrmRefused, CrmUnavailable, CrmUnknown, FieldSpec, Receipt, Task
 from dagster_project.clients.http import RetryPolicy
-from dagster_project.clients.hubspot import connect
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.playbook_files import read_playbook
@@ -54,6 +56,8 @@ class Rig:
         lose_answers: The next answers to requests never arrive, though the work is done.
         go_down: The next requests are turned away.
         tasks: The keys of all tasks there are, as often as they are there.
+        email: What the CRM calls an e-mail.
+        owners: Two people who are active.
     """
 
     crm: CrmClient
@@ -62,6 +66,8 @@ class Rig:
     lose_answers: Callable[[], None]
     go_down: Callable[[], None]
     tasks: Callable[[], list[str]]
+    email: str = "email"
+    owners: tuple[str, str] = ("7", "8")
 
 
 class _Unlucky(LocalCrm):
@@ -125,7 +131,9 @@ def hubspot(folder: Path) -> Iterator[Rig]:
         variables = {"PLS_HUBSPOT_TOKEN": TOKEN, "PLS_HUBSPOT_BASE_URL": server.base_url}
         policy = RetryPolicy(attempts=2, read_timeout=0.2)
         rules = read_playbook(None).crm_sources
-        crm = connect(variables, rules, clock=server.clock, policy=policy, now=lambda: server.now.replace(tzinfo=None))
+        crm = hubspot_client.connect(
+            variables, rules, clock=server.clock, policy=policy, now=lambda: server.now.replace(tzinfo=None)
+        )
         for kind, specs in FIELDS.items():
             crm.create_fields(kind, specs)
         writing = r"POST .*/(batch/(update|upsert)|tasks)$"
@@ -139,4 +147,37 @@ def hubspot(folder: Path) -> Iterator[Rig]:
         )
 
 
-RIGS: dict[str, Callable[[Path], AbstractContextManager[Rig]]] = {"local": local, "hubspot": hubspot}
+@contextmanager
+def salesforce(folder: Path) -> Iterator[Rig]:
+    """A Salesforce org on this machine."""
+    with SalesforceServer() as server:
+        variables = {
+            "PLS_SALESFORCE_BASE_URL": server.base_url,
+            "PLS_SALESFORCE_CLIENT_ID": CLIENT_ID,
+            "PLS_SALESFORCE_CLIENT_SECRET": SECRET,
+        }
+        policy = RetryPolicy(attempts=2, read_timeout=30)
+        rules = read_playbook(None).crm_sources
+        crm = salesforce_client.connect(
+            variables, rules, clock=server.clock, policy=policy, now=lambda: server.now.replace(tzinfo=None)
+        )
+        for kind, specs in FIELDS.items():
+            crm.create_fields(kind, specs)
+        writing = r"PATCH .*/(composite/sobjects.*|sobjects/Task/.*)$"
+        yield Rig(
+            crm,
+            contact=lambda email: server.add("Contact", Email=email),
+            account=lambda: server.add("Account", Name="Acme"),
+            lose_answers=lambda: server.fail("lost", writing, times=policy.attempts),
+            go_down=lambda: server.fail("reset", writing, times=policy.attempts),
+            tasks=lambda: [record.fields["pls_key__c"] for record in server.records["Task"].values()],
+            email="Email",
+            owners=(server.add("User", IsActive=True), server.add("User", IsActive=True)),
+        )
+
+
+RIGS: dict[str, Callable[[Path], AbstractContextManager[Rig]]] = {
+    "local": local,
+    "hubspot": hubspot,
+    "salesforce": salesforce,
+}

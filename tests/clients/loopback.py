@@ -8,7 +8,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -76,6 +76,7 @@ class Fault:
 
     Kinds: `answer` gives `reply` and does nothing; `reset` breaks off before anything is done, `lost` after it; `cut`
     breaks off in the middle of the answer; `delay` answers after the caller has stopped waiting; `twice` does it twice.
+    `then` is done right before the connection breaks off: the caller is still waiting.
     """
 
     kind: FaultKind
@@ -83,6 +84,7 @@ class Fault:
     times: int = 1
     reply: Reply = field(default_factory=Reply)
     after: int = 0
+    then: Callable[[], None] | None = None
 
 
 class _Server(ThreadingHTTPServer):
@@ -126,9 +128,18 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, kind: FaultKind, on: str, *, times: int = 1, reply: Reply | None = None, after: int = 0) -> None:
+    def fail(
+        self,
+        kind: FaultKind,
+        on: str,
+        *,
+        times: int = 1,
+        reply: Reply | None = None,
+        after: int = 0,
+        then: Callable[[], None] | None = None,
+    ) -> None:
         """Script a fault for requests whose line (`POST /path`) matches a regular expression."""
-        self._faults.append(Fault(kind, on, times, reply or Reply(), after))
+        self._faults.append(Fault(kind, on, times, reply or Reply(), after, then))
 
     def heal(self) -> None:
         """Nothing goes wrong any more."""
@@ -186,10 +197,10 @@ class Loopback:
                 reply, fault = loopback._serve(asked)
                 kind = fault.kind if fault else None
                 if reply is None or kind == "lost":
-                    return self._break_off()
+                    return self._break_off(fault)
                 if kind == "delay":
                     loopback._closing.wait(timeout=10)
-                    return self._break_off()
+                    return self._break_off(fault)
                 content = reply.encoded()
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": reply.content_type, **reply.headers}.items():
@@ -199,12 +210,14 @@ class Loopback:
                 if kind == "cut":
                     self.wfile.write(content[: len(content) // 2])
                     self.wfile.flush()
-                    return self._break_off()
+                    return self._break_off(fault)
                 self.wfile.write(content)
                 return None
 
-            def _break_off(self) -> None:
+            def _break_off(self, fault: Fault | None) -> None:
                 """Reset the connection instead of closing it in order."""
+                if fault and fault.then:
+                    fault.then()
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.close_connection = True
                 self.connection.close()

@@ -8,15 +8,17 @@ import os
 import signal
 import sys
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
 from dagster_project.actions import action_request, carry_out
 from dagster_project.activation import SendRules, plan_fields, send_plan
 from dagster_project.clients.crm import CrmClient
-from dagster_project.clients.hubspot import connect
+from dagster_project.clients.connectors import CONNECTORS, LOCAL
+from dagster_project.clients.http import Clock
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
@@ -34,21 +36,29 @@ RULES = CrmFieldRules(
 KINDS = {"object_id": pl.String(), "pql_score": pl.Float64(), "pql_classification": pl.String()}
 
 
+class Impatient(Clock):
+    """The time, without waiting."""
+
+    def sleep(self, seconds: float) -> None:
+        """Go on at once."""
+
+
 def opened(job: dict[str, Any]) -> CrmClient:
     """The CRM of a job, with small batches so that there are many points."""
-    crm: CrmClient
-    if "token" in job:
-        variables = {"PLS_HUBSPOT_TOKEN": job["token"], "PLS_HUBSPOT_BASE_URL": job["base_url"]}
-        crm = connect(variables, CrmSourceRules(**job["rules"]))
+    if job["crm"] == LOCAL:
+        crm: Any = LocalCrm(Path(job["folder"]) / "crm.sqlite")
     else:
-        crm = LocalCrm(Path(job["folder"]) / "crm.sqlite")
+        connect = import_module(CONNECTORS[job["crm"]]).connect
+        crm = connect(job["variables"], CrmSourceRules(**job["rules"]), clock=Impatient())
     crm.max_batch = BATCH
-    return crm
+    crm.bulk_from = job["bulk_from"]
+    return cast(CrmClient, crm)
 
 
 def work(job: dict[str, Any]) -> None:
     """Run after run: bring the fields up to date, then carry out the actions, decided on before."""
     passed = 0
+    (Path(job["folder"]) / "pid").write_text(str(os.getpid()))  # who is on the other side may kill as well
 
     def at(point: str) -> None:
         nonlocal passed
