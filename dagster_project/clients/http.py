@@ -309,6 +309,8 @@ def _parsed(response: requests.Response) -> Any:
     """The answer's JSON; `_BROKEN` where it claims to be some and is none."""
     if not response.content:
         return None
+    if "charset" not in response.headers.get("Content-Type", ""):
+        response.encoding = "utf-8"  # requests takes texts that don't say for Latin 1
     if "json" not in response.headers.get("Content-Type", "json"):
         return response.text
     try:

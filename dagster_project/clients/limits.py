@@ -1,6 +1,7 @@
 """Keeps requests just below what a system allows, as its headers tell it. Sending them is `http.py`'s business."""
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -95,15 +96,22 @@ class RollingLimit:
 
     def pause(self, status: int, body: Any) -> float | None:
         """How long a limit that was exceeded asks us to wait."""
-        policy = body.get("policyName") if isinstance(body, dict) else None
         if status != 429:
             return None
-        return self._pauses.get(str(policy), self._seconds if self._limit is not None else None)
+        return self._pauses.get(_limit_named(body), self._seconds if self._limit is not None else None)
 
     def _forget(self) -> None:
         now = self._clock.now()
         while self._taken and self._taken[0] + self._seconds <= now:
             self._taken.popleft()
+
+
+def _limit_named(body: Any) -> str:
+    """The limit that an answer names: as `policyName`, or only in its message (`... reached your daily limit.`)."""
+    if not isinstance(body, dict):
+        return ""
+    in_words = re.search(r"your (\w+) limit", str(body.get("message")))
+    return str(body.get("policyName") or (in_words[1] if in_words else "")).upper()
 
 
 def whole_number(headers: Mapping[str, str], name: str) -> int | None:

@@ -130,8 +130,12 @@ class Salesforce:
         return {**fields, "Id": object_id}
 
     def _in_bulk(self, kind: str, rows: Sequence[tuple[FieldUpdate, Mapping[str, Any]]]) -> list[Receipt]:
+        """As one job. What a job refuses as a whole goes as collections, which say because of which record."""
         ours = {row["Id"]: update.object_id for update, row in rows}
-        receipts = update_in_bulk(self._api, kind, [row for _, row in rows], is_retryable=RETRYABLE)
+        try:
+            receipts = update_in_bulk(self._api, kind, [row for _, row in rows], is_retryable=RETRYABLE)
+        except CrmRefused:
+            return self._in_collections(kind, rows, is_alone=False)
         return [
             Receipt(ours[receipt.object_id], receipt.error, receipt.is_retryable)
             for receipt in receipts
@@ -151,7 +155,7 @@ class Salesforce:
                 if is_alone:
                     raise
                 if len(some) == 1:
-                    receipts.append(Receipt(some[0][0].object_id, str(error)))
+                    receipts.append(_refused(some[0][0].object_id, error))
                     continue
                 middle = len(some) // 2
                 receipts += self._in_collections(kind, some[:middle], is_alone=False)
@@ -186,7 +190,7 @@ class Salesforce:
         try:
             answer = self._api.request("PATCH", f"/composite/sobjects/{kind}/{KEY}", body=body).body
         except CrmRefused as error:
-            return [Receipt(update.object_id, str(error))]
+            return [_refused(update.object_id, error)]
         return [_receipt(update.object_id, said, is_made=True) for said in answer or []]
 
     def read(self, object_type: str, ids: Sequence[str], names: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -224,7 +228,7 @@ class Salesforce:
         try:
             made = self._api.request("PATCH", f"/sobjects/Task/{KEY}/{quote(task.key, safe='')}", body=body).body
         except CrmRefused as error:
-            return Receipt(task.key, str(error))
+            return _refused(task.key, error)
         return Receipt(task.key, created_id=str(made["id"]) if made else None)
 
     def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:
@@ -253,7 +257,7 @@ class Salesforce:
         try:
             receipts = self.update(object_type, [FieldUpdate(object_id, {"owner_id": owner_id}, "owner")])
         except CrmRefused as error:
-            return Receipt(object_id, str(error))
+            return _refused(object_id, error)
         unsaid = Receipt(object_id, "Salesforce did not say what became of it", is_retryable=True)
         return receipts[0] if receipts else unsaid
 
@@ -317,6 +321,12 @@ def _receipt(object_id: str, said: Mapping[str, Any], *, is_made: bool = False) 
     errors = said.get("errors") or [{"statusCode": "UNKNOWN_EXCEPTION", "message": "no success and no error"}]
     words = "; ".join(f"{error.get('statusCode')}: {error.get('message')}" for error in errors)
     return Receipt(object_id, words, is_retryable=all(error.get("statusCode") in RETRYABLE for error in errors))
+
+
+def _refused(object_id: str, error: CrmRefused) -> Receipt:
+    """A request about one record that was refused as a whole."""
+    words = str(error)
+    return Receipt(object_id, words, is_retryable=any(code in words for code in RETRYABLE))
 
 
 def _stored(value: Any) -> Any:

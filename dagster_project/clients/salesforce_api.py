@@ -3,6 +3,7 @@
 Signing in: OAuth client credentials, or a JWT signed with a certificate's key (package `pyjwt`, extra `salesforce`).
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -169,9 +170,8 @@ def listed(texts: Sequence[str]) -> str:
 
 
 def _allowance(headers: Mapping[str, str]) -> Allowance:
-    """`Sforce-Limit-Info: api-usage=18/5000`."""
-    said = headers.get("Sforce-Limit-Info", "").partition("api-usage=")[2].split(";")[0].split(",")[0]
-    used, _, limit = said.partition("/")
-    if not (used.strip().isdecimal() and limit.strip().isdecimal()):
+    """`Sforce-Limit-Info: api-usage=18/5000`, perhaps beside `per-app-api-usage=17/250(appName=...)`."""
+    said = re.search(r"(?<![\w-])api-usage=(\d+)/(\d+)", headers.get("Sforce-Limit-Info", ""))
+    if not said:
         return Allowance()
-    return Allowance(daily=int(limit), daily_remaining=int(limit) - int(used))
+    return Allowance(daily=int(said[2]), daily_remaining=int(said[2]) - int(said[1]))

@@ -42,15 +42,17 @@ def update_in_bulk(
     api.request("PUT", f"{path}/batches", data=_csv(rows), content_type="text/csv")
     api.request("PATCH", path, body={"state": "UploadComplete"})
     state = _wait(api, path)
-    receipts = [Receipt(row["Id"] or row["sf__Id"]) for row in _results(api, path, "successfulResults")]
+    receipts = [Receipt(_id_of(row)) for row in _results(api, path, "successfulResults")]
     for row in _results(api, path, "failedResults"):
         words = row["sf__Error"]
-        receipts.append(Receipt(row["Id"], words, is_retryable=words.partition(":")[0] in is_retryable))
-    for row in _results(api, path, "unprocessedrecords"):
-        receipts.append(Receipt(row["Id"], "the job ended before its turn", is_retryable=True))
-    if state.get("state") != "JobComplete" and not receipts:
-        raise CrmRefused(f"the bulk job of {len(rows)} {kind} records failed: {state.get('errorMessage')}")
-    return receipts
+        receipts.append(Receipt(_id_of(row), words, is_retryable=words.partition(":")[0] in is_retryable))
+    why = state.get("errorMessage")
+    if state.get("state") == "Failed" and not receipts:
+        raise CrmRefused(f"the bulk job of {len(rows)} {kind} records failed: {why}")
+    words = "the job ended before its turn" + (f": {why}" if why else "")
+    return receipts + [
+        Receipt(_id_of(row), words, is_retryable=True) for row in _results(api, path, "unprocessedrecords")
+    ]
 
 
 def _wait(api: SalesforceApi, path: str) -> Mapping[str, Any]:
@@ -85,3 +87,8 @@ def _cell(value: Any) -> Any:
 def _results(api: SalesforceApi, path: str, which: str) -> list[dict[str, str]]:
     text = api.request("GET", f"{path}/{which}").body
     return list(csv.DictReader(io.StringIO(text))) if text else []
+
+
+def _id_of(row: Mapping[str, str]) -> str:
+    """Of whom a row of results speaks: our column, else theirs, which is empty where nothing was found."""
+    return row.get("Id") or row.get("sf__Id") or ""

@@ -95,6 +95,7 @@ class SalesforceServer(Loopback):
         self.rights: dict[str, set[str]] = {kind: {"queryable", "createable", "updateable"} for kind in PREFIXES}
         self.jobs: dict[str, Job] = {}
         self.job_fails = False
+        self.rules: set[tuple[str, str]] = set()
         self.tokens: list[str] = []
         self.assertions: list[str] = []
         self.wrote = 0
@@ -273,7 +274,7 @@ class SalesforceServer(Loopback):
 
     def _check(self, kind: str, said: Mapping[str, Any]) -> None:
         for name, value in said.items():
-            if "poison" in str(value):
+            if "poison" in str(value) or (kind, name) in self.rules:
                 raise Refused(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", f"{name}: {value} is not allowed")
             if self.fields[kind][name]["type"] == "double" and not isinstance(value, int | float):
                 raise Refused(400, "INVALID_TYPE_ON_FIELD_IN_RECORD", f"{name}: value not of required type: {value}")

@@ -16,8 +16,8 @@ import polars as pl
 
 from dagster_project.actions import action_request, carry_out
 from dagster_project.activation import SendRules, plan_fields, send_plan
-from dagster_project.clients.crm import CrmClient
 from dagster_project.clients.connectors import CONNECTORS, LOCAL
+from dagster_project.clients.crm import CrmClient
 from dagster_project.clients.http import Clock
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.actions import Action
