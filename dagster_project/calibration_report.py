@@ -10,9 +10,12 @@ from pathlib import Path
 import duckdb
 
 from dagster_project.core.calibration.changes import NotInTheFile, changed_text, changes_of
-from dagster_project.core.calibration.report import Published, as_markdown, published_of, report
+from dagster_project.core.calibration.published import Published, published_of
+from dagster_project.core.calibration.report import report
+from dagster_project.core.challenger_rules import CHAMPION, FOLDER
 from dagster_project.core.playbook import FILES, load_playbook
-from dagster_project.playbook_files import PACKAGED
+from dagster_project.core.sections import as_markdown
+from dagster_project.playbook_files import PACKAGED, challenger_files
 from dagster_project.reports.charts import as_svg, pictures
 from dagster_project.reports.page import html_page
 from dagster_project.settings import Settings
@@ -22,7 +25,7 @@ _TABLES = {
     "rates": "calibration",
     **{
         name: f"calibration_{name}"
-        for name in ("summary", "curves", "signals", "drift", "coverage", "suggestions", "feedback")
+        for name in ("summary", "curves", "signals", "drift", "coverage", "suggestions", "challengers", "feedback")
     },
 }
 
@@ -33,9 +36,17 @@ class CalibrationError(RuntimeError):
 
 @dataclass(frozen=True)
 class LastReport:
-    """What the last full run found out about one model."""
+    """What the last full run found out about one model.
+
+    Attributes:
+        tables: What was published about it.
+        name: champion, the challenger's name, or nothing for a model of the past.
+        about: What the playbook says of it.
+    """
 
     tables: Published
+    name: str
+    about: str
 
     def text(self) -> str:
         """As Markdown, without pictures."""
@@ -45,8 +56,15 @@ class LastReport:
         """As one HTML file with its pictures."""
         drawn = {name: as_svg(figure) for name, figure in pictures(self.tables).items()}
         known = self.tables.note("censored").partition("; ")[2]
-        told = f"Model {self.tables.model_version or 'unknown'}{f'; {known}' if known else ''}"
-        return html_page(report(self.tables), drawn, title=TITLE, told=told)
+        who = {"": "A model of the past", CHAMPION: "The champion"}.get(self.name, f"Challenger {self.name}")
+        judged = self.tables.note("judged_on")
+        told = [
+            f"{who}{f': {self.about}' if self.about else ''}",
+            f"model {self.tables.model_version or 'unknown'}",
+            *([f"judged on {judged}"] if judged else []),
+            *([known] if known else []),
+        ]
+        return html_page(report(self.tables), drawn, title=TITLE, told="; ".join(told))
 
 
 def last_report(settings: Settings, model: str | None) -> LastReport:
@@ -54,7 +72,7 @@ def last_report(settings: Settings, model: str | None) -> LastReport:
 
     Args:
         settings: Where the serving copy is.
-        model: A model version; None is the one that the published scores are by.
+        model: A challenger's name or a model version; None is the champion, whose scores are published.
 
     Raises:
         CalibrationError: Nothing has been published, or nothing about that model.
@@ -64,16 +82,20 @@ def last_report(settings: Settings, model: str | None) -> LastReport:
     with duckdb.connect(str(settings.serving), read_only=True) as serving:
         try:
             tables = {name: serving.sql(f"from marts.{table}").pl() for name, table in _TABLES.items()}
+            present = serving.sql("select model_version, name, about from marts.models").fetchall()
         except duckdb.CatalogException as error:
             raise CalibrationError(
                 f"{settings.serving} was published by an older version without calibration: run `pls run`"
             ) from error
-        live = serving.sql("select max(model_version) from marts.pql_scores").fetchall()[0][0]
-    versions = sorted(set(tables["summary"]["model_version"]))
-    if model is not None and model not in versions:
-        known = ", ".join(versions) or "none"
-        raise CalibrationError(f"no past day was scored by model {model}; models with scores of past days: {known}")
-    return LastReport(published_of(tables, model or live or ""))
+    models = {version: (name, about) for version, name, about in present}
+    versions = {name: version for version, (name, _) in models.items()}
+    wanted = versions.get(model or CHAMPION, model or "")
+    known = sorted({*tables["summary"]["model_version"], *models})
+    if wanted not in known:
+        named = ", ".join([*versions, *(version for version in known if version not in models)])
+        raise CalibrationError(f"no day was scored by model {model}; there are {named}")
+    name, about = models.get(wanted, ("", ""))
+    return LastReport(published_of(tables, wanted), name, about)
 
 
 def write_proposal(found: Published, playbook_dir: Path | None, target: Path) -> list[str]:
@@ -106,6 +128,9 @@ def write_proposal(found: Published, playbook_dir: Path | None, target: Path) ->
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(playbook_dir.glob("*.y*ml")) if playbook_dir else []:
         shutil.copyfile(path, target / path.name)
+    for path in challenger_files(playbook_dir) if playbook_dir else []:
+        (target / FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(path, target / FOLDER / path.name)
     for name, text in texts.items():
         (target / name).write_text(_HEADER.format(reason=found.note("suggestion")) + text, encoding="utf-8")
     return files

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from dagster_project.core.patterns import patterns
 from dagster_project.warehouse import PublishedView
 
 DAILY_SCORES = (
@@ -112,6 +113,47 @@ def add_patterns(connection: duckdb.DuckDBPyConnection, table: str) -> None:
         f"from (select distinct {columns} from {table}) as incoming "
         f"anti join scores.score_patterns using ({columns})"
     )
+
+
+def number_patterns(connection: duckdb.DuckDBPyConnection, found: pl.DataFrame, subject: str, version: str) -> None:
+    """Bring patterns (`core.patterns`) into the table, and their ids into the temporary table `numbered_patterns`."""
+    connection.register(
+        "found_patterns", found.with_columns(subject_type=pl.lit(subject), model_version=pl.lit(version))
+    )
+    connection.execute("create or replace temp table incoming_patterns as from found_patterns")
+    connection.unregister("found_patterns")
+    add_patterns(connection, "incoming_patterns")
+    connection.execute(
+        "create or replace temp table numbered_patterns as select number, pattern_id from incoming_patterns "
+        f"join scores.score_patterns using ({', '.join(PATTERN)})"
+    )
+
+
+def add_rows(
+    connection: duckdb.DuckDBPyConnection, who: pl.DataFrame, graded: pl.DataFrame, *, subject: str, version: str
+) -> int:
+    """Add a model's scores of subjects on days.
+
+    Args:
+        connection: The warehouse.
+        who: `subject_id, account_id, day, segment`.
+        graded: What grading gave, row by row (`pql.grade_users`, `pqa.grade_accounts`).
+        subject: user or account.
+        version: The model's.
+
+    Returns:
+        How many rows were added.
+    """
+    number, found = patterns(graded)
+    number_patterns(connection, found, subject, version)
+    connection.register("graded_days", who.select("subject_id", "account_id", "day", "segment", number))
+    connection.execute(
+        "insert into scores.daily_score_rows by name select ? as subject_type, subject_id, account_id, day, segment, "
+        "pattern_id from graded_days join numbered_patterns using (number) order by day",
+        [subject],
+    )
+    connection.unregister("graded_days")
+    return who.height
 
 
 def forget_days(connection: duckdb.DuckDBPyConnection, days: Sequence[date], model_version: str) -> None:

@@ -22,7 +22,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.core.pqa import grade_accounts
 from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
-from dagster_project.daily_scores import PATTERN, ScoredDay, add_patterns, forget_days, record_days
+from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
 from dagster_project.landing.register import transaction
 from dagster_project.transform import failure_report, run_past
 
@@ -96,13 +96,16 @@ def days_to_score(connection: duckdb.DuckDBPyConnection, first: date | None, las
 
 def missing_days(
     connection: duckdb.DuckDBPyConnection, days: Sequence[date], versions: Sequence[str], inputs: str
-) -> list[date]:
-    """Those of the days that some model has not scored to their end from these inputs."""
-    done = connection.execute(
-        "select day, model_version from scores.daily_score_days where inputs = ?", [inputs]
-    ).fetchall()
-    known = set(done)
-    return [day for day in sorted(days) if any((day, version) not in known for version in versions)]
+) -> tuple[list[date], list[str]]:
+    """Those of the days that some model has not scored to their end from these inputs, and these models."""
+    known = set(
+        connection.execute(
+            "select day, model_version from scores.daily_score_days where inputs = ?", [inputs]
+        ).fetchall()
+    )
+    lacking = [(day, version) for day in sorted(days) for version in versions if (day, version) not in known]
+    behind = {version for _, version in lacking}
+    return list(dict.fromkeys(day for day, _ in lacking)), [version for version in versions if version in behind]
 
 
 def portions(days: Sequence[date], users: int, longest: int = MOST_DAYS) -> list[tuple[date, date]]:
@@ -186,15 +189,8 @@ def _write_portion(connection: duckdb.DuckDBPyConnection, playbook: Playbook, fi
 def _write_accounts(
     connection: duckdb.DuckDBPyConnection, accounts: pl.DataFrame, playbook: Playbook, version: str
 ) -> int:
-    number, found = patterns(grade_accounts(accounts, playbook.scoring))
-    _number_patterns(connection, found, "account", version)
-    connection.register("account_days", accounts.select("account_id", "day", "segment", number))
-    connection.execute(
-        "insert into scores.daily_score_rows by name select 'account' as subject_type, account_id as subject_id, "
-        "account_id, day, segment, pattern_id from account_days join numbered_patterns using (number) order by day"
-    )
-    connection.unregister("account_days")
-    return accounts.height
+    who = accounts.select("account_id", "day", "segment", subject_id="account_id")
+    return add_rows(connection, who, grade_accounts(accounts, playbook.scoring), subject="account", version=version)
 
 
 def _write_users(
@@ -215,7 +211,7 @@ def _write_users(
     connection.unregister("segment_spans")
     placed = segment_users(users, spans.rename({"span_id": "account_id"}), playbook.segments)
     number, found = patterns(grade_users(placed, playbook.scoring))
-    _number_patterns(connection, found, "user", version)
+    number_patterns(connection, found, "user", version)
     connection.register(
         "user_spans", placed.select("user_id", "own_account_id", "segment", "from_day", "to_day", number)
     )
@@ -248,18 +244,4 @@ def _segment_spans(accounts: pl.DataFrame) -> pl.DataFrame:
             from_day=pl.col("day").min(),
             to_day=pl.col("day").max() + pl.duration(days=1),
         )
-    )
-
-
-def _number_patterns(connection: duckdb.DuckDBPyConnection, found: pl.DataFrame, subject: str, version: str) -> None:
-    """Bring patterns into the table, and their ids into the temporary table `numbered_patterns`."""
-    connection.register(
-        "found_patterns", found.with_columns(subject_type=pl.lit(subject), model_version=pl.lit(version))
-    )
-    connection.execute("create or replace temp table incoming_patterns as from found_patterns")
-    connection.unregister("found_patterns")
-    add_patterns(connection, "incoming_patterns")
-    connection.execute(
-        "create or replace temp table numbered_patterns as select number, pattern_id from incoming_patterns "
-        f"join scores.score_patterns using ({', '.join(PATTERN)})"
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dagster_project.core.challenger_rules import FOLDER
 from dagster_project.core.playbook import FILES, Playbook, PlaybookError, load_playbook
 
 PACKAGED = Path(__file__).parent / "playbook"
@@ -12,13 +13,22 @@ def read_playbook(directory: Path | None) -> Playbook:
 
     Args:
         directory: The user's folder. A file that it lacks is the packaged one, so that a playbook may hold only what
-            differs. None means the packaged playbook.
+            differs; challengers are in its folder `challengers`. None means the packaged playbook.
 
     Raises:
         PlaybookError: The folder is not there, holds a file that is no part of a playbook, or one can't be used.
     """
     own = _own_files(directory) if directory else {}
-    return load_playbook({name: _text(own.get(name, PACKAGED / name)) for name in FILES})
+    challengers = challenger_files(directory) if directory else []
+    return load_playbook(
+        {name: _text(own.get(name, PACKAGED / name)) for name in FILES},
+        {path.name: _text(path) for path in challengers},
+    )
+
+
+def challenger_files(directory: Path) -> list[Path]:
+    """The files of a playbook's challengers, sorted; other files than YAML may lie beside them."""
+    return sorted(path for path in (directory / FOLDER).glob("*.y*ml") if path.is_file())
 
 
 def _own_files(directory: Path) -> dict[str, Path]:

@@ -24,6 +24,7 @@ STEP_TITLES = {
     "raw__moments": "Moment set",
     "feature_models": "Usage, engagement and intent features computed",
     "scores": "Users and accounts scored",
+    "scores__models": "Champion named, challengers scored",
     "scores__daily_scores": "Past days scored",
     "handoffs__answers": "Answers read back from the CRM",
     "handoffs__decisions": "Handoffs decided",

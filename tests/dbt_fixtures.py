@@ -77,6 +77,8 @@ create table ops.mql_overlap(
 create table ops.audience_members(
   member_id varchar, user_id varchar, contact_id varchar, account_id varchar, playbook varchar, next_step varchar,
   reason varchar, joined_at timestamp, left_at timestamp);
+create table scores.models(
+  name varchar, role varchar, model_version varchar, about varchar, judged_on varchar, segments varchar[]);
 create schema calibration;
 create table calibration.rates(
   model_version varchar, dimension varchar, value varchar, leads bigint, won bigint, close_rate double, lift double,
@@ -98,6 +100,11 @@ create table calibration.coverage(
 create table calibration.suggestions(
   model_version varchar, file varchar, key varchar, value double, suggested double);
 create table calibration.expected_rates(model_version varchar, score_from double, expected_close_rate double);
+create table calibration.challengers(challenger varchar, model_version varchar, champion_version varchar,
+  subject_type varchar, about varchar, judged_on varchar, metric varchar, per_week bigint, champion_value double,
+  champion_low double, champion_high double, challenger_value double, challenger_low double,
+  challenger_high double, difference_value double, difference_low double, difference_high double, leads bigint,
+  won_accounts bigint, note varchar);
 create table calibration.feedback(
   label varchar, handoffs bigint, matured bigint, won bigint, close_rate double, close_rate_low double,
   close_rate_high double);

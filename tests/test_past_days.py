@@ -80,9 +80,10 @@ def test_stopped_in_the_middle_it_goes_on_and_ends_equal(
     with pytest.raises(Killed):
         score_past_days(stock, {version: playbook}, days, inputs="these", say=dies, longest=4)
     with stock.connect() as connection:
-        left = missing_days(connection, days, [version], "these")
-        assert missing_days(connection, days, [version], "others") == days
-    assert left == days[8:]
+        left, behind = missing_days(connection, days, [version], "these")
+        assert missing_days(connection, days, [version], "others") == (days, [version])
+        assert missing_days(connection, days[:8], [version, "other"], "these") == (days[:8], ["other"])
+    assert (left, behind) == (days[8:], [version])
     score_past_days(stock, {version: playbook}, left, inputs="these", say=said.append, longest=4)
     assert said == [
         "4 of 10 days scored, up to 2026-06-23",

@@ -13,9 +13,9 @@ import click
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the suggested changes as a playbook into a new folder. Nothing is applied.",
 )
-@click.option("--model", default=None, help="Another model version than the live one.")
+@click.option("--model", default=None, help="A challenger, or a model version; the champion without.")
 def calibrate(html: Path | None, markdown: Path | None, propose: Path | None, model: str | None) -> None:
-    """Were the scores right? The report of the last full run."""
+    """Were the scores right? The report of the last full run, on the champion or another model."""
     from dagster_project.calibration_report import CalibrationError, last_report, write_proposal
     from dagster_project.defs.resources import environment_settings
 

@@ -13,19 +13,22 @@ LIMIT_PASSED = 3
 @click.option(
     "--playbook",
     "proposal",
-    required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The changed playbook, read as PLS_PLAYBOOK_DIR would be: a file that it lacks is the packaged one.",
 )
+@click.option("--challenger", default=None, help="Instead of a changed playbook: this challenger as the champion.")
 @click.option("--markdown", is_flag=True, help="As Markdown, for a pull request.")
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="How many movers to name.")
-def plan(proposal: Path, markdown: bool, top: int) -> None:
+def plan(proposal: Path | None, challenger: str | None, markdown: bool, top: int) -> None:
     """Compare a playbook with the live one on current data; exit code 3 when it passes a limit of calibration.yml."""
+    if (proposal is None) == (challenger is None):
+        raise click.UsageError("expected either --playbook DIR or --challenger NAME")
     from rich.console import Console
 
-    from dagster_project.core.calibration.report import as_markdown
+    from dagster_project.core.models import promoted
     from dagster_project.core.planning.plan import passed_limits, sections
     from dagster_project.core.playbook import PlaybookError
+    from dagster_project.core.sections import as_markdown
     from dagster_project.defs.resources import environment_settings
     from dagster_project.playbook_files import read_playbook
     from dagster_project.playbook_plan import PlanError, make_plan
@@ -35,7 +38,7 @@ def plan(proposal: Path, markdown: bool, top: int) -> None:
     settings = environment_settings()
     try:
         live = read_playbook(settings.playbook_dir)
-        proposed = read_playbook(proposal)
+        proposed = read_playbook(proposal) if challenger is None else promoted(live, challenger)
         made = make_plan(settings, live, proposed, top=top)
     except (PlanError, PlaybookError, WarehouseError) as error:
         raise click.ClickException(str(error)) from error

@@ -10,7 +10,10 @@ import dagster as dg
 
 from dagster_project.core.calibration.feedback import feedback_against_deals
 from dagster_project.core.calibration.findings import SCHEMAS, find
-from dagster_project.core.calibration.report import Published, as_markdown, published_of, report
+from dagster_project.core.calibration.published import Published, published_of
+from dagster_project.core.calibration.report import report
+from dagster_project.core.models import models_of
+from dagster_project.core.sections import as_markdown
 from dagster_project.defs.handoffs import handoff_decisions
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import CATALOGUE
@@ -31,6 +34,7 @@ _SHOWN_WITH = {
     "curves": ("gains", "reliability", "capacity"),
     "signals": ("signals",),
     "coverage": ("coverage",),
+    "challengers": ("challengers",),
 }
 """Which pictures the UI shows with which table."""
 _DESCRIPTIONS = {
@@ -42,6 +46,7 @@ _DESCRIPTIONS = {
     "coverage": "Won deals and whether scores saw them coming. One row per model version and deal.",
     "suggestions": "Keys of the playbook that outcomes suggest to change. One row per model version, file and key.",
     "expected_rates": "The close rate to expect of a score. One row per model version and step.",
+    "challengers": "Challengers and the champion on the same people and deals. One row per challenger and metric.",
     "feedback": "What sellers said of handoffs, beside the deals. One row per label.",
 }
 
@@ -52,7 +57,7 @@ _DESCRIPTIONS = {
         dg.AssetSpec(
             ["calibration", table],
             deps=[
-                *(["scores", name] for name in ("daily_scores", "score_history")),
+                *(["scores", name] for name in ("daily_scores", "score_history", "models")),
                 ["intermediate", "int_won_opportunities"],
                 handoff_decisions,
             ],
@@ -70,14 +75,14 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     from dagster_project.reports.charts import as_markdown_image, pictures  # loads matplotlib
 
     playbook = workplace.playbook
-    live_version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
+    models = models_of(playbook, CATALOGUE.read_text(encoding="utf-8"))
     with workplace.ledger() as ledger:
         decisions, handoffs = ledger.read_frame("handoff_decisions"), ledger.read_frame("handoffs")
         feedback = ledger.read_frame("handoff_feedback")
     with workplace.connect() as connection:
         until = observed_until(connection)
         past = read_past(connection, decisions, period_days=playbook.calibration.period_days)
-        found = find(past, playbook, observed_until=until, live_version=live_version)
+        found = find(past, models, observed_until=until)
         said = feedback_against_deals(
             feedback, handoffs, past.outcomes, rules=playbook.calibration, observed_until=until
         )
@@ -89,7 +94,7 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
             table: shown_table(connection, f"calibration.{table}", published_columns(mart))
             for table, mart in MARTS.items()
         }
-    about = published_of(frames, live_version)
+    about = published_of(frames, models[0].version)
     drawn = pictures(about)
     for table in MARTS:
         told: dict[str, Any] = {

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import dagster as dg
 import duckdb
 
+from dagster_project.core.models import models_of
 from dagster_project.core.playbook import Playbook
 from dagster_project.daily_scores import create_daily_scores
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
@@ -41,12 +42,13 @@ ONLY_MISSING = "pls/only_missing_days"
 def daily_scores(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """What everybody was at the end of each day, by what was known then. One row per subject, day and model version.
 
-    Full runs add their own day; a day that is over is made here, whole, from the rollups.
+    Full runs add their own day; a day that is over is made here, whole, from the rollups, by the champion and by each
+    challenger.
     """
     days = [date.fromisoformat(key) for key in context.partition_keys]
     playbook, settings = workplace.playbook, workplace.settings
     definition = rollup_definition(sql_settings(playbook))
-    models = {playbook.model_version(CATALOGUE.read_text(encoding="utf-8")): playbook}
+    models = {model.version: model.playbook for model in models_of(playbook, CATALOGUE.read_text(encoding="utf-8"))}
     try:
         with workplace.connect() as connection:
             last = check_standing(connection, definition)
@@ -55,7 +57,8 @@ def daily_scores(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.
             create_daily_scores(connection, settings.serving)
             inputs = inputs_of(connection, playbook, definition)
             if ONLY_MISSING in context.run.tags:
-                days = missing_days(connection, days, list(models), inputs)
+                days, behind = missing_days(connection, days, list(models), inputs)
+                models = {version: models[version] for version in behind}
         stock = Stock(workplace.connect, settings.warehouse, settings.dbt_target)
         written = score_past_days(stock, models, days, inputs=inputs, say=context.log.info)
     except PastDaysError as error:

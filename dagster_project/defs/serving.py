@@ -57,8 +57,8 @@ CHANGED = {
     # The CRM's records are as they were when only events have come.
     "crm_owners": "false",
     "crm_opportunities": "false",
-    # Calibration is measured by full runs alone.
-    **dict.fromkeys(("outcomes", *CALIBRATION_MARTS), "false"),
+    # Calibration is measured by full runs alone, and challengers with it.
+    **dict.fromkeys(("outcomes", "models", *CALIBRATION_MARTS), "false"),
 }
 """Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy."""
 
@@ -66,7 +66,7 @@ PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
     "deliveries", "product_traits", "funnel", "exclusions", "quarantine", "outcomes", *CALIBRATION_MARTS,
     "user_profiles", "account_profiles", "leads", "crm_owners", "crm_opportunities", "tool_calls",
-    "daily_scores", "handoff_feedback",
+    "daily_scores", "models", "handoff_feedback",
     "rule_decisions", "mql_overlap", "audiences",
 )  # fmt: skip
 """The tables of section 12 of the specification, then ours: they exist from the first run on."""

@@ -89,8 +89,8 @@ def write_demo_company(
     Raises ValueError for sizes below 1 and a negative seed.
     """
     size = DemoSize(seed, users, accounts, days, naive_utc(end))
-    companies, people, buying = _population(size)
-    planned, champions = _planned(size, companies, people, buying=buying)
+    companies, people, buying = population(size)
+    planned, champions = plan_events(size, companies, people, buying=buying)
     writer = LandingWriter(landing)
     counts = write_events(writer, size, companies=companies, people=people, buying=buying, planned=planned)
     owners = make_owners(size)
@@ -123,7 +123,7 @@ def write_demo_company(
 def demo_truth(seed: int, users: int = 3000, accounts: int = 400, days: int = 180, *, end: datetime) -> DemoTruth:
     """The latent truth behind the files that `write_demo_company` writes with the same arguments."""
     size = DemoSize(seed, users, accounts, days, naive_utc(end))
-    companies, people, buying = _population(size)
+    companies, people, buying = population(size)
     deals = buying.deals
     when = {"shops_at": buying.shops_at, "pays_at": buying.pays_at, "cancels_at": buying.cancels_at}
     by_company = pl.DataFrame(
@@ -171,12 +171,15 @@ def demo_truth(seed: int, users: int = 3000, accounts: int = 400, days: int = 18
     return DemoTruth(*(_with_moments(size, frame) for frame in (by_company, by_person, by_deal)))
 
 
-def _population(size: DemoSize) -> tuple[Companies, People, Buying]:
+def population(size: DemoSize) -> tuple[Companies, People, Buying]:
+    """Companies, the people in them and who buys when: the latent truth that everything follows from."""
     companies = make_companies(size)
     return companies, make_people(size, companies), make_buying(size, companies)
 
 
-def _planned(size: DemoSize, companies: Companies, people: People, *, buying: Buying) -> tuple[Happenings, np.ndarray]:
+def plan_events(
+    size: DemoSize, companies: Companies, people: People, *, buying: Buying
+) -> tuple[Happenings, np.ndarray]:
     """All events that are not everyday use, and each company's champion."""
     timeline = Timeline()
     plan_milestones(size, companies, people, buying, timeline)

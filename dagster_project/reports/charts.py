@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from dagster_project.core.calibration.challenger_report import auc_rows
 from dagster_project.core.calibration.evidence import BACKWARDS, DRIVES
+from dagster_project.core.calibration.published import Published
 from dagster_project.core.calibration.rates import class_order
-from dagster_project.core.calibration.report import PICTURES, Published
+from dagster_project.core.calibration.report import PICTURES
 
 _ACCENT, _SOFT, _INK, _MUTED, _WARN, _GRID = "#4f46e5", "#c7d2fe", "#1f2937", "#6b7280", "#dc2626", "#e5e7eb"
 _STYLE: Any = {
@@ -43,6 +45,7 @@ def pictures(found: Published) -> dict[str, Figure]:
         "gains": _gains,
         "reliability": _reliability,
         "capacity": _capacity,
+        "challengers": _challengers,
         "signals": _signals,
         "coverage": _coverage,
     }
@@ -221,6 +224,31 @@ def _capacity(found: Published) -> Figure | None:
     axes.set_ylabel("of these close")
     axes.grid(axis="y")
     _base_line(axes, found, upright=False, place="upper right")
+    return figure
+
+
+def _challengers(found: Published) -> Figure | None:
+    rows = auc_rows(found)
+    if rows.is_empty():
+        return None
+    figure, axes = _figure(0.9 + 0.5 * rows.height)
+    axes.axvline(0.5, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    for whose, colour, shift in (("champion", "#9ca3af", -0.13), ("challenger", _ACCENT, 0.13)):
+        axes.errorbar(
+            rows[f"{whose}_value"].to_list(),
+            [place + shift for place in range(rows.height)],
+            xerr=_errors(rows, f"{whose}_value", f"{whose}_low", f"{whose}_high"),
+            fmt="o",
+            color=colour,
+            capsize=3,
+            linewidth=1.6,
+            label=whose,
+        )
+    axes.set_yticks(range(rows.height), rows["challenger"].to_list())
+    axes.set_ylim(rows.height - 0.5, -0.5)
+    axes.set_xlabel("AUC on whom the challenger is judged on; 0.5 is a coin")
+    axes.grid(axis="x")
+    axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=8.5)
     return figure
 
 

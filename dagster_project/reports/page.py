@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from dagster_project.core.calibration.report import Row, Section
+from dagster_project.core.sections import Row, Section
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1f2937; --muted: #6b7280; --line: #e5e7eb; --accent: #4f46e5; }

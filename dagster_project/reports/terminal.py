@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dagster_project.core.calibration.report import Section
+from dagster_project.core.sections import Section
 
 
 def print_sections(console: Console, sections: Sequence[Section]) -> None:

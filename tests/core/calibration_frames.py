@@ -54,7 +54,7 @@ def samples_of(scores: pl.DataFrame, outcomes: pl.DataFrame, *, observed: dateti
     return Samples(
         points_by_signal(found.matured, NAMES),
         points_by_signal(found.censored, NAMES),
-        found.customers,
+        found.left_out,
         found.observed_until,
     )
 

@@ -15,17 +15,21 @@ from dagster_project.core.calibration.evidence import DRIVES
 from dagster_project.core.calibration.feedback import FEEDBACK, SILENCE, feedback_against_deals
 from dagster_project.core.calibration.findings import Findings, Past, find
 from dagster_project.core.calibration.points import points_by_signal, rescored, untried
+from dagster_project.core.calibration.published import published_of
 from dagster_project.core.calibration.rates import FIRED
-from dagster_project.core.calibration.report import as_markdown, published_of, report
+from dagster_project.core.calibration.report import report
 from dagster_project.core.calibration.samples import OUTCOMES
 from dagster_project.core.calibration.suggestions import Advice, advise, share_of_score
+from dagster_project.core.models import Model
 from dagster_project.core.playbook import FILES, load_playbook
 from dagster_project.core.scoring_rules import ScoringRules
+from dagster_project.core.sections import as_markdown
 from dagster_project.playbook_files import PACKAGED
 from dagster_project.reports.charts import as_svg, pictures
 from dagster_project.reports.page import html_page
 
 SEEDS = (0, 1, 2)
+MODELS = [Model("champion", "m1", PLAYBOOK)]
 TEXTS = {name: (PACKAGED / name).read_text(encoding="utf-8") for name in FILES}
 
 
@@ -38,7 +42,7 @@ def told(seed: int) -> Advice:
 def found() -> Findings:
     scores, outcomes = scored_company(1, DRIVERS)
     past = Past(scores, scores.drop("signals"), outcomes, FIRED.to_frame())
-    return find(past, PLAYBOOK, observed_until=OBSERVED, live_version="m1")
+    return find(past, MODELS, observed_until=OBSERVED)
 
 
 def tables() -> dict[str, pl.DataFrame]:
@@ -80,7 +84,7 @@ def test_scores_without_information_are_a_coin_and_nothing_is_suggested(seed):
     samples = samples_of(scores, outcomes)
     advice = advise(samples, SCORING, RULES)
     past = Past(scores, scores.drop("signals"), outcomes, FIRED.to_frame())
-    summary = find(past, PLAYBOOK, observed_until=OBSERVED, live_version="m1").summary
+    summary = find(past, MODELS, observed_until=OBSERVED).summary
     [auc] = summary.filter(pl.col("metric") == "auc").iter_rows(named=True)
     assert auc["value"] == pytest.approx(0.5, abs=0.05)
     assert advice.rules is None
@@ -103,7 +107,7 @@ def test_the_same_company_gives_the_same_advice():
 def test_with_too_few_outcomes_it_says_how_many_are_needed_and_suggests_nothing():
     scores, outcomes = scored_company(0, DRIVERS, accounts=30)
     past = Past(scores, scores.drop("signals"), outcomes, FIRED.to_frame())
-    few = find(past, PLAYBOOK, observed_until=OBSERVED, live_version="m1")
+    few = find(past, MODELS, observed_until=OBSERVED)
     assert few.suggestions.is_empty()
     assert few.expected_rates.is_empty()
     assert few.rates.height
@@ -118,7 +122,7 @@ def test_with_too_few_outcomes_it_says_how_many_are_needed_and_suggests_nothing(
 def test_before_anything_has_matured_it_says_what_it_waits_for():
     scores, outcomes = scored_company(0, DRIVERS, accounts=30)
     past = Past(scores, scores.drop("signals"), outcomes, FIRED.to_frame())
-    young = find(past, PLAYBOOK, observed_until=datetime(2026, 2, 1), live_version="m1")
+    young = find(past, MODELS, observed_until=datetime(2026, 2, 1))
     sections = report(published_of({**tables(), **vars(young)}, "m1"))
     assert [section.title for section in sections] == ["Nothing to judge yet"]
     assert "samples are waiting (samples too young to judge; outcomes are known until 2026-02-01" in sections[0].text
@@ -201,7 +205,7 @@ def test_a_company_of_accounts_has_dimensions_of_its_own():
         subject_type=pl.lit("account"), subject_id="account_id"
     )
     past = Past(pl.concat([scores, accounts]), scores.drop("signals"), outcomes, FIRED.to_frame())
-    rates = find(past, PLAYBOOK, observed_until=OBSERVED, live_version="m1").rates
+    rates = find(past, MODELS, observed_until=OBSERVED).rates
     assert {"account_classification", "account_decile", "account_segment"} < set(rates["dimension"])
     assert not rates.select("model_version", "dimension", "value").is_duplicated().any()
 
@@ -213,7 +217,7 @@ def test_a_trigger_is_judged_by_what_came_within_the_labels_days():
     rows = [("u", won["account_id"], "hot_pql", "m1", at), ("v", "a_none", "hot_pql", "m1", at)]
     rows += [rows[0], ("w", "a_none", "pricing_visits", "m1", datetime(2026, 10, 20))]
     past = Past(scores, scores.drop("signals"), outcomes, pl.DataFrame(rows, schema=FIRED, orient="row"))
-    rates = find(past, PLAYBOOK, observed_until=OBSERVED, live_version="m1").rates
+    rates = find(past, MODELS, observed_until=OBSERVED).rates
     told = rates.filter(pl.col("dimension") == "trigger").select("value", "leads", "won", "close_rate")
     assert told.rows() == [("hot_pql", 2, 1, 0.5)]
 
@@ -229,7 +233,7 @@ def test_another_model_is_calibrated_and_gets_no_suggestion():
     scores, outcomes = scored_company(1, DRIVERS)
     other = pl.concat([scores, scores.with_columns(model_version=pl.lit("m0"))])
     past = Past(other, other.drop("signals"), outcomes, FIRED.to_frame())
-    both = find(past, PLAYBOOK, observed_until=OBSERVED, live_version="m1")
+    both = find(past, MODELS, observed_until=OBSERVED)
     assert set(both.rates["model_version"]) == {"m0", "m1"}
     assert set(both.suggestions["model_version"]) == {"m1"}
 

@@ -55,7 +55,7 @@ def test_a_later_deal_is_none_of_this_score():
 
 def test_who_had_won_before_is_a_customer_and_no_lead():
     samples = taken(scores(("u", "a", DAY), ("v", "b", DAY)), deals(("a", END_OF_DAY - timedelta(hours=1))))
-    assert (samples.customers, samples.matured["subject_id"].to_list()) == (1, ["v"])
+    assert (samples.left_out, samples.matured["subject_id"].to_list()) == (1, ["v"])
 
 
 def test_only_matured_scores_count_also_where_the_deal_is_won_already():

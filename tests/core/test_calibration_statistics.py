@@ -175,10 +175,28 @@ def test_a_signal_that_points_the_wrong_way_is_worth_nothing():
 @given(outcomes)
 def test_the_expected_rate_is_the_isotonic_one_and_never_falls(rows):
     scores, won = arrays(rows)
-    steps = expected_rates(scores, won)
+    steps = expected_rates(scores, won, np.arange(len(won)), 0)
     assert steps["expected_close_rate"].is_sorted()
     assert steps["score_from"][0] == 0
     assert expected_rate(steps, scores) == pytest.approx(IsotonicRegression().fit(scores, won).predict(scores))
+
+
+@given(outcomes, st.integers(1, 4))
+def test_each_step_of_the_expected_rate_stands_on_enough_accounts(rows, least):
+    scores, won = arrays(rows)
+    groups = np.arange(len(won)) // 2
+    steps = expected_rates(scores, won, groups, least)
+    rates, starts = (steps[name].to_numpy() for name in ("expected_close_rate", "score_from"))
+    assert (np.diff(rates) >= -1e-12).all()
+    place = np.searchsorted(starts, scores, side="right") - 1
+    base = len(np.unique(groups[won > 0])) / len(np.unique(groups))
+    for number, rate in enumerate(rates):
+        inside = place == number
+        assert rate == pytest.approx(won[inside].mean())
+        accounts, winners = (len(np.unique(groups[rows])) for rows in (inside, inside & (won > 0)))
+        # Winners are those of the whole: an account may have won in another step only.
+        of_winners = len(np.intersect1d(groups[inside], groups[won > 0]))
+        assert max(winners, of_winners, accounts * base) >= least or len(steps) == 1
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30), st.integers(2, 4))

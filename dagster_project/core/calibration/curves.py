@@ -41,7 +41,7 @@ def expected_out_of_time(samples: pl.DataFrame, rules: CalibrationRules) -> pl.D
         held = marked.filter(pl.col("late") & (pl.col("fold") == fold))
         if held.is_empty() or seen.is_empty():
             continue
-        steps = expected_rates(seen["score"].to_numpy(), seen["won"].cast(pl.Float64).to_numpy())
+        steps = expected_rates(*_arrays(seen), group_codes(seen), rules.minimum.won_with_signal)
         parts.append(held.with_columns(expected=expected_rate(steps, held["score"].to_numpy())))
     return pl.concat(parts) if parts else None
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from dagster_project.core.calibration.changes import SUGGESTIONS, frame_of, suggested_changes
+from dagster_project.core.calibration.comparison import COMPARISON, compare, in_words
 from dagster_project.core.calibration.coverage import COVERAGE, QUALIFIED, SEEN, UNSEEN, coverage
 from dagster_project.core.calibration.curves import CURVES, curves, expected_out_of_time
 from dagster_project.core.calibration.drift import DRIFT, drift
@@ -20,9 +21,9 @@ from dagster_project.core.calibration.points import points_by_signal, rescored, 
 from dagster_project.core.calibration.ranking import auc_interval, brier
 from dagster_project.core.calibration.rates import CALIBRATION, rates, trigger_rates, with_decile
 from dagster_project.core.calibration.samples import Samples, group_codes, take_samples
-from dagster_project.core.calibration.suggestions import Advice, advise, shortage
+from dagster_project.core.calibration.suggestions import Advice, advise, evidence_of, shortage
 from dagster_project.core.calibration_rules import CalibrationRules
-from dagster_project.core.playbook import Playbook
+from dagster_project.core.models import Model
 
 SUMMARY = pl.Schema(
     {
@@ -63,6 +64,7 @@ class Findings:
     coverage: pl.DataFrame
     suggestions: pl.DataFrame
     expected_rates: pl.DataFrame
+    challengers: pl.DataFrame
 
 
 SCHEMAS = {
@@ -74,37 +76,42 @@ SCHEMAS = {
     "coverage": COVERAGE,
     "suggestions": SUGGESTIONS,
     "expected_rates": EXPECTED_RATES,
+    "challengers": COMPARISON,
 }
 
 
-def find(past: Past, playbook: Playbook, *, observed_until: datetime, live_version: str) -> Findings:
-    """Calibrate every model that past days were scored with.
+def find(past: Past, models: Sequence[Model], *, observed_until: datetime) -> Findings:
+    """Calibrate every model that past days were scored with, each on whom it is for, and compare the present ones.
 
     Args:
         past: Scores and deals.
-        playbook: The live one; suggestions start from it.
+        models: The champion, then its challengers. Suggestions are made for the champion alone. A version that is
+            none of these was the champion once; its signals are read as the champion's.
         observed_until: Naive UTC, up to when outcomes are known.
-        live_version: The model version of the live playbook; suggestions are made for it alone.
     """
-    found = [{name: schema.to_frame() for name, schema in SCHEMAS.items()}]
-    models = past.scores.sort("model_version", "subject_type").partition_by(
+    champion, known = models[0], {model.version: model for model in models}
+    rules = champion.playbook.calibration
+    compared = compare(past.scores, past.outcomes, models, rules=rules, observed_until=observed_until)
+    found = [{name: schema.to_frame() for name, schema in SCHEMAS.items()}, {"challengers": compared}]
+    by_model = past.scores.sort("model_version", "subject_type").partition_by(
         "model_version", "subject_type", as_dict=True, maintain_order=True
     )
-    for (version, subject), scores in models.items():
-        samples = take_samples(scores, past.outcomes, playbook.calibration, observed_until=observed_until)
-        told = {"model_version": str(version), "subject_type": str(subject)}
+    for (version, subject), scores in by_model.items():
+        model = known.get(str(version), replace(champion, version=str(version)))
+        samples = take_samples(scores, past.outcomes, rules, observed_until=observed_until, judged_on=model.judged_on)
+        told = {"model_version": model.version, "subject_type": str(subject)}
         if subject == "user":
-            found.append(_of_users(samples, past, playbook, told=told, is_live=version == live_version))
+            found.append(_of_users(samples, past, model, told=told, is_present=str(version) in known))
         else:
-            found.append(_of_accounts(samples, playbook.calibration, told))
+            found.append(_of_accounts(samples, model, told))
     return Findings(**{name: pl.concat(one[name] for one in found if name in one) for name in SCHEMAS})
 
 
 def _of_users(
-    samples: Samples, past: Past, playbook: Playbook, *, told: Mapping[str, str], is_live: bool
+    samples: Samples, past: Past, model: Model, *, told: Mapping[str, str], is_present: bool
 ) -> dict[str, pl.DataFrame]:
-    rules, live, version = playbook.calibration, playbook.scoring, told["model_version"]
-    names = signals_of(live.pql)
+    rules, scoring, version = model.playbook.calibration, model.scoring, model.version
+    names = signals_of(scoring.pql)
     samples = replace(
         samples,
         matured=points_by_signal(samples.matured, names),
@@ -114,13 +121,13 @@ def _of_users(
     same_model = pl.col("model_version") == version
     by_value = [
         *_by_standing(matured, rules),
-        *(rates(matured, "signal", pl.format("{}: {}", pl.lit(name), tier_of(name, live)), rules) for name in names),
+        *(rates(matured, "signal", pl.format("{}: {}", pl.lit(name), tier_of(name, scoring)), rules) for name in names),
         trigger_rates(past.fired.filter(same_model), past.outcomes, samples, rules),
     ]
     before = past.deal_scores.filter(same_model & (pl.col("subject_type") == "user"))
-    ways = coverage(before, past.outcomes, playbook.stages.pql_classes)
+    ways = coverage(before, past.outcomes, model.playbook.stages.pql_classes)
     expected = expected_out_of_time(matured, rules)
-    summary = [*_counts(samples, rules), *_quality(matured, expected, rules), *_missed(ways)]
+    summary = [*_counts(samples, model), *_quality(matured, expected, rules), *_missed(ways)]
     found = {
         "rates": pl.concat(by_value),
         "curves": curves(matured, expected, rules),
@@ -128,21 +135,24 @@ def _of_users(
         "coverage": ways,
         "expected_rates": _expected_rates(samples, rules, version),
     }
-    if is_live:
-        advice = advise(samples, live, rules)
+    if is_present and not model.is_champion:
+        found["signals"] = _with_version(evidence_of(samples, scoring, rules), version, "signals")
+    elif is_present:
+        advice = advise(samples, scoring, rules)
         summary += _advised(advice)
         found["signals"] = _with_version(advice.evidence, version, "signals")
         if advice.rules is not None:
-            tried = matured.with_columns(tried=rescored(matured, live, advice.rules)["score"])
-            found["suggestions"] = frame_of(suggested_changes(advice.rules, tried, playbook), version)
+            tried = matured.with_columns(tried=rescored(matured, scoring, advice.rules)["score"])
+            found["suggestions"] = frame_of(suggested_changes(advice.rules, tried, model.playbook), version)
     return {**found, "summary": _summary(summary, told)}
 
 
-def _of_accounts(samples: Samples, rules: CalibrationRules, told: Mapping[str, str]) -> dict[str, pl.DataFrame]:
+def _of_accounts(samples: Samples, model: Model, told: Mapping[str, str]) -> dict[str, pl.DataFrame]:
     """Accounts' scores under dimensions of their own, so that section 12's are about leads alone."""
+    rules = model.playbook.calibration
     by_value = [one.with_columns(pl.format("account_{}", "dimension")) for one in _by_standing(samples.matured, rules)]
     expected = expected_out_of_time(samples.matured, rules)
-    summary = [*_counts(samples, rules), *_quality(samples.matured, expected, rules)]
+    summary = [*_counts(samples, model), *_quality(samples.matured, expected, rules)]
     return {
         "rates": pl.concat(by_value).select(CALIBRATION.names()),
         "curves": curves(samples.matured, expected, rules),
@@ -162,8 +172,10 @@ def _expected_rates(samples: Samples, rules: CalibrationRules, version: str) -> 
     """The mapping from all matured samples; none while too few have won for it to mean anything."""
     if shortage(samples, rules) or not is_available():
         return EXPECTED_RATES.to_frame()
-    won = samples.matured["won"].cast(pl.Float64).to_numpy()
-    return _with_version(expected_rates(samples.matured["score"].to_numpy(), won), version, "expected_rates")
+    matured = samples.matured
+    won = matured["won"].cast(pl.Float64).to_numpy()
+    steps = expected_rates(matured["score"].to_numpy(), won, group_codes(matured), rules.minimum.won_with_signal)
+    return _with_version(steps, version, "expected_rates")
 
 
 def _with_version(frame: pl.DataFrame, version: str, table: str) -> pl.DataFrame:
@@ -184,8 +196,15 @@ def _summary(metrics: Sequence[Metric], told: Mapping[str, str]) -> pl.DataFrame
     return pl.DataFrame(rows, schema=SUMMARY, orient="row").with_columns(pl.col("value", "low", "high").fill_nan(None))
 
 
-def _counts(samples: Samples, rules: CalibrationRules) -> list[Metric]:
-    matured = samples.matured
+_LEFT_OUT = {
+    "new_business": "samples left out: their account had won a deal before",
+    "expansion": "samples left out: their account had not won a deal before",
+    "all": "samples left out",
+}
+
+
+def _counts(samples: Samples, model: Model) -> list[Metric]:
+    matured, rules = samples.matured, model.playbook.calibration
     base = close_rate(matured["won"].cast(pl.Float64).to_numpy(), group_codes(matured), rules.confidence)
     until = samples.observed_until
     return [
@@ -194,7 +213,8 @@ def _counts(samples: Samples, rules: CalibrationRules) -> list[Metric]:
         ("won_accounts", samples.won_accounts(), "accounts that they are of"),
         ("close_rate", base, "won / leads"),
         ("censored", samples.censored.height, f"samples too young to judge; outcomes are known until {until:%Y-%m-%d}"),
-        ("customers", samples.customers, "samples left out: their account had won a deal before"),
+        ("left_out", samples.left_out, _LEFT_OUT[model.judged_on.deals]),
+        ("judged_on", None, in_words(model.judged_on)),
         ("needed", None, shortage(samples, rules)),
     ]  # fmt: skip
 

@@ -117,12 +117,16 @@ def best_strength(cases: Cases, folds: Codes, strengths: tuple[float, ...]) -> f
     return min(strengths, key=surprise)
 
 
-def expected_rates(scores: Numbers, won: Numbers) -> pl.DataFrame:
-    """The isotonic mapping from score to close rate, as steps.
+def expected_rates(scores: Numbers, won: Numbers, groups: Codes, least: int) -> pl.DataFrame:
+    """The isotonic mapping from score to close rate, as steps that each stand on enough.
+
+    By itself the mapping ends in extremes: the few best scores of one account that won are a step of 100 %.
 
     Args:
         scores: 0..100.
         won: 1 or 0.
+        groups: The account of each, as a code from 0.
+        least: A step holds so many accounts that won, or would at the close rate of all; smaller ones join the next.
 
     Returns:
         `score_from, expected_close_rate`, both growing; empty without samples.
@@ -133,10 +137,28 @@ def expected_rates(scores: Numbers, won: Numbers) -> pl.DataFrame:
         return pl.DataFrame(schema={"score_from": pl.Float64, "expected_close_rate": pl.Float64})
     values = np.unique(scores)
     rates = IsotonicRegression(increasing=True).fit(scores, won).predict(values)
-    steps = np.concatenate([[True], np.diff(rates) > 0])
-    starts = values[steps]
+    starts = values[np.concatenate([[True], np.diff(rates) > 0])]
+    step = np.searchsorted(starts, scores, side="right") - 1
+    kept = _large_enough(step, won, groups, least)
+    # A step's rate is that of its samples: so says the isotonic mapping, and steps that joined still grow.
+    joined = np.searchsorted(kept, step, side="right") - 1
+    found = np.bincount(joined, weights=won) / np.bincount(joined)
     starts[0] = 0.0
-    return pl.DataFrame({"score_from": starts, "expected_close_rate": rates[steps]})
+    return pl.DataFrame({"score_from": starts[kept], "expected_close_rate": found})
+
+
+def _large_enough(step: Codes, won: Numbers, groups: Codes, least: int) -> Codes:
+    """Which steps still begin after small ones have joined: from the best down, what is left joins the lowest."""
+    winners = np.unique(groups[won > 0])
+    base = len(winners) / len(np.unique(groups))
+    kept: list[int] = []
+    held = np.empty(0, dtype=np.int64)
+    for number in range(int(step.max()), -1, -1):
+        held = np.union1d(held, groups[step == number])
+        if max(np.isin(held, winners).sum(), len(held) * base) >= least:
+            kept.append(number)
+            held = np.empty(0, dtype=np.int64)
+    return np.array([0, *sorted(kept)[1:]] if kept else [0], dtype=np.int64)
 
 
 def expected_rate(steps: pl.DataFrame, scores: Numbers) -> Numbers:

@@ -84,16 +84,27 @@ def by_drawing(statistic: Callable[[Numbers], float], groups: Codes, rules: Boot
         rules: How many draws, from which seed.
         confidence: Of the interval, by percentiles.
     """
+    return all_by_drawing(lambda weights: np.array([statistic(weights)]), groups, rules, confidence)[0]
+
+
+def all_by_drawing(
+    statistics: Callable[[Numbers], Numbers], groups: Codes, rules: Bootstrap, confidence: float
+) -> list[Interval]:
+    """`by_drawing` of several numbers at once, from the same draws."""
     drawing = np.random.default_rng(rules.seed)
     accounts = int(groups.max()) + 1 if len(groups) else 0
-    estimate = statistic(np.ones(len(groups)))
+    estimates = statistics(np.ones(len(groups))).tolist()
     if accounts < 2:
-        return Interval(estimate, float("nan"), float("nan"))
-    drawn = []
-    for _ in range(rules.draws):
+        return [Interval(estimate, float("nan"), float("nan")) for estimate in estimates]
+    drawn = np.empty((rules.draws, len(estimates)))
+    for number in range(rules.draws):
         often = np.bincount(drawing.integers(0, accounts, accounts), minlength=accounts)
-        drawn.append(statistic(often[groups].astype(float)))
-    kept: Any = np.array(drawn)[np.isfinite(drawn)]
+        drawn[number] = statistics(often[groups].astype(float))
+    return [_percentiles(*found, confidence) for found in zip(estimates, drawn.T, strict=True)]
+
+
+def _percentiles(estimate: float, drawn: Numbers, confidence: float) -> Interval:
+    kept: Any = drawn[np.isfinite(drawn)]
     if not len(kept):
         return Interval(estimate, float("nan"), float("nan"))
     low, high = np.quantile(kept, [(1 - confidence) / 2, (1 + confidence) / 2])

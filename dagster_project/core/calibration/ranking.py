@@ -29,6 +29,15 @@ class Ranked:
         """`auc` with these weights."""
         return _auc_of_codes(self._codes, self._won, weights)
 
+    def won_of_best(self, weights: Numbers, best: float) -> float:
+        """The share that won of the best so many leads, `precision_at` with these weights; NaN without leads."""
+        leads = np.cumsum(np.bincount(self._codes, weights=weights)[::-1])
+        won = np.cumsum(np.bincount(self._codes, weights=weights * self._won)[::-1])
+        taken = min(best, float(leads[-1])) if len(leads) else 0.0
+        if taken <= 0:
+            return float("nan")
+        return float(np.interp(taken, np.append(0.0, leads), np.append(0.0, won)) / taken)
+
 
 def _auc_of_codes(codes: Codes, won: Numbers, weights: Numbers | None) -> float:
     each = np.ones(len(won)) if weights is None else weights

@@ -11,6 +11,7 @@ import polars as pl
 
 from dagster_project.core.calibration.intervals import Codes
 from dagster_project.core.calibration_rules import CalibrationRules
+from dagster_project.core.challenger_rules import JudgedOn
 
 SIGNALS = pl.List(pl.Struct({"signal": pl.String(), "points": pl.Float64()}))
 DAILY_SCORES = pl.Schema(
@@ -32,6 +33,7 @@ OUTCOMES = pl.Schema(
 )
 """Won deals. One row per opportunity."""
 _EPOCH = date(1970, 1, 1)
+NEW_BUSINESS = JudgedOn()
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,16 @@ class Samples:
 
     Attributes:
         matured: `DAILY_SCORES` with `group` (the account, or whoever has none), `period` (a number that grows with
-            time), `won` and `won_at` (the first deal won within the label's days, else null).
+            time), `won` and `won_at` (the next deal won within the label's days, else null).
         censored: The same of samples too young to be labelled; `won` says what is known so far and counts nowhere.
-        customers: How many samples are left out because their account had won a deal already.
+        left_out: How many samples are left out for what their account had won before: as customers where new
+            business is judged, as no customers where expansion is.
         observed_until: Up to when outcomes are known.
     """
 
     matured: pl.DataFrame
     censored: pl.DataFrame
-    customers: int
+    left_out: int
     observed_until: datetime
 
     def won_accounts(self, samples: pl.DataFrame | None = None) -> int:
@@ -58,7 +61,12 @@ class Samples:
 
 
 def take_samples(
-    scores: pl.DataFrame, outcomes: pl.DataFrame, rules: CalibrationRules, *, observed_until: datetime
+    scores: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    rules: CalibrationRules,
+    *,
+    observed_until: datetime,
+    judged_on: JudgedOn = NEW_BUSINESS,
 ) -> Samples:
     """One sample per subject and period, with its outcome.
 
@@ -72,6 +80,7 @@ def take_samples(
         outcomes: `OUTCOMES`.
         rules: `calibration.yml`.
         observed_until: Naive UTC; later outcomes, or such as became known later, are not looked at.
+        judged_on: Whose scores are compared with which deals.
     """
     known = outcomes.filter(
         pl.col("won_at").is_not_null()
@@ -79,24 +88,37 @@ def take_samples(
         & (pl.col("known_from") <= observed_until).fill_null(True)
         & pl.col("account_id").is_not_null()
     )
+    if judged_on.segments:
+        scores = scores.filter(pl.col("segment").is_in(judged_on.segments))
     taken = _one_per_period(scores, rules.period_days).with_columns(
         group=pl.coalesce("account_id", "subject_id"),
         scored_at=(pl.col("day").cast(pl.Datetime("us")) + timedelta(days=1)),
     )
-    first_won = known.group_by("account_id").agg(first_won_at=pl.col("won_at").min())
-    joined = taken.join(first_won, on="account_id", how="left", maintain_order="left")
+    joined = _with_deals(taken, known)
     is_customer = (pl.col("first_won_at") < pl.col("scored_at")).fill_null(False)
+    wanted = {"new_business": ~is_customer, "expansion": is_customer, "all": pl.lit(True)}[judged_on.deals]
     matures = pl.col("scored_at") + timedelta(days=rules.label_days)
-    in_time = (pl.col("first_won_at") < matures).fill_null(False)
-    leads = joined.filter(~is_customer).with_columns(
-        won=in_time, won_at=pl.when(in_time).then("first_won_at"), is_mature=matures <= observed_until
+    in_time = (pl.col("next_won_at") < matures).fill_null(False)
+    leads = joined.filter(wanted).with_columns(
+        won=in_time, won_at=pl.when(in_time).then("next_won_at"), is_mature=matures <= observed_until
     )
-    kept = leads.drop("first_won_at", "scored_at").sort("day", "subject_id")
+    kept = leads.drop("first_won_at", "next_won_at", "scored_at").sort("day", "subject_id")
     return Samples(
         matured=kept.filter("is_mature").drop("is_mature"),
         censored=kept.filter(~pl.col("is_mature")).drop("is_mature"),
-        customers=joined.height - leads.height,
+        left_out=joined.height - leads.height,
         observed_until=observed_until,
+    )
+
+
+def _with_deals(taken: pl.DataFrame, won: pl.DataFrame) -> pl.DataFrame:
+    """Samples with the first deal that their account ever won, and the next one after they were scored."""
+    first = won.group_by("account_id").agg(first_won_at=pl.col("won_at").min())
+    deals = won.select("account_id", scored_at="won_at", next_won_at="won_at").sort("scored_at")
+    return (
+        taken.join(first, on="account_id", how="left", maintain_order="left")
+        .sort("scored_at", "subject_id")
+        .join_asof(deals, on="scored_at", by="account_id", strategy="forward", check_sortedness=False)
     )
 
 

@@ -110,6 +110,13 @@ def advise(samples: Samples, live: ScoringRules, rules: CalibrationRules) -> Adv
     return Advice(fitted, reason, _with_points(found, live, fitted), **told)
 
 
+def evidence_of(samples: Samples, scoring: ScoringRules, rules: CalibrationRules) -> pl.DataFrame:
+    """What each signal of a model says by itself, as `Advice.evidence`; nothing while too little has happened."""
+    if shortage(samples, rules):
+        return EVIDENCE.to_frame().drop("model_version")
+    return _with_points(_evidence(samples.matured, scoring, rules), scoring, None)
+
+
 def _outcomes(samples: pl.DataFrame) -> Numbers:
     return samples["won"].cast(pl.Float64).to_numpy()
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster_project.core.calibration.intervals import Interval
-from dagster_project.core.calibration.report import Row, Section
 from dagster_project.core.calibration_rules import Limits
 from dagster_project.core.planning.alerts import Alerts
 from dagster_project.core.planning.moves import Moves
 from dagster_project.core.playbook import Playbook
+from dagster_project.core.sections import Row, Section
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+select
+    challenger,
+    model_version,
+    champion_version,
+    subject_type,
+    about,
+    judged_on,
+    metric,
+    per_week,
+    champion_value,
+    champion_low,
+    champion_high,
+    challenger_value,
+    challenger_low,
+    challenger_high,
+    difference_value,
+    difference_low,
+    difference_high,
+    leads,
+    won_accounts,
+    note
+from {{ source('calibration', 'challengers') }}

@@ -1,0 +1,8 @@
+select
+    name,
+    role,
+    model_version,
+    about,
+    judged_on,
+    segments
+from {{ source('scores', 'models') }}
