@@ -166,7 +166,7 @@ class Shop:
 
     def copy(self, folder: Path) -> "Shop":
         """The same raw tables in another warehouse, where nothing was built yet."""
-        twin = Shop(folder)
+        twin = Shop(folder, self.batch, _ids=self._ids, _domains=set(self._domains))
         with duckdb.connect(str(twin.path)) as connection:
             connection.execute(f"attach '{self.path}' as before (read_only)")
             connection.execute("create schema raw")

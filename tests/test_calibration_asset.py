@@ -13,6 +13,7 @@ from installation import END, Installation
 
 from dagster_project.cli import main
 from dagster_project.core.calibration.findings import find
+from dagster_project.core.models import Model
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.past_scores import observed_until, read_past
 from dagster_project.playbook_files import PACKAGED, read_playbook
@@ -82,7 +83,7 @@ def test_past_days_are_judged_by_the_deals_of_the_crm(demo_run, tmp_path):
     with with_a_past(demo_run, tmp_path) as connection:
         past = read_past(connection, pl.DataFrame(), period_days=PLAYBOOK.calibration.period_days)
         [version] = past.scores["model_version"].unique().to_list()
-        found = find(past, PLAYBOOK, observed_until=observed_until(connection), live_version=version)
+        found = find(past, [Model("champion", version, PLAYBOOK)], observed_until=observed_until(connection))
         told = dict(found.summary.filter(pl.col("subject_type") == "user").select("metric", "value").rows())
         by_hand = connection.sql(
             "with first_won as (select account_id, min(won_at) as won_at from intermediate.int_won_opportunities "
@@ -95,9 +96,8 @@ def test_past_days_are_judged_by_the_deals_of_the_crm(demo_run, tmp_path):
     one_day = past.scores.filter(pl.col("day") == date(2026, 3, 3))
     again = find(
         type(past)(one_day, past.deal_scores, past.outcomes, past.fired),
-        PLAYBOOK,
+        [Model("champion", version, PLAYBOOK)],
         observed_until=END,
-        live_version=version,
     )
     counted = dict(again.summary.filter(pl.col("subject_type") == "user").select("metric", "value").rows())
     assert (counted["leads"], counted["won"]) == by_hand
@@ -143,7 +143,7 @@ def test_nothing_is_proposed_where_nothing_is_suggested(command, tmp_path):
 def test_an_unknown_model_is_named_with_those_that_are_known(command):
     code, _, error = command("calibrate", "--model", "nobody")
     assert code == 1
-    assert "no past day was scored by model nobody; models with scores of past days: " in error
+    assert "no day was scored by model nobody; there are champion" in error
 
 
 def test_the_live_playbook_moves_nobody_and_passes_no_limit(command, tmp_path):
