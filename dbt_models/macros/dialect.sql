@@ -18,6 +18,11 @@
   list_sort(list({{ value }}))
 {%- endmacro %}
 
+{# The distinct values, sorted; for texts much cheaper than a list that is sorted. NULL when there are none. #}
+{% macro sorted_distinct(value) -%}
+  map_keys(histogram({{ value }}))
+{%- endmacro %}
+
 {# A list of all values in the given order. #}
 {% macro ordered_list(value, order_by) -%}
   list({{ value }} order by {{ order_by }})
@@ -30,6 +35,11 @@
 {# One row per element, in a select list. #}
 {% macro each_of(list) -%}
   unnest({{ list }})
+{%- endmacro %}
+
+{# A list of structs with these of their fields, in this order. #}
+{% macro each_as(list, fields) -%}
+  list_transform({{ list }}, lambda part: struct_pack({% for name in fields %}{{ name }} := part.{{ name }}{{ ', ' if not loop.last }}{% endfor %}))
 {%- endmacro %}
 
 {% macro empty_list(element='varchar') -%}

@@ -16,7 +16,8 @@ renamed as (
 
         -- what happened
         type as event_type,
-        lower(trim(case when type = 'track' then event else name end)) as event_key,
+        -- Column by column: a function of one column is computed once per distinct value.
+        case when type = 'track' then lower(trim(event)) else lower(trim(name)) end as event_key,
         lower(path) as path_key,
         feature,
         integration,
