@@ -7,7 +7,7 @@ write and the same for the same size. Hashes stand for chance, so that no row de
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -15,6 +15,7 @@ import duckdb
 EVENTS_PER_USER = 118
 EVENTS_PER_SESSION = 5
 USERS_PER_ACCOUNT = 20
+BATCH_SECONDS = 300
 
 # name, type, signal-bearing or not: weights add up to 1000
 _EVENTS = (
@@ -80,18 +81,36 @@ def write_history(landing: Path, size: Size) -> None:
         _write_crm(connection, landing / "crm", size)
 
 
-def write_batch(path: Path, size: Size, *, number: int, events: int, start: datetime, seconds: int) -> None:
-    """Write `events` further events that happened within `seconds` of `start`, in one file, complete at once."""
+def write_batch(
+    path: Path, size: Size, *, number: int, events: int, start: datetime, asks_for_sales: int | None = None
+) -> datetime:
+    """Write further events in one file, complete at once.
+
+    Args:
+        path: The file.
+        size: Of the history.
+        number: Of the batch: no two have the same events.
+        events: How many; they happen within `BATCH_SECONDS`.
+        start: When the first one may happen.
+        asks_for_sales: The number of an account, one of whose contacts asks for sales.
+
+    Returns:
+        When the file was moved into place, naive UTC.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    query = _events_sql(size, start=start, spread=seconds, first=(number + 1) * 1_000_000_000_000, count=events)
+    query = _events_sql(size, start=start, spread=BATCH_SECONDS, first=(number + 1) * 1_000_000_000_000, count=events)
+    if asks_for_sales is not None:
+        query += f" union all {_request_sql(size, asks_for_sales, number, start)}"
     with duckdb.connect() as connection:
-        _copy(connection, query, path)
+        return _copy(connection, query, path)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> datetime:
     fresh = path.with_name(f".{path.name}.part")
     connection.execute(f"copy ({query}) to '{fresh}' (format parquet, compression zstd)")
+    moved = datetime.now(UTC).replace(tzinfo=None)
     fresh.replace(path)
+    return moved
 
 
 def _rows_of_day(size: Size, number: int) -> tuple[int, int]:
@@ -145,6 +164,14 @@ select 'i' || lpad(user_number::varchar, 18, '0'), 'identify', null, null, 'u' |
   '{{"email":"p' || user_number::varchar || '@' || case when user_number % 10 = 9 then 'gmail.com'
     else 'company' || (user_number // {USERS_PER_ACCOUNT})::varchar || '.com' end || '"}}'
 from (select range as user_number from range({size.users})) where user_number % {size.days} = {number}"""
+
+
+def _request_sql(size: Size, account: int, number: int, at: datetime) -> str:
+    """The first user of an account, who is a contact, asks for sales."""
+    user_number = account % size.accounts * USERS_PER_ACCOUNT
+    return f"""
+select 'r' || lpad('{number}', 18, '0'), 'track', 'Contact Sales Clicked', null, 'u' || lpad('{user_number}', 9, '0'),
+  'a' || lpad('{user_number}', 9, '0'), null, 'r{number}', timestamp '{at}', timestamp '{at}', null, null"""
 
 
 def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) -> None:

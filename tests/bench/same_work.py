@@ -244,6 +244,11 @@ def engines() -> dict[str, Callable[[], Work]]:
     return found
 
 
+def needed_megabytes(name: str, events: int) -> float:
+    """About how much memory an engine takes for so many events; 0 for one that works in portions or spills."""
+    return {"pandas": 190.0, "DuckDB, one naive query": 120.0}.get(name, 0.0) * events / 1_000_000
+
+
 def _answer(totals: Iterable[object], features: Iterable[Iterable[object]]) -> Answer:
     return Answer(tuple(map(_number, totals)), [(user, *map(_number, rest)) for user, *rest in features])  # type: ignore[misc]
 
