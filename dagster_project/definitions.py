@@ -15,6 +15,7 @@ from dagster_project.defs import (
     handoff_checks,
     handoffs,
     ingest,
+    new_events,
     past,
     product,
     reminders,
@@ -69,7 +70,7 @@ def build_definitions(
         ],
         jobs=[
             schedules.score_everything,
-            schedules.score_new_events,
+            new_events.score_new_events,
             past.score_past_days_job,
             reminders.remind_sellers,
         ],

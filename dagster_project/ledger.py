@@ -196,19 +196,32 @@ class Ledger:
             if row.label == "not_a_fit"
         }
 
-    def handoffs_since(self, since: datetime) -> pl.DataFrame:
-        """Handoffs created at or after `since` that were not cancelled: `handoff_id, priority, package_markdown`."""
-        table, names = schema.HANDOFFS, ("handoff_id", "priority", "package_markdown")
-        query = sa.select(*(table.c[name] for name in names)).where(
-            table.c.created_at >= since, table.c.status != "cancelled"
+    def packages_since(self, since: datetime, limit: int) -> list[str]:
+        """Packages of handoffs created at or after `since` and not cancelled, the most urgent first, as Markdown."""
+        table = schema.HANDOFFS
+        query = (
+            sa.select(table.c.package_markdown)
+            .where(table.c.created_at >= since, table.c.status != "cancelled")
+            .order_by(table.c.priority, table.c.handoff_id)
+            .limit(limit)
         )
-        return self._read(query, pl.Schema(dict.fromkeys(names, pl.String())))
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def pending_handoffs(self) -> list[dict[str, Any]]:
         """The handoffs that nobody has got for certain, the most urgent first."""
         table = schema.HANDOFFS
         columns = [column for column in table.columns if column.name != "change"]
         query = sa.select(*columns).where(table.c.status.in_(WAITING)).order_by(table.c.priority, table.c.handoff_id)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def threads_since(self, since: datetime, statuses: Collection[str]) -> list[dict[str, Any]]:
+        """Handoffs with one of the statuses, created at or after `since`: what decides whose thread another joins."""
+        table, names = schema.HANDOFFS, ("account_id", "user_id", "recipient_id", "priority", "status", "created_at")
+        query = sa.select(table.c.handoff_id, *(table.c[name] for name in names)).where(
+            table.c.created_at >= since, table.c.status.in_(statuses)
+        )
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 

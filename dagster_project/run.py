@@ -146,7 +146,8 @@ class BatchRunner:
 
     def run(self, batch: Batch) -> BatchOutcome:
         """Score what the files touch; everything, when a delta won't do or has nothing to stand on."""
-        from dagster_project.defs.schedules import SCORE_EVERYTHING, SCORE_NEW_EVENTS
+        from dagster_project.defs.new_events import SCORE_NEW_EVENTS
+        from dagster_project.defs.schedules import SCORE_EVERYTHING
 
         if not batch.may_be_delta or not Workplace().settings.serving.exists():
             return self._execute(SCORE_EVERYTHING, batch)
@@ -176,8 +177,9 @@ def _words(event: dg.DagsterEvent) -> str:
         data = event.event_specific_data
         return _said(data.error if isinstance(data, JobFailureData) else None)
     failure = event.step_failure_data
-    told = failure.user_failure_data and failure.user_failure_data.description
-    return f"{event.step_key}: {told or _said(failure.error)}"
+    told = (failure.user_failure_data and failure.user_failure_data.description) or _said(failure.error)
+    # The one step of a delta names what failed in it.
+    return told if event.step_key == "new_events" else f"{event.step_key}: {told}"
 
 
 def _said(error: SerializableErrorInfo | None) -> str:

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import duckdb
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
+from dbt_common.events.base_types import EventMsg
 
+from dagster_project.delta_statements import DeltaStatements, NotRepeatable, execute_again, statements_of
 from dagster_project.settings import DBT_PROJECT_DIR
 
+_WRITTEN: dict[tuple[str, Path, float], DeltaStatements] = {}
+"""The statements of the last delta that dbt executed in this process, by the state of the project."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
@@ -106,6 +111,24 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
     return _invoke(dbtRunner(), arguments, warehouse)
 
 
+def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path) -> bool:
+    """Recompute what new events touch with the statements of an earlier delta of this process; whether that was done.
+
+    Args:
+        connection: The warehouse.
+        warehouse: Its file.
+        target: Where dbt keeps its artefacts.
+    """
+    statements = _WRITTEN.get(_project_state(warehouse, target))
+    if statements is None:
+        return False
+    try:
+        execute_again(connection, statements)
+    except NotRepeatable:
+        return False
+    return True
+
+
 def run_delta(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     """Recompute what new events touch: the models tagged `delta`, without their tests, which read whole tables.
 
@@ -116,7 +139,13 @@ def run_delta(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
-    return _run_tagged("delta", warehouse, target)
+    events: list[EventMsg] = []
+    outcomes = _run_tagged("delta", warehouse, target, events)
+    statements = statements_of(events)
+    if statements is not None and all(outcome.ok for outcome in outcomes):
+        _WRITTEN.clear()
+        _WRITTEN[_project_state(warehouse, target)] = statements
+    return outcomes
 
 
 def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
@@ -132,8 +161,9 @@ def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     return _run_tagged("past", warehouse, target)
 
 
-def _run_tagged(tag: str, warehouse: Path, target: Path) -> list[NodeOutcome]:
-    runner = dbtRunner(manifest=_parsed(warehouse.name, target, _newest_change()))
+def _run_tagged(tag: str, warehouse: Path, target: Path, events: list[EventMsg] | None = None) -> list[NodeOutcome]:
+    manifest = _parsed(*_project_state(warehouse, target))
+    runner = dbtRunner(manifest=manifest, callbacks=[] if events is None else [events.append])
     arguments = ["run", "--select", f"tag:{tag}", "--quiet", "--no-write-json", "--log-level-file", "none"]
     arguments += _project_arguments(target)
     return _invoke(runner, arguments, warehouse)
@@ -141,10 +171,7 @@ def _run_tagged(tag: str, warehouse: Path, target: Path) -> list[NodeOutcome]:
 
 @lru_cache(maxsize=1)
 def _parsed(warehouse_name: str, target: Path, _newest: float) -> Manifest:
-    """The project, parsed once per process and state of its files: parsing takes longer than a delta.
-
-    The names of relations begin with the warehouse's.
-    """
+    """The project, parsed once per process and state of its files: parsing takes longer than a delta."""
     with _environment(target / warehouse_name):
         result = dbtRunner().invoke(["parse", "--quiet", *_project_arguments(target)])
     if not isinstance(result.result, Manifest):
@@ -152,8 +179,9 @@ def _parsed(warehouse_name: str, target: Path, _newest: float) -> Manifest:
     return result.result
 
 
-def _newest_change() -> float:
-    return max(path.stat().st_mtime for path in _project_files())
+def _project_state(warehouse: Path, target: Path) -> tuple[str, Path, float]:
+    """What statements depend on beside the tables: the names of relations begin with the warehouse's."""
+    return warehouse.name, target, max(path.stat().st_mtime for path in _project_files())
 
 
 def _invoke(runner: dbtRunner, arguments: list[str], warehouse: Path) -> list[NodeOutcome]:

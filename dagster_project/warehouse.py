@@ -18,6 +18,8 @@ import duckdb
 
 SERVING_STORAGE_VERSION = "v1.5.0"
 """The oldest DuckDB that analysts may open the serving copy with."""
+NOTHING = "false"
+"""The condition that no row meets."""
 
 RAW_TABLES = """
 create schema if not exists raw;
@@ -186,13 +188,15 @@ def publish_changes(warehouse_path: Path, serving_path: Path, changed: Mapping[s
         warehouse_path: The warehouse.
         serving_path: The file that SQL users open read-only; it exists.
         changed: By table of schema `marts`, a condition that finds the changed rows, in the warehouse and in the copy,
-            which is attached as `serving`.
+            which is attached as `serving`; `NOTHING` where there are none.
     """
     with _fresh_copy(serving_path) as fresh:
         shutil.copyfile(serving_path, fresh)
         with _attached(warehouse_path, fresh) as connection:
             connection.begin()
             for table, condition in changed.items():
+                if condition == NOTHING:
+                    continue
                 name = _identifier(table)
                 connection.execute(
                     f"create or replace temp table incoming as select * from marts.{name} where {condition}"

@@ -2,10 +2,14 @@
 
 import random
 from datetime import datetime, timedelta
+from pathlib import Path
 
+import duckdb
 import pytest
 from dbt_fixtures import Shop
 from test_dbt_increments import random_event
+
+from dagster_project.transform import failure_report, repeat_delta, run_delta
 
 DAY = "2026-06-30"
 FULL_AT = f"{DAY} 08:00:00"
@@ -61,10 +65,8 @@ def batch_of(chance: random.Random, number: int, size: int) -> list[dict]:
     return events
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
-    shop = Shop(tmp_path_factory.mktemp("deltas")).create()
-    chance = random.Random(seed)
+def with_accounts(folder: Path) -> Shop:
+    shop = Shop(folder).create()
     shop.execute(
         "insert into raw.rule_domains values ('gmail.com', 'free_mail', null), ('other.example', 'excluded', 'ours')"
     )
@@ -72,15 +74,47 @@ def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
     accounts = [{"account_id": "A1", "domain": "acme.example"}, {"account_id": "g2", "domain": "beta.example"}]
     shop.extract("accounts", "2026-06-01", accounts)
     shop.extract("contacts", "2026-06-01", [{"contact_id": "c1", "email": "u1@acme.example", "account_id": "A1"}])
+    return shop
+
+
+def assert_equals_a_build_from_scratch(shop: Shop, folder: Path) -> None:
+    twin = shop.copy(folder)
+    twin.build()
+    for table, order in COMPARED.items():
+        grown, fresh = (of.records(f"from {table} order by {order}") for of in (shop, twin))
+        assert grown == fresh, table
+    assert shop.rows("select count(*) from features.user_features")[0][0] > 5
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
+    shop = with_accounts(tmp_path_factory.mktemp("deltas"))
+    chance = random.Random(seed)
     for number, until in enumerate(UNTIL):
         if number:
             shop.begin_batch()
         shop.moments(FULL_AT, until=until)
         shop.load(batch_of(chance, number, 300 if number == 0 else chance.choice([0, 5, 40])))
         shop.build("tag:features" if number == 0 else "tag:delta", delta=number > 0)
-    twin = shop.copy(tmp_path_factory.mktemp("scratch"))
-    twin.build()
-    for table, order in COMPARED.items():
-        grown, fresh = (of.records(f"from {table} order by {order}") for of in (shop, twin))
-        assert grown == fresh, table
-    assert shop.rows("select count(*) from features.user_features")[0][0] > 5
+    assert_equals_a_build_from_scratch(shop, tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_statements_of_an_earlier_delta_do_what_new_ones_would(seed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deltas")
+    shop, chance = with_accounts(folder), random.Random(seed)
+    shop.moments(FULL_AT, until=UNTIL[0])
+    shop.load(batch_of(chance, 0, 300))
+    shop.build()
+    places = {"warehouse": shop.path, "target": folder / "target"}
+    repeated = []
+    for number, until in enumerate([*UNTIL[1:], f"{DAY} 23:30:00"], start=1):
+        shop.begin_batch()
+        shop.moments(FULL_AT, until=until)
+        shop.load(batch_of(chance, number, chance.choice([0, 5, 40])))
+        with duckdb.connect(str(shop.path)) as warehouse:
+            repeated.append(repeat_delta(warehouse, **places))
+        if not repeated[-1]:
+            assert failure_report(run_delta(**places)) is None
+    assert repeated == [False, True, True, True, True]
+    assert_equals_a_build_from_scratch(shop, tmp_path_factory.mktemp("scratch"))

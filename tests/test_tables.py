@@ -41,7 +41,7 @@ def test_tables_show_columns_with_what_is_known_of_them_and_rows_where_counting_
         warehouse.execute("create view marts.published as from marts.funnel")
         warehouse.execute("create view staging.stg as from marts.funnel")
         names = ["marts.funnel", "marts.published", "staging.stg", "marts.not_there"]
-        shown = shown_tables(warehouse, names, told={"stage": "less than the comment", "users": "How many."})
+        shown = shown_tables(warehouse, dict.fromkeys(names, {"stage": "less than the comment", "users": "How many."}))
     assert sorted(shown) == ["marts.funnel", "marts.published", "staging.stg"]
     columns = shown["marts.funnel"]["dagster/column_schema"].columns
     assert [(column.name, column.type, column.description) for column in columns] == [

@@ -65,6 +65,9 @@ PAST_RULE_SCHEMA = pl.Schema(
     {**dict.fromkeys(("rule", "user_id", "account_id"), pl.String()), "decided_at": pl.Datetime("us")}
 )
 
+Acts = dict[tuple[str, str, str | None], datetime]
+"""When a rule was acted on last, by the rule, `account_id` or `user_id`, and whose it is."""
+
 
 @dataclass
 class Outcome:
@@ -177,9 +180,13 @@ def decide_rules(fired: pl.DataFrame, context: RuleRun) -> tuple[Outcome, pl.Dat
         The outcome, and the firings that are held (``FIRED_SCHEMA``): their edges are kept for the next run.
     """
     outcome, held = Outcome(), []
+    acts = _latest_acts(conform(context.past, PAST_RULE_SCHEMA).iter_rows(named=True))
     for firing in sorted(_firings(fired), key=lambda firing: _order(firing, context)):
-        decision, reason, recipient_id = _decide(firing, context, outcome)
-        outcome.decisions.append(_decision_row(firing, context, decision, reason=reason, recipient_id=recipient_id))
+        decision, reason, recipient_id = _decide(firing, context, outcome, acts=acts)
+        row = _decision_row(firing, context, decision, reason=reason, recipient_id=recipient_id)
+        outcome.decisions.append(row)
+        if decision == ACTED:
+            acts |= _latest_acts([row])
         if decision in table.HELD:
             held.append({name: getattr(firing, name) for name in FIRED_SCHEMA})
     return outcome, pl.DataFrame(held, schema=FIRED_SCHEMA)
@@ -207,7 +214,7 @@ def _standing(firing: Firing, context: RuleRun) -> Standing | None:
     return (standings.people if firing.subject_type == "user" else standings.accounts).get(firing.subject_id)
 
 
-def _decide(firing: Firing, context: RuleRun, so_far: Outcome) -> tuple[str, str, str | None]:
+def _decide(firing: Firing, context: RuleRun, so_far: Outcome, *, acts: Acts) -> tuple[str, str, str | None]:
     """Decision, reason and recipient; what is to be done is added to ``so_far``."""
     candidate = _candidate(firing, context)
     if candidate.blocked:
@@ -218,7 +225,7 @@ def _decide(firing: Firing, context: RuleRun, so_far: Outcome) -> tuple[str, str
     for decision in (table.HELD_STALE_CRM, *_GUARDS[firing.trigger]):
         if reason := table.ROWS[decision](candidate, context.run):
             return decision, reason, None
-    if at := _acted_before(firing, candidate, context, so_far):
+    if at := _acted_before(firing, candidate, context, acts=acts):
         days = context.run.rules.cooldown_days
         return table.SUPPRESSED_COOLDOWN, f"{firing.trigger} was acted on on {at:%Y-%m-%d}, within {days} days", None
     if firing.trigger == TIER_RAISE:
@@ -245,19 +252,22 @@ def _candidate(firing: Firing, context: RuleRun) -> Candidate:
     )
 
 
-def _acted_before(firing: Firing, candidate: Candidate, context: RuleRun, so_far: Outcome) -> datetime | None:
-    """When the same rule was acted on last for the same account, or the same person without one."""
+def _latest_acts(rows: Iterable[Mapping[str, Any]]) -> Acts:
+    """When each rule was acted on last, for each account and for each person."""
+    latest: Acts = {}
+    for row in rows:
+        for column in ("account_id", "user_id"):
+            key = row["rule"], column, row[column]
+            latest[key] = max(row["decided_at"], latest.get(key, row["decided_at"]))
+    return latest
+
+
+def _acted_before(firing: Firing, candidate: Candidate, context: RuleRun, *, acts: Acts) -> datetime | None:
+    """When the same rule was acted on last for the account, or the person without one, within the cooldown."""
+    whose = ("account_id", candidate.account_id) if candidate.account_id else ("user_id", firing.subject_id)
+    at = acts.get((firing.trigger, *whose))
     since = context.run.as_of - timedelta(days=context.run.rules.cooldown_days)
-    column, whose = ("account_id", candidate.account_id) if candidate.account_id else ("user_id", firing.subject_id)
-    same = conform(context.past, PAST_RULE_SCHEMA).filter(
-        pl.col("rule") == firing.trigger, pl.col(column) == whose, pl.col("decided_at") > since
-    )
-    now = [
-        row["decided_at"]
-        for row in so_far.decisions
-        if (row["rule"], row[column], row["decision"]) == (firing.trigger, whose, ACTED)
-    ]
-    return max([*same["decided_at"], *now], default=None)
+    return at if at is not None and at > since else None
 
 
 def _raise_tier(firing: Firing, context: RuleRun, so_far: Outcome) -> tuple[str, str, str | None]:

@@ -14,7 +14,7 @@ from dagster_project.clients.slack import SlackBot
 from dagster_project.core.candidates import account_block_reason, user_block_reason
 from dagster_project.core.follow_ups import MARKETING
 from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
-from dagster_project.core.threads import open_thread
+from dagster_project.core.threads import OPEN, open_thread
 from dagster_project.defs.handoffs import COMMON, LIVE, handoff_decisions
 from dagster_project.defs.resources import Workplace
 from dagster_project.delivery import DeliveryReport, Pace, deliver
@@ -92,14 +92,15 @@ def _alerts(
     """A letter for every handoff that waits."""
     rules = workplace.playbook.delivery
     since = workplace.now() - timedelta(days=rules.slack.thread_days)
-    earlier = ledger.read_frame("handoffs").filter(pl.col("created_at") >= since).to_dicts() if waiting else []
+    has_threads = bool(waiting) and chat.name == SlackBot.name
+    earlier = ledger.threads_since(since, OPEN) if has_threads else []
     messages = ledger.confirmed(chat.name, HANDOFF, [row["handoff_id"] for row in earlier])
     return [
         alert(
             handoff,
             recipient_of(handoff["recipient_id"], owners),
             rules,
-            thread=open_thread(handoff, earlier, messages, since=since) if chat.name == SlackBot.name else None,
+            thread=open_thread(handoff, earlier, messages, since=since),
             has_buttons=has_buttons(workplace),
         )
         for handoff in waiting

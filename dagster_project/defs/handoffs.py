@@ -94,8 +94,9 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         # An installation that has nobody yet has not had its first run: what comes later must not flood anyone.
         if inputs.baseline is not None and inputs.users.height:
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())
-        today = _todays_packages(ledger, as_of)
-    return dg.MaterializeResult(metadata=_decision_metadata(plan, today))
+        # Those of the day, the most urgent first, as sellers get them; a few of many.
+        today = ledger.packages_since(datetime.combine(as_of.date(), time.min), SHOWN)
+    return dg.MaterializeResult(metadata=_decision_metadata(plan, today, is_full=refresh.is_full))
 
 
 def crm_name(workplace: Workplace) -> str:
@@ -181,7 +182,7 @@ def _scored_since(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return first
 
 
-def _decision_metadata(plan: HandoffPlan, today: list[str]) -> dict[str, Any]:
+def _decision_metadata(plan: HandoffPlan, today: list[str], *, is_full: bool) -> dict[str, Any]:
     counts = (
         plan.decisions.sort("decision_id")
         .group_by("decision")
@@ -190,24 +191,21 @@ def _decision_metadata(plan: HandoffPlan, today: list[str]) -> dict[str, Any]:
     )
     shown = ["priority", "trigger", "account_id", "user_id", "recipient_id", "due_at"]
     ruled = plan.rule_decisions.sort("rule", "decision_id").select("rule", "decision", "subject_id", "reason")
-    return {
+    told: dict[str, Any] = {
         "decisions": plan.decisions.height,
         "handoffs": plan.handoffs.height,
         "held": plan.candidates.height,
-        "by decision": bar_chart(
+    }
+    if is_full:  # a picture takes longer to draw than the few of a delta to decide
+        told["by decision"] = bar_chart(
             counts["decision"].to_list(), counts["candidates"].to_list(), title="What was decided in this run"
-        ),
+        )
+    return told | {
         "by reason": markdown_table(counts),
         "to whom": markdown_table(plan.handoffs.sort("priority", "handoff_id").select(shown).head(SHOWN)),
         "rules": markdown_table(ruled.head(SHOWN)),
         "today's handoffs": dg.MetadataValue.md("\n---\n\n".join(today) or "None today."),
     }
-
-
-def _todays_packages(ledger: Ledger, as_of: datetime) -> list[str]:
-    """The packages of the day, the most urgent first, as sellers get them; a few of many."""
-    today = ledger.handoffs_since(datetime.combine(as_of.date(), time.min))
-    return today.sort("priority", "handoff_id")["package_markdown"].head(SHOWN).to_list()
 
 
 @dg.asset_check(

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from dagster_project.defs.activation import crm_fields
-from dagster_project.defs.calibration import GROUP
-from dagster_project.defs.ingest import product_events
+from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.resources import environment_settings
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
-from dagster_project.defs.transform import DELTA_KEYS, feature_models, mart_models
 from dagster_project.landing.discovery import readable_files
 from dagster_project.playbook_files import read_playbook
 
 SCORE_EVERYTHING = "score_everything"
-SCORE_NEW_EVENTS = "score_new_events"
 
 _PAST_DAYS = dg.AssetSelection.assets(DAILY_SCORES_KEY)
 """By partition, in a job of its own: neither of these two has one."""
@@ -27,16 +23,6 @@ score_everything = dg.define_asset_job(
     SCORE_EVERYTHING,
     selection=dg.AssetSelection.all() - _PAST_DAYS,
     description="Load what has landed, score every user and account, decide, write back and publish.",
-)
-
-
-_NOT_BY_DELTAS = _PAST_DAYS | dg.AssetSelection.assets(feature_models, mart_models) | dg.AssetSelection.groups(GROUP)
-score_new_events = dg.define_asset_job(
-    SCORE_NEW_EVENTS,
-    selection=((dg.AssetSelection.all() - _NOT_BY_DELTAS) | dg.AssetSelection.assets(*DELTA_KEYS)).without_checks()
-    | dg.AssetSelection.checks_for_assets(product_events, crm_fields),
-    description="Load new events, score the users and accounts that they touch, decide, write back and publish; "
-    "without the checks that read whole tables.",
 )
 
 

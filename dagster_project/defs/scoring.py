@@ -30,7 +30,7 @@ from dagster_project.core.scoring import (
 from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_own_day
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import bar_chart, markdown_table, replace_rows, replace_table, shown_table
+from dagster_project.defs.tables import bar_chart, markdown_table, replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.register import transaction
@@ -105,16 +105,19 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
             _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
             if refresh.is_full:
                 write_own_day(connection, ScoredDay(refresh.until.date(), version, refresh.until))
-        shown = {table: shown_table(connection, f"scores.{table}", published_columns(table)) for table in _DESCRIPTIONS}
-        of_days = shown_table(connection, "scores.daily_scores", published_columns("daily_scores"))
+        shown = shown_tables(
+            connection, {f"scores.{table}": published_columns(table) for table in (*_DESCRIPTIONS, "daily_scores")}
+        )
     if is_full:
         day = str(refresh.until.date())
-        context.log_event(dg.AssetMaterialization(DAILY_SCORES_KEY, partition=day, metadata=of_days))
+        context.log_event(
+            dg.AssetMaterialization(DAILY_SCORES_KEY, partition=day, metadata=shown["scores.daily_scores"])
+        )
     for table, frame in published.items():
         told = _score_metadata(frame, version, is_full=is_full)
-        yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[table]})
+        yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[f"scores.{table}"]})
     for table, frame in (("score_history", changed), ("segment_history", moved)):
-        yield dg.MaterializeResult(["scores", table], metadata={"rows added": frame.height, **shown[table]})
+        yield dg.MaterializeResult(["scores", table], metadata={"rows added": frame.height, **shown[f"scores.{table}"]})
 
 
 def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:

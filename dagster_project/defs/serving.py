@@ -12,12 +12,12 @@ from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
-from dagster_project.defs.tables import replace_rows, replace_table, shown_table
+from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.ledger import Ledger
 from dagster_project.refresh import current_refresh, finish_refresh
-from dagster_project.warehouse import publish_changes, publish_serving_copy
+from dagster_project.warehouse import NOTHING, publish_changes, publish_serving_copy
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {
@@ -55,10 +55,10 @@ CHANGED = {
     # A lead names its company, which may have another name although nothing else of its users has changed.
     "leads": f"({RESCORED['pql_scores']} or {RESCORED['pqa_scores']})",
     # The CRM's records are as they were when only events have come.
-    "crm_owners": "false",
-    "crm_opportunities": "false",
+    "crm_owners": NOTHING,
+    "crm_opportunities": NOTHING,
     # Calibration is measured by full runs alone, and challengers with it.
-    **dict.fromkeys(("outcomes", "models", *CALIBRATION_MARTS), "false"),
+    **dict.fromkeys(("outcomes", "models", *CALIBRATION_MARTS), NOTHING),
 }
 """Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy."""
 
@@ -88,7 +88,8 @@ PUBLISHED = (
     pool=WAREHOUSE_POOL,
 )
 def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
-    """Copy the ledger's tables into the warehouse, in a delta what has changed since."""
+    """Copy the ledger's tables into the warehouse, in a delta what has changed since; it tells of no other tables."""
+    copied: dict[str, dict[str, int]] = {}
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         is_full = current_refresh(connection, context.run.run_id).is_full
         for table, key in COPIED.items():
@@ -97,18 +98,24 @@ def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
                 connection.execute(
                     f"create or replace table ops.changed_{table} as select {key} from ops.{table} limit 0"
                 )
-            else:
-                _copy_changes(connection, ledger, table, key)
-            shown = shown_table(connection, f"ops.{table}", published_columns(PUBLISHED_AS.get(table, table)))
-            yield dg.MaterializeResult(["ops", table], metadata=shown)
+                copied[table] = {}
+            elif rows := _copy_changes(connection, ledger, table, key):
+                copied[table] = {"rows changed": rows}
+        told = {f"ops.{table}": published_columns(PUBLISHED_AS.get(table, table)) for table in copied}
+        shown = shown_tables(connection, told)
+    for table, changed in copied.items():
+        yield dg.MaterializeResult(["ops", table], metadata={**changed, **shown[f"ops.{table}"]})
 
 
-def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: str, key: str) -> None:
+def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: str, key: str) -> int:
+    """Copy the rows that were written since the last copy; how many."""
     [(known,)] = connection.sql(f"select coalesce(max(change), 0) from ops.{table}").fetchall()
     changed = ledger.read_frame(table, after=known)
     replace_table(connection, f"ops.changed_{table}", changed.select(key))
-    with transaction(connection):
-        replace_rows(connection, f"ops.{table}", changed, f"{key} in (select {key} from ops.changed_{table})")
+    if changed.height:
+        with transaction(connection):
+            replace_rows(connection, f"ops.{table}", changed, f"{key} in (select {key} from ops.changed_{table})")
+    return changed.height
 
 
 @dg.asset(

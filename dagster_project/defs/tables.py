@@ -82,18 +82,18 @@ def shown_table(
         table: Its name as `schema.name`.
         told: What to say about its columns.
     """
-    return shown_tables(connection, [table], told)[table]
+    return shown_tables(connection, {table: told or {}})[table]
 
 
 def shown_tables(
-    connection: duckdb.DuckDBPyConnection, tables: Sequence[str], told: Mapping[str, str] | None = None
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
     """What the UI shows of tables and views that exist: their columns and, where it is cheap, how many rows they have.
 
     Args:
         connection: The warehouse.
-        tables: Their names as `schema.name`.
-        told: What to say about a column, by its name, where the warehouse has no comment on it.
+        tables: By name as `schema.name`, what to say about a column, by its name, where the warehouse has no comment
+            on it. Asking for several at once takes no longer than for one.
 
     Returns:
         Metadata of an asset by the table's name.
@@ -109,7 +109,7 @@ def shown_tables(
     shown: dict[str, dict[str, Any]] = {}
     for name, is_cheap, columns in rows:
         described = [
-            dg.TableColumn(column, kind, description=comment or (told or {}).get(column))
+            dg.TableColumn(column, kind, description=comment or tables[name].get(column))
             for column, kind, comment in columns
         ]
         shown[name] = {"dagster/column_schema": dg.TableSchema(described)}

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_subset_selection_for_context
 
 from dagster_project.core.playbook import Playbook
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
-from dagster_project.refresh import NeedsEverything, plan_refresh
+from dagster_project.refresh import NeedsEverything, Refresh, plan_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
     NodeOutcome,
@@ -24,6 +24,7 @@ from dagster_project.transform import (
     failure_report,
     manifest_is_current,
     parse_project,
+    repeat_delta,
     rollup_definition,
     run_delta,
 )
@@ -52,8 +53,6 @@ SOURCE_ASSETS = {
 DELTA_KEYS = {dg.AssetKey(["features", "user_features"]), dg.AssetKey(["features", "account_features"])}
 """What `score_new_events` shows of the models that it runs: telling of each takes Dagster longer than running it."""
 
-RAW_ASSETS = ("product_events", "crm_records", "email_domains", "moments", "playbook_rules")
-
 Event = dg.MaterializeResult | dg.AssetCheckResult
 
 
@@ -70,14 +69,6 @@ class Translator(DagsterDbtTranslator):
             source = dbt_resource_props["source_name"]
             return dg.AssetKey([source, SOURCE_ASSETS.get(source, {}).get(name, name)])
         return dg.AssetKey([dbt_resource_props["schema"], name])
-
-    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """As dbt says, and what the models of a delta stand on: between the two are models that it doesn't tell of."""
-        spec = super().get_asset_spec(manifest, unique_id, project)
-        if spec.key not in DELTA_KEYS:
-            return spec
-        raw = {dg.AssetKey(["raw", name]) for name in RAW_ASSETS} - {dep.asset_key for dep in spec.deps}
-        return spec.replace_attributes(deps=[*spec.deps, *sorted(raw)])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The schema: staging, intermediate, features, marts; seeds are reference. A model may name another."""
@@ -112,29 +103,44 @@ def sql_settings(playbook: Playbook) -> dict[str, str]:
     pool=WAREHOUSE_POOL,
 )
 def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
-    """Staging, identities, rollups and features; in a delta, for the users that new events touch."""
+    """Staging, identities, rollups and features of all users and accounts."""
+    _plan(context, workplace, may_be_delta=False)
+    yield from _build(context, workplace, select="tag:features", full_refresh=True)
+
+
+def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
+    """The features of users and accounts that new events touch, for `score_new_events`.
+
+    All of them, and tested, where more has changed than events.
+    """
+    if _plan(context, workplace, may_be_delta=True).is_full:
+        outcomes = _built(workplace, select=["tag:features"], full_refresh=True)
+    else:
+        outcomes = _delta(workplace)
+    with workplace.connect(stays_open=True) as connection:
+        shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
+    for key in sorted(DELTA_KEYS):
+        yield dg.MaterializeResult(key, metadata=shown[".".join(key.path)])
+    _raise_for_failures(outcomes)
+
+
+def _plan(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, workplace: Workplace, *, may_be_delta: bool
+) -> Refresh:
     playbook = workplace.playbook
-    is_delta = context.selected_asset_keys == DELTA_KEYS
     try:
         with workplace.connect(stays_open=True) as connection:
             refresh = plan_refresh(
                 connection,
                 definition=rollup_definition(sql_settings(playbook)),
                 rules=playbook.fingerprint(),
-                may_be_delta=is_delta,
+                may_be_delta=may_be_delta,
                 run_id=context.run.run_id,
             )
     except NeedsEverything as error:
         raise dg.Failure(str(error)) from error
     context.log.info(f"{'Full refresh' if refresh.is_full else 'Delta'}: {refresh.reason}.")
-    if not refresh.is_full:
-        yield from _reported(context, workplace, _delta(workplace))
-    elif is_delta:
-        # More has changed than the job knows assets of: all of it is made, and tested, all the same.
-        outcomes = _built(workplace, select=["tag:features"], full_refresh=True)
-        yield from _reported(context, workplace, outcomes)
-    else:
-        yield from _build(context, workplace, select="tag:features", full_refresh=True)
+    return refresh
 
 
 @dbt_assets(
@@ -162,7 +168,11 @@ def _build(
     arguments, indirect = get_subset_selection_for_context(context, manifest, select, None, None, TRANSLATOR, None)
     selectors = arguments[1].split(" ") if arguments else []
     selectors += ["--indirect-selection", indirect] if indirect else []
-    yield from _reported(context, workplace, _built(workplace, select=selectors, full_refresh=full_refresh))
+    outcomes = _built(workplace, select=selectors, full_refresh=full_refresh)
+    with workplace.connect(stays_open=True) as connection:
+        shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
+    yield from _events(context, manifest, outcomes, shown)
+    _raise_for_failures(outcomes)
 
 
 def _built(workplace: Workplace, *, select: Sequence[str], full_refresh: bool) -> list[NodeOutcome]:
@@ -174,19 +184,17 @@ def _built(workplace: Workplace, *, select: Sequence[str], full_refresh: bool) -
 
 
 def _delta(workplace: Workplace) -> list[NodeOutcome]:
-    settings = workplace.settings
+    places = {"warehouse": workplace.settings.warehouse, "target": workplace.settings.dbt_target}
+    with workplace.connect(stays_open=True) as connection:
+        if repeat_delta(connection, **places):
+            return []
     try:
-        return run_delta(warehouse=settings.warehouse, target=settings.dbt_target)
+        return run_delta(**places)
     except TransformError as error:
         raise dg.Failure(str(error)) from error
 
 
-def _reported(
-    context: dg.AssetExecutionContext, workplace: Workplace, outcomes: Sequence[NodeOutcome]
-) -> Iterator[Event]:
-    with workplace.connect(stays_open=True) as connection:
-        shown = shown_tables(connection, [".".join(key.path) for key in context.selected_asset_keys])
-    yield from _events(context, _manifest(context), outcomes, shown)
+def _raise_for_failures(outcomes: Sequence[NodeOutcome]) -> None:
     report = failure_report(outcomes)
     if report:
         raise dg.Failure(report)

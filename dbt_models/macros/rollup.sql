@@ -90,7 +90,7 @@
     (select max(batch_id) from {{ source('raw', 'batches') }}),
     until,
     {{ mark.batch_id }},
-    {{ "timestamp '" ~ mark.as_of ~ "'" if mark.as_of else 'null' }}
+    {{ mark.as_of or 'null' }}
   from {{ source('raw', 'moments') }} where is_live;
   delete from {{ rollup_state('rolled_up_identities') }} as rolled_up
   where not exists (

@@ -24,15 +24,31 @@
   {% endif %}
 {% endmacro %}
 
-{# The batch and the moment that the rollup stands at, or stood at, for literals: a literal is what scans are pruned by. #}
+{#
+  A literal that differs from delta to delta, marked so that the statement can be executed again with the next one's
+  (dagster_project/delta_statements.py). Everything else in a delta's statements stays the same while the models do.
+#}
+{% macro of_this_delta(name, literal) -%}
+  /*:{{ name }}*/{{ literal }}/*;*/
+{%- endmacro %}
+
+{#
+  The batch and the moment that the rollup stands at, or stood at, and the end of that moment's day: as literals, because a
+  literal is what scans are pruned by. No moment before the first rollup.
+#}
 {% macro rolled_up_to(before_this_run=false) %}
   {%- set which = 'previous_' if before_this_run else '' %}
-  {% if not execute %}{{ return({'batch_id': 0, 'as_of': none}) }}{% endif %}
+  {% if not execute %}{{ return({'batch_id': 0, 'as_of': none, 'day_end': none}) }}{% endif %}
   {% set rows = run_query(
       "select coalesce(max(" ~ which ~ "batch_id), 0), strftime(max(" ~ which ~ "as_of), '%Y-%m-%d %H:%M:%S.%f') from "
       ~ rollup_state('rollup_mark')
   ).rows %}
-  {{ return({'batch_id': rows[0][0], 'as_of': rows[0][1]}) }}
+  {% set batch_id, as_of = rows[0][0], rows[0][1] %}
+  {{ return({
+      'batch_id': of_this_delta('batch_id', batch_id),
+      'as_of': of_this_delta('as_of', "timestamp '" ~ as_of ~ "'") if as_of else none,
+      'day_end': of_this_delta('day_end', "timestamp '" ~ as_of[:10] ~ " 23:59:59.999999'") if as_of else none,
+  }) }}
 {% endmacro %}
 
 {# The anonymous ids of identifications that the rollup has not seen: loaded since, or still to come at its moment. #}
@@ -40,7 +56,7 @@
   {%- set mark = rolled_up_to() -%}
   select anonymous_id from {{ ref('int_trait_events') }}
   where event_type = 'identify' and anonymous_id is not null
-    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > timestamp '{{ mark.as_of }}'{% endif %})
+    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > {{ mark.as_of }}{% endif %})
 {%- endmacro %}
 
 {% macro forget_newly_identified() %}

@@ -403,6 +403,12 @@ left join trait_days on event_days.user_id = trait_days.user_id and event_days.d
 
 {# The events of these days, as a relation `events` in a `from`. #}
 {% macro events_of(runs, everyone, of_events) -%}
+{%- set days = [] %}
+{%- for first, last in runs %}
+{%- do days.append(
+    "events.occurred_at >= timestamp '" ~ first ~ " 00:00:00' and events.occurred_at <= timestamp '" ~ last ~ " 23:59:59.999999'"
+) %}
+{%- endfor -%}
 (
         select events.*
         from {{ of_events or ref('int_user_events') }} as events
@@ -410,16 +416,7 @@ left join trait_days on event_days.user_id = trait_days.user_id and event_days.d
         inner join {{ ref('int_user_days_touched') }} as touched
             on events.user_id = touched.user_id and events.day = touched.day
         {%- endif %}
-        {%- if runs %}
-        where (
-            {%- for run in runs %}
-            {{ 'or ' if not loop.first }}events.occurred_at >= timestamp '{{ run[0] }} 00:00:00'
-            and events.occurred_at <= timestamp '{{ run[1] }} 23:59:59.999999'
-            {%- endfor %}
-        )
-        {%- else %}
-        where false
-        {%- endif %}
+        where ({{ of_this_delta('days', days | join(' or ') or 'false') }})
     ) as events
 {%- endmacro %}
 

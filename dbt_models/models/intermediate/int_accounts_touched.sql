@@ -11,4 +11,4 @@ union
 select group_id
 from {{ ref('int_trait_events') }}
 where event_type = 'group' and group_id is not null
-    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > timestamp '{{ mark.as_of }}'{% endif %})
+    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > {{ mark.as_of }}{% endif %})

@@ -55,10 +55,10 @@ cut as (
     from {{ ref('stg_product__events') }} as events
     cross join live
     {%- if mark.as_of %}
-    where live.until <> timestamp '{{ mark.as_of }}' and (
+    where live.until <> {{ mark.as_of }} and (
         (
-            events.occurred_at > timestamp '{{ mark.as_of }}'
-            and events.occurred_at <= timestamp '{{ mark.as_of[:10] }} 23:59:59.999999'
+            events.occurred_at > {{ mark.as_of }}
+            and events.occurred_at <= {{ mark.day_end }}
         )
         or (events.day = cast(live.until as date) and events.occurred_at > live.until)
     )
