@@ -112,7 +112,8 @@ def _days(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         "from (select distinct day from intermediate.int_user_days_touched)) group by before_the_range order by all"
     ).fetchall()
     conditions = [
-        f"events.occurred_at >= timestamp '{first} 00:00:00' and events.occurred_at <= timestamp '{last} 23:59:59.999999'"
+        f"events.occurred_at >= timestamp '{first} 00:00:00' "
+        f"and events.occurred_at <= timestamp '{last} 23:59:59.999999'"
         for first, last in ranges
     ]
     return {"days": " or ".join(conditions) or "false"}

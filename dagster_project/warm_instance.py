@@ -16,7 +16,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 EMPTY_SHARD = "empty"
@@ -101,4 +101,8 @@ def warm(ref: InstanceRef) -> InstanceRef:
 def _engine(address: str) -> Any:
     # Dagster's own lock keeps threads from each other; a connection may change hands between them.
     arguments = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
-    return create_engine(address, poolclass=StaticPool, connect_args=arguments)
+    engine = create_engine(address, poolclass=StaticPool, connect_args=arguments)
+    # Dagster writes ahead (WAL): a power cut may cost the last events that the UI shows, never the database. Waiting
+    # for the disk at every event costs more than writing it.
+    event.listen(engine, "connect", lambda connection, _: connection.execute("pragma synchronous = normal"))
+    return engine

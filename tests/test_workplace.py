@@ -30,6 +30,18 @@ def test_whoever_calls_outside_can_let_go_of_the_file(tmp_path: Path) -> None:
     assert _others_can_open(workplace.settings.warehouse)
 
 
+@pytest.mark.parametrize(("crm", "is_free"), [("local", False), ("hubspot", True)])
+def test_nobody_waits_for_a_crm_elsewhere_with_the_file_open(tmp_path: Path, crm: str, is_free: bool) -> None:
+    workplace = Workplace(overrides={"PLS_DATA_DIR": str(tmp_path), "PLS_CRM": crm, "PLS_HUBSPOT_TOKEN": "t"})
+    with workplace.connect(stays_open=True):
+        pass
+    workplace.crm()
+    try:
+        assert _others_can_open(workplace.settings.warehouse) is is_free
+    finally:
+        workplace.let_go()
+
+
 def test_a_step_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
     workplace = Workplace(overrides={"PLS_DATA_DIR": str(tmp_path)})
     with pytest.raises(ZeroDivisionError), workplace.connect(stays_open=True):

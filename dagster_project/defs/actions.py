@@ -52,7 +52,7 @@ def _blocked(workplace: Workplace, begun: Mapping[str, str]) -> dict[str, str]:
         for key, action in actions.items()
         if action["kind"] in ABOUT_CONTACTING and "user_id" in action["payload"]
     }
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=workplace.crm_is_here) as connection:
         blocked = blocked_people(connection, sorted(set(people.values())))
     return {key: blocked[user_id] for key, user_id in people.items() if user_id in blocked}
 

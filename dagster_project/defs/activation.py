@@ -69,7 +69,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     """What is about to change in the CRM, before anything is sent: one row per record and field, as it was last
     confirmed and as it should be (`activation.crm_plan` in the warehouse)."""
     rules = workplace.playbook.crm_fields
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=workplace.crm_is_here) as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
         hold = silence_hold(connection, workplace)
         desired = wanted_fields(connection, rules, is_full=is_full)
@@ -279,7 +279,9 @@ class _Rows:
     def add(self, kind: str, part: pl.DataFrame) -> None:
         self._parts.append(part.select(pl.lit(kind).alias("object_type"), pl.all()))
         if sum(part.height for part in self._parts) >= PORTION:
-            with self._workplace.connect() as connection:  # planning goes on, and may have to ask the CRM
+            with self._workplace.connect(
+                stays_open=self._workplace.crm_is_here
+            ) as connection:  # planning goes on, and may have to ask the CRM
                 self._write(connection)
 
     def flush(self) -> None:
@@ -301,7 +303,7 @@ class _Plan:
 
     def __init__(self, workplace: Workplace) -> None:
         self._workplace = workplace
-        with workplace.connect() as connection:
+        with workplace.connect(stays_open=workplace.crm_is_here) as connection:
             [(self.planned, rows)] = connection.sql(
                 f"select count(*) filter (where operation in ('create', 'update')), count(*) from {_PLAN}"
             ).fetchall()
@@ -319,7 +321,7 @@ class _Plan:
             return
         after = ""
         while True:
-            with self._workplace.connect() as connection:
+            with self._workplace.connect(stays_open=self._workplace.crm_is_here) as connection:
                 part = connection.sql(
                     f"select * exclude (object_type) from {_PLAN} where object_type = ? and object_id > ? "
                     f"order by object_id limit {PORTION}",

@@ -32,7 +32,7 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
     """Handoffs in Slack, or in the outbox as Markdown; each once. No-contact flags are asked again before each."""
     with workplace.ledger() as ledger:
         waiting, told = ledger.pending_handoffs(), ledger.pending_notices()
-        with workplace.connect() as connection:
+        with workplace.connect(stays_open=workplace.settings.slack.is_off) as connection:
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [row["user_id"] for row in (*waiting, *told)])
         chat = connected_chat(workplace)
@@ -60,9 +60,10 @@ CHECKS = [every_message_has_a_certain_end]
 
 
 def connected_chat(workplace: Workplace) -> Chat:
-    """Slack's bot, else its webhook, else the outbox: whichever is set up; the warehouse's file is let go."""
-    workplace.let_go()
+    """Slack's bot, else its webhook, else the outbox: whichever is set up; for Slack the warehouse's file is let go."""
     settings = workplace.settings
+    if not settings.slack.is_off:
+        workplace.let_go()
     return connect_chat(settings.slack, workplace.playbook.delivery.slack, outbox=settings.outbox)
 
 

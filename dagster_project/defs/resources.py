@@ -14,7 +14,7 @@ from dotenv import load_dotenv
 from filelock import FileLock, Timeout
 from pydantic import Field, PrivateAttr
 
-from dagster_project.clients.connectors import connect_crm
+from dagster_project.clients.connectors import LOCAL, connect_crm
 from dagster_project.clients.crm import CrmClient
 from dagster_project.core.playbook import Playbook
 from dagster_project.ledger import Ledger
@@ -130,10 +130,20 @@ class Workplace(dg.ConfigurableResource):
         """The ledger, migrated to this version's schema."""
         return Ledger(self.settings.ledger_url)
 
+    @property
+    def crm_is_here(self) -> bool:
+        """Whether the CRM is the embedded one: it answers at once, and the warehouse's file may stay open meanwhile."""
+        return self.settings.crm == LOCAL
+
     def crm(self) -> CrmClient:
-        """The connected CRM; the warehouse's file is let go. Raises SettingsError when what it needs is not set."""
-        self.let_go()
+        """The connected CRM; unless it is the embedded one, the warehouse's file is let go.
+
+        Raises:
+            SettingsError: What it needs is not set.
+        """
         settings = self.settings
+        if not self.crm_is_here:
+            self.let_go()
         try:
             return connect_crm(settings.crm, settings.crm_access, self.playbook.crm_sources, local=settings.local_crm)
         except ValueError as error:
