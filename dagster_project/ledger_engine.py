@@ -1,0 +1,102 @@
+"""How the ledger's database is opened: SQLite with write-ahead log, or PostgreSQL, at this version's revision.
+
+LedgerError
+ └─ LedgerTooNew: the ledger was migrated by a newer version of the code
+"""
+
+import sqlite3
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_255_512
+"""PostgreSQL's advisory lock under which a migration runs; any number that nothing else uses."""
+LOCK_SECONDS = 30
+"""How long an SQLite ledger waits for others that write."""
+
+
+class LedgerError(RuntimeError):
+    """The ledger can't be used."""
+
+
+class LedgerTooNew(LedgerError):
+    """The ledger knows a revision that this version does not."""
+
+
+def ledger_engine(url: sa.URL) -> sa.Engine:
+    """An engine for the ledger; the folder of an SQLite file is made."""
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url)
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        # The driver's own transactions begin late and leave schema changes out; ours are begun below.
+        connection.isolation_level = None
+        _switch_to_wal(connection)
+        connection.execute("pragma synchronous = full")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        # Writers wait for each other here and not halfway, where SQLite could only give up.
+        connection.exec_driver_sql("begin immediate")
+
+    return engine
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Of several that switch a fresh file at once SQLite refuses all but one, without waiting: they try again."""
+    give_up = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the ledger to this version's tables.
+
+    Raises:
+        LedgerTooNew: It is at a revision that this version does not know.
+    """
+    heads, known = _revisions()
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        current = MigrationContext.configure(connection).get_current_heads()
+        if unknown := set(current) - known:
+            raise LedgerTooNew(
+                f"the ledger {engine.url.render_as_string()} is at revision {', '.join(sorted(unknown))}, which "
+                "this version does not know: run the version that wrote it, or set PLS_LEDGER_URL to another"
+            )
+        if current != heads:
+            config = _migrations()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+@cache
+def _revisions() -> tuple[tuple[str, ...], frozenset[str]]:
+    """The newest revisions of this version, and all that it knows. Read once: a run opens the ledger many times."""
+    scripts = ScriptDirectory.from_config(_migrations())
+    return tuple(scripts.get_heads()), frozenset(script.revision for script in scripts.walk_revisions())

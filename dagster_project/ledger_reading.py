@@ -1,0 +1,295 @@
+"""What the ledger says: the queries, each over `ledger_schema`'s tables. Who changes something uses `ledger.Ledger`."""
+
+import json
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any, Self
+
+import polars as pl
+import sqlalchemy as sa
+
+from dagster_project import ledger_schema as schema
+from dagster_project.core.audiences import MEMBER_SCHEMA
+from dagster_project.core.automation import ACTED, PAST_RULE_SCHEMA
+from dagster_project.core.feedback import Answer
+from dagster_project.core.follow_ups import OVERLAP_SCHEMA, WITH_SALES
+from dagster_project.core.handoff_plan import GIVEN_SCHEMA, PAST_SCHEMA
+from dagster_project.ledger_engine import ledger_engine, migrate
+
+PORTION = 500
+"""Ids that one query asks for."""
+WAITING = ("pending", "parked")
+"""A handoff that nobody has got for certain."""
+SLOT = ("destination", "object_type", "object_id", "operation")
+"""Of these there is one open delivery at a time."""
+OPEN_DELIVERIES = ("pending", "failed", "unknown")
+"""Statuses of deliveries that have not come to an end."""
+
+
+class LedgerReader:
+    """One ledger, migrated to this version's tables on entering.
+
+    Args:
+        url: SQLAlchemy URL. The folder of an SQLite file is made.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = sa.make_url(url)
+
+    def __enter__(self) -> Self:
+        self._engine = ledger_engine(self._url)
+        try:
+            migrate(self._engine)
+        except BaseException:
+            self._engine.dispose()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.dispose()
+
+    def read_frame(self, table: str, *, after: int | None = None) -> pl.DataFrame:
+        """A table; the columns have their types even when there are no rows.
+
+        Args:
+            table: Its name.
+            after: Only rows written by a later change than this one; of tables with the column `change`.
+        """
+        found = schema.METADATA.tables[table]
+        query = sa.select(found) if after is None else sa.select(found).where(found.c.change > after)
+        return self._read(query, pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
+
+    def past_handoffs(self, since: datetime) -> pl.DataFrame:
+        """Handoffs created after `since` that were not cancelled, as `core.handoffs.PAST_SCHEMA`."""
+        table = schema.HANDOFFS
+        query = sa.select(*(table.c[name] for name in PAST_SCHEMA)).where(
+            table.c.created_at > since, table.c.status != "cancelled"
+        )
+        return self._read(query, PAST_SCHEMA)
+
+    def trigger_states(self, subjects: Collection[str] | None) -> pl.DataFrame:
+        """The states of triggers and rules, of all subjects or of those with these ids."""
+        if subjects is None:
+            return self.read_frame("trigger_states")
+        table = schema.TRIGGER_STATES
+        kinds = pl.Schema({column.name: _polars_type(column.type) for column in table.columns})
+        with self._engine.connect() as connection:
+            rows = [tuple(row) for row in rows_of(connection, sa.select(table), table.c.subject_id, subjects)]
+        return pl.DataFrame(rows, schema=kinds, orient="row")
+
+    def acted_rules(self, since: datetime) -> pl.DataFrame:
+        """What automation rules acted on after `since`, as `core.automation.PAST_RULE_SCHEMA`."""
+        table = schema.RULE_DECISIONS
+        query = sa.select(*(table.c[name] for name in PAST_RULE_SCHEMA)).where(
+            table.c.decided_at > since, table.c.decision == ACTED
+        )
+        return self._read(query, PAST_RULE_SCHEMA)
+
+    def given_notices(self, since: datetime) -> pl.DataFrame:
+        """Notices created after `since`, as `core.handoff_plan.GIVEN_SCHEMA`."""
+        table = schema.NOTICES
+        query = sa.select(*(table.c[name] for name in GIVEN_SCHEMA)).where(table.c.created_at > since)
+        return self._read(query, GIVEN_SCHEMA)
+
+    def pending_notices(self) -> list[dict[str, Any]]:
+        """The notices that nobody has got yet, the oldest first."""
+        table = schema.NOTICES
+        query = sa.select(table).where(table.c.status == "pending").order_by(table.c.created_at, table.c.notice_id)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def audience_members(self) -> pl.DataFrame:
+        """Who is in an audience now, as `core.audiences.MEMBER_SCHEMA`."""
+        table = schema.AUDIENCE_MEMBERS
+        query = sa.select(*(table.c[name] for name in MEMBER_SCHEMA)).where(table.c.left_at.is_(None))
+        return self._read(query, MEMBER_SCHEMA)
+
+    def overlaps_with_sales(self) -> pl.DataFrame:
+        """The MQLs that are with sales, as `core.follow_ups.OVERLAP_SCHEMA`."""
+        table = schema.MQL_OVERLAP
+        query = sa.select(*(table.c[name] for name in OVERLAP_SCHEMA)).where(table.c.status == WITH_SALES)
+        return self._read(query, OVERLAP_SCHEMA)
+
+    def cancelled_handoffs(self, ids: Collection[str]) -> set[str]:
+        """Those of the handoffs that were withdrawn before anybody got them."""
+        table = schema.HANDOFFS
+        query = sa.select(table.c.handoff_id).where(table.c.status == "cancelled")
+        with self._engine.connect() as connection:
+            return {row.handoff_id for row in rows_of(connection, query, table.c.handoff_id, ids)}
+
+    def rejected_handoffs(self, ids: Collection[str]) -> dict[str, tuple[str | None, datetime]]:
+        """Those of the handoffs whose latest answer is that they are not a fit: who said so, and when."""
+        table = schema.HANDOFF_FEEDBACK
+        query = sa.select(table).order_by(table.c.answered_at, table.c.feedback_id)
+        latest = {}
+        with self._engine.connect() as connection:
+            for row in rows_of(connection, query, table.c.handoff_id, ids):
+                latest[row.handoff_id] = row
+        return {
+            handoff_id: (row.answered_by, row.answered_at)
+            for handoff_id, row in latest.items()
+            if row.label == "not_a_fit"
+        }
+
+    def packages_since(self, since: datetime, limit: int) -> list[str]:
+        """Packages of handoffs created at or after `since` and not cancelled, the most urgent first, as Markdown."""
+        table = schema.HANDOFFS
+        query = (
+            sa.select(table.c.package_markdown)
+            .where(table.c.created_at >= since, table.c.status != "cancelled")
+            .order_by(table.c.priority, table.c.handoff_id)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def pending_handoffs(self) -> list[dict[str, Any]]:
+        """The handoffs that nobody has got for certain, the most urgent first."""
+        table = schema.HANDOFFS
+        columns = [column for column in table.columns if column.name != "change"]
+        query = sa.select(*columns).where(table.c.status.in_(WAITING)).order_by(table.c.priority, table.c.handoff_id)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def threads_since(self, since: datetime, statuses: Collection[str]) -> list[dict[str, Any]]:
+        """Handoffs with one of the statuses, created at or after `since`: what decides whose thread another joins."""
+        table, names = schema.HANDOFFS, ("account_id", "user_id", "recipient_id", "priority", "status", "created_at")
+        query = sa.select(table.c.handoff_id, *(table.c[name] for name in names)).where(
+            table.c.created_at >= since, table.c.status.in_(statuses)
+        )
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def get_meta(self, key: str) -> str | None:
+        """A remembered fact."""
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(schema.META.c.value).where(schema.META.c.key == key)).scalar()
+
+    def confirmed(
+        self, destination: str, object_type: str, ids: Collection[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """By object id, the fields that the destination was last confirmed to hold; of all objects or of some."""
+        table = schema.CONFIRMED_RECORDS
+        query = sa.select(table.c.object_id, table.c.fields).where(
+            table.c.destination == destination, table.c.object_type == object_type
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query) if ids is None else rows_of(connection, query, table.c.object_id, ids)
+            return {row.object_id: json.loads(row.fields) for row in rows}
+
+    def digests(self, destination: str, object_type: str, ids: Collection[str] | None = None) -> pl.DataFrame:
+        """`object_id` and `digest`, see `core.sync.with_digest`, where nothing is left to write; of all or of some."""
+        table = schema.CONFIRMED_RECORDS
+        query = sa.select(table.c.object_id, table.c.digest).where(
+            table.c.destination == destination, table.c.object_type == object_type, table.c.digest.is_not(None)
+        )
+        with self._engine.connect() as connection:
+            if ids is None:
+                # A million of them: the driver's own rows, without anything around each.
+                cursor = connection.execute(query).cursor
+                rows = cursor.fetchall() if cursor else []
+            else:
+                rows = [tuple(row) for row in rows_of(connection, query, table.c.object_id, ids)]
+        return pl.DataFrame(rows, schema={"object_id": pl.String(), "digest": pl.Int64()}, orient="row")
+
+    def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
+        """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""
+        table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
+        superseded = sa.exists().where(
+            *(later.c[name] == table.c[name] for name in SLOT), later.c.requested_at > table.c.requested_at
+        )
+        query = sa.select(table.c.object_id, table.c.payload_hash).where(
+            table.c.destination == destination,
+            table.c.object_type == object_type,
+            table.c.operation == operation,
+            table.c.status == "parked",
+            ~superseded,
+        )
+        with self._engine.connect() as connection:
+            return {row.object_id: row.payload_hash for row in connection.execute(query)}
+
+    def unsettled(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
+        """By object id, the payload of the request that may have arrived or not: the destination never said."""
+        table = schema.DELIVERIES
+        query = sa.select(table.c.object_id, table.c.payload).where(
+            table.c.destination == destination,
+            table.c.object_type == object_type,
+            table.c.operation == operation,
+            table.c.status.in_(OPEN_DELIVERIES),
+        )
+        with self._engine.connect() as connection:
+            return {row.object_id: row.payload for row in connection.execute(query)}
+
+    def begun(self, destination: str, ids: Collection[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """By object type, object id and operation, the delivery about these objects that was begun last."""
+        table = schema.DELIVERIES
+        query = sa.select(table).where(table.c.destination == destination).order_by(table.c.requested_at)
+        with self._engine.connect() as connection:
+            rows = [row._asdict() for row in rows_of(connection, query, table.c.object_id, ids)]
+        return {(row["object_type"], row["object_id"], row["operation"]): row for row in rows}
+
+    def open_actions(self, destination: str) -> dict[str, str]:
+        """By action key, the payload of what has not come to an end, in the order of the requests."""
+        table = schema.DELIVERIES
+        query = (
+            sa.select(table.c.action_key, table.c.payload)
+            .where(
+                table.c.destination == destination, table.c.action_key.is_not(None), table.c.status.in_(OPEN_DELIVERIES)
+            )
+            .order_by(table.c.requested_at, table.c.action_key)
+        )
+        with self._engine.connect() as connection:
+            return {row.action_key: row.payload for row in connection.execute(query)}
+
+    def ended_actions(self, destination: str, keys: Collection[str]) -> dict[str, tuple[str, str]]:
+        """By action key, the status and the payload's hash of what has come to an end under it."""
+        table = schema.DELIVERIES
+        query = (
+            sa.select(table.c.action_key, table.c.status, table.c.payload_hash)
+            .where(table.c.destination == destination, table.c.status.not_in(OPEN_DELIVERIES))
+            .order_by(table.c.requested_at)
+        )
+        with self._engine.connect() as connection:
+            rows = rows_of(connection, query, table.c.action_key, keys)
+            return {row.action_key: (row.status, row.payload_hash) for row in rows}
+
+    def answer_to(self, handoff_id: str) -> Answer:
+        """The answer that counts; there has to be one."""
+        with self._engine.connect() as connection:
+            row = latest_answer(connection, handoff_id)
+        return Answer(handoff_id, row["label"], row["answered_by"], row["answered_at"], row["source"], row["until"])
+
+    def tool_writes(self, asked_by: str, since: datetime) -> int:
+        """How often somebody has had something written after `since`."""
+        table = schema.TOOL_CALLS
+        written = (table.c.asked_by == asked_by, table.c.called_at > since, table.c.delivery_id.is_not(None))
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(*written)).scalar_one())
+
+    def _read(self, query: sa.Select[Any], kinds: pl.Schema) -> pl.DataFrame:
+        with self._engine.connect() as connection:
+            rows = [tuple(row) for row in connection.execute(query)]
+        return pl.DataFrame(rows, schema=kinds, orient="row")
+
+
+def rows_of(
+    connection: sa.Connection, query: sa.Select[Any], column: sa.Column[str], ids: Collection[str]
+) -> Iterator[sa.Row[Any]]:
+    """The query's rows whose column is among the ids, in portions that every database takes as parameters."""
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), PORTION):
+        yield from connection.execute(query.where(column.in_(wanted[start : start + PORTION])))
+
+
+def latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any]:
+    """The row of what was answered last to a handoff; there is one."""
+    table = schema.HANDOFF_FEEDBACK
+    latest = sa.select(table).filter_by(handoff_id=handoff_id).order_by(table.c.answered_at.desc(), table.c.feedback_id)
+    return dict(connection.execute(latest.limit(1)).mappings().one())
+
+
+def _polars_type(kind: sa.types.TypeEngine[Any]) -> pl.DataType:
+    if isinstance(kind, schema.TextList):
+        return pl.List(pl.String)
+    types = {sa.DateTime: pl.Datetime("us"), sa.Boolean: pl.Boolean(), sa.Integer: pl.Int64(), sa.Float: pl.Float64()}
+    return next((found for of, found in types.items() if isinstance(kind, of)), pl.String())
