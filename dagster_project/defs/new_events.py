@@ -6,7 +6,7 @@ freshness and checks are as after a run of everything. Decision 0025.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import signature, unwrap
 from typing import Any
@@ -103,7 +103,7 @@ def new_events(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator
         began = time.perf_counter()
         try:
             for result in stage.results(context, workplace):
-                yield _told(stage, result, {"seconds": round(time.perf_counter() - began, 3)})
+                yield _told(stage, result, seconds=time.perf_counter() - began)
         except Exception as error:
             context.log.error(f"{stage.name} failed", exc_info=True)
             failed[stage.name] = error
@@ -122,10 +122,11 @@ def score_new_events() -> None:
     new_events()
 
 
-def _told(stage: Stage, result: Made, added: Mapping[str, float]) -> Told:
+def _told(stage: Stage, result: Made, *, seconds: float) -> Told:
     if isinstance(result, dg.MaterializeResult):
-        [*only] = stage.keys
-        return dg.AssetMaterialization(result.asset_key or only[0], metadata={**added, **(result.metadata or {})})
+        [key] = [result.asset_key] if result.asset_key else stage.keys
+        spent: dict[str, Any] = {"part": stage.name, "seconds": round(seconds, 3)}
+        return dg.AssetMaterialization(key, metadata={**spent, **(result.metadata or {})})
     [asset] = {check.asset_key for check in stage.checks}
     [name] = [result.check_name] if result.check_name else [check.name for check in stage.checks]
     return dg.AssetCheckEvaluation(
