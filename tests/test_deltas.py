@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 from installation import END, Installation
@@ -139,6 +140,47 @@ def test_a_step_that_is_run_alone_takes_everything(grown: Path, tmp_path: Path) 
         finished = warehouse.sql("select is_finished from raw.refreshes").fetchall()
     assert scored == [(len(published(grown)["pql_scores"]),)]
     assert finished == [(False,)], "it ran no models, so it has finished none"
+
+
+def test_a_delta_tells_of_what_it_made_and_checked(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    result = Installation(data_dir).run("score_new_events")
+    made = {key.to_user_string() for key in _made(result)}
+    assert {"raw/product_events", "features/user_features", "scores/pql_scores", "crm/fields"} <= made
+    assert {"handoffs/decisions", "serving/serving_database"} <= made
+    assert "ops/handoffs" not in made, "nobody was handed over"
+    checks = [
+        event.asset_check_evaluation_data
+        for event in result.all_events
+        if event.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
+    assert {(check.check_name, check.passed) for check in checks} == {
+        ("every_row_is_accounted_for", True),
+        ("table_holds_what_was_loaded", True),
+        ("every_feed_delivers", True),
+        ("the_crm_took_what_was_sent", True),
+    }
+
+
+def test_a_part_that_fails_keeps_only_what_stands_on_it_from_being_done(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    (data_dir / "serving.duckdb").unlink()
+    (data_dir / "serving.duckdb").mkdir()
+    result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data.description
+    assert told.startswith("serving__serving_database: IsADirectoryError")
+    made = {key.to_user_string() for key in _made(result)}
+    assert {"scores/pql_scores", "crm/fields", "product/traits"} <= made
+    assert "serving/serving_database" not in made
+    (data_dir / "serving.duckdb").rmdir()
+    assert Installation(data_dir).run("score_new_events").success
+    assert refreshed(data_dir) == (True, "the run before did not come to its end")
+
+
+def _made(result: dg.ExecuteInProcessResult) -> list[dg.AssetKey]:
+    events = [event for event in result.all_events if event.event_type_value == "ASSET_MATERIALIZATION"]
+    return [event.materialization.asset_key for event in events]
 
 
 def test_without_a_run_before_it_says_what_to_run(tmp_path: Path) -> None:
