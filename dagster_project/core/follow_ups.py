@@ -53,7 +53,7 @@ class HandedOver:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SalesAnswer:
     """What became of a handoff to an MQL: sales rejected it (``is_rejected``), or it was never sent."""
 
     handoff_id: str
@@ -253,7 +253,12 @@ def _nurture(handoff_id: str, contact_id: str, *, is_paused: bool) -> Action:
 
 
 def given_back(
-    open_overlaps: pl.DataFrame, answers: Mapping[str, Answer], playbook: Playbook, outcome: Outcome, *, as_of: datetime
+    open_overlaps: pl.DataFrame,
+    answers: Mapping[str, SalesAnswer],
+    playbook: Playbook,
+    outcome: Outcome,
+    *,
+    as_of: datetime,
 ) -> list[dict[str, Any]]:
     """The overlaps that have ended: sales said no, so nurture goes on; or nothing was sent after all.
 

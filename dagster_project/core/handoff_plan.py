@@ -10,7 +10,7 @@ import polars as pl
 
 from dagster_project.core.actions import Action
 from dagster_project.core.feeds import Silence
-from dagster_project.core.follow_ups import Answer
+from dagster_project.core.follow_ups import SalesAnswer
 
 _TEXT: pl.DataType = pl.String()
 _TEXTS: pl.DataType = pl.List(pl.String)
@@ -90,7 +90,7 @@ class HandoffInputs:
     past_notices: pl.DataFrame = field(default_factory=_nothing)
     members: pl.DataFrame = field(default_factory=_nothing)
     overlaps: pl.DataFrame = field(default_factory=_nothing)
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, SalesAnswer] = field(default_factory=dict)
     silences: Sequence[Silence] = ()
 
 

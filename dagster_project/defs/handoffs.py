@@ -9,7 +9,7 @@ import polars as pl
 
 from dagster_project.actions import action_request
 from dagster_project.core.automation import RISE_SCHEMA, rule_conditions, score_rises
-from dagster_project.core.follow_ups import Answer
+from dagster_project.core.follow_ups import SalesAnswer
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.moments import end_of_day
@@ -165,14 +165,14 @@ def _rises(connection: duckdb.DuckDBPyConnection, since: datetime) -> pl.DataFra
     return score_rises(history, since)
 
 
-def _answers(ledger: Ledger, overlaps: pl.DataFrame, as_of: datetime) -> dict[str, Answer]:
+def _answers(ledger: Ledger, overlaps: pl.DataFrame, as_of: datetime) -> dict[str, SalesAnswer]:
     """What became of the handoffs to MQLs that are with sales."""
     reason = "it was not sent: nobody may contact them any more"
     gone = ledger.cancelled_handoffs(overlaps["handoff_id"])
-    answers = {handoff_id: Answer(handoff_id, is_rejected=False, reason=reason, at=as_of) for handoff_id in gone}
+    answers = {handoff_id: SalesAnswer(handoff_id, is_rejected=False, reason=reason, at=as_of) for handoff_id in gone}
     for handoff_id, (by, at) in ledger.rejected_handoffs(overlaps["handoff_id"]).items():
         said = f"not a fit, said by {by}" if by else "not a fit"
-        answers[handoff_id] = Answer(handoff_id, is_rejected=True, reason=said, at=at)
+        answers[handoff_id] = SalesAnswer(handoff_id, is_rejected=True, reason=said, at=at)
     return answers
 
 
