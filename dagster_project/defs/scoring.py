@@ -224,13 +224,7 @@ def published_history(serving: Path, table: str, schema: pl.Schema) -> pl.DataFr
 
 def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, at: str) -> pl.DataFrame:
     """The latest row of each subject before the moment; rows of the moment itself are replaced, not continued."""
-    connection.register(
-        "subjects",
-        pl.concat(
-            frame.select(pl.lit(subject).alias("subject_type"), pl.col(key).alias("subject_id"))
-            for frame, subject, (key, _) in _by_subject(scored)
-        ),
-    )
+    connection.register("subjects", _subjects(scored))
     found = connection.sql(
         f"select * from scores.{table} semi join subjects using ({', '.join(SUBJECT)}) "
         f"where {at} < (select until from raw.moments where is_live) "
@@ -241,7 +235,7 @@ def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, a
 
 
 def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores, playbook: Playbook) -> pl.DataFrame:
-    latest = standing(_latest(connection, scored, "score_history", "as_of"), _published(connection))
+    latest = standing(_latest(connection, scored, "score_history", "as_of"), _published(connection, scored))
     kinds = {"user": pql.kinds(playbook.scoring), "account": pqa.kinds(playbook.scoring)}
     contribution = pl.element().struct.field("contribution")
     return pl.concat(
@@ -260,12 +254,20 @@ def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores, playbo
     )
 
 
-def _published(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What the scores that an earlier moment published consist of; none on the first run."""
+def _subjects(scored: Scores) -> pl.DataFrame:
+    return pl.concat(
+        frame.select(pl.lit(subject).alias("subject_type"), pl.col(key).alias("subject_id"))
+        for frame, subject, (key, _) in _by_subject(scored)
+    )
+
+
+def _published(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
+    """What the scores that an earlier moment published of the same subjects consist of; none on the first run."""
     rows = [
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
         "list_transform(explanation, lambda entry: entry.contribution) as contributions "
-        f"from scores.{table} where as_of < (select until from raw.moments where is_live)"
+        f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
+        f"and {key} in (select subject_id from subjects where subject_type = '{subject}')"
         for table, (subject, key, score) in {
             "pql_scores": ("user", "user_id", "pql_score"),
             "pqa_scores": ("account", "account_id", "pqa_score"),
@@ -276,7 +278,10 @@ def _published(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     ]
     if not rows:
         return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
-    return connection.sql(" union all ".join(rows)).pl()
+    connection.register("subjects", _subjects(scored))
+    found = connection.sql(" union all ".join(rows)).pl()
+    connection.unregister("subjects")
+    return found
 
 
 def _segment_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
