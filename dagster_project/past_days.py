@@ -16,16 +16,22 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from dagster_project.core.calibration.points import MEASURED
 from dagster_project.core.moments import end_of_day
 from dagster_project.core.patterns import patterns
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.pqa import grade_accounts
 from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
+from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
 from dagster_project.landing.register import transaction
 from dagster_project.transform import failure_report, run_past
 
+_MEASURED_ON = (
+    "select * exclude (from_day, to_day), unnest(generate_series(from_day, to_day - 1, interval 1 day))::date as day "
+    "from past.past_user_states"
+)
 ROWS_PER_PORTION = 3_000_000
 MOST_DAYS = 45
 """A portion is at most so many days long, and about so many rows: what is in memory at once."""
@@ -59,7 +65,7 @@ def inputs_of(connection: duckdb.DuckDBPyConnection, playbook: Playbook, definit
         definition: A hash of the models of dbt.
     """
     loaded = connection.sql("select count(*), max(file_id) from raw.files where status = 'loaded'").fetchall()
-    told = [definition, loaded, playbook.identity.model_dump(mode="json")]
+    told = [definition, loaded, playbook.identity.model_dump(mode="json"), MEASURED]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -155,6 +161,7 @@ def score_past_days(
     Raises:
         PastDaysError: dbt could not compute the features.
     """
+    period_days = next(iter(models.values())).calibration.period_days if models else 1
     with stock.connect() as connection:
         [(users,)] = connection.sql("select approx_count_distinct(user_id) from intermediate.int_user_days").fetchall()
     written = done = 0
@@ -170,13 +177,19 @@ def score_past_days(
                 _write_portion(connection, playbook, ScoredDay(first, version, datetime.min, inputs), last)
                 for version, playbook in models.items()
             )
+            with transaction(connection):
+                keep_measures(connection, _days(first, last), _MEASURED_ON, period_days)
         done += (last - first).days + 1
         say(f"{done} of {len(days)} days scored, up to {last}")
     return written
 
 
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
 def _write_portion(connection: duckdb.DuckDBPyConnection, playbook: Playbook, first: ScoredDay, last: date) -> int:
-    days = [first.day + timedelta(days=number) for number in range((last - first.day).days + 1)]
+    days = _days(first.day, last)
     accounts = segment_accounts(connection.sql("from past.past_account_days").pl(), playbook.segments)
     with transaction(connection):
         forget_days(connection, days, first.model_version)

@@ -6,6 +6,7 @@ import duckdb
 import polars as pl
 
 from dagster_project.core.calibration.findings import Past
+from dagster_project.core.calibration.points import MEASURES
 from dagster_project.core.calibration.rates import FIRED
 from dagster_project.core.calibration.samples import DAILY_SCORES, OUTCOMES
 
@@ -33,7 +34,15 @@ def read_past(connection: duckdb.DuckDBPyConnection, decisions: pl.DataFrame, *,
         deal_scores = _read(
             connection, _SLIM, f"subject_type = 'user' and account_id in (select account_id from {_DEALS})"
         )
-    return Past(scores, deal_scores, outcomes, read_fired(connection, decisions))
+    return Past(scores, deal_scores, outcomes, read_fired(connection, decisions), read_measures(connection))
+
+
+def read_measures(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """What was measured of users on the days that calibration looks at, as `MEASURES`."""
+    if not has_table(connection, "scores.daily_measures"):
+        return MEASURES.to_frame()
+    found = connection.sql(f"select {', '.join(MEASURES)} from scores.daily_measures").pl()
+    return found.select(pl.col(name).cast(kind) for name, kind in MEASURES.items())
 
 
 def read_outcomes(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -6,7 +6,14 @@ from datetime import timedelta
 import duckdb
 import polars as pl
 
-from dagster_project.core.calibration.points import points_by_signal, rescored, signals_of, untried
+from dagster_project.core.calibration.points import (
+    measured_ones,
+    points_by_signal,
+    rescored,
+    signals_of,
+    untried,
+    with_measures,
+)
 from dagster_project.core.calibration.samples import DAILY_SCORES, take_samples
 from dagster_project.core.calibration.suggestions import compared
 from dagster_project.core.handoff_plan import HandoffInputs
@@ -133,10 +140,10 @@ def _back_test(
     connection: duckdb.DuckDBPyConnection, live: Playbook, proposed: Playbook
 ) -> tuple[BackTest | None, list[str]]:
     """Both playbooks on matured scores of past days, or why that can't be told."""
-    if keys := untried(live.scoring, proposed.scoring):
+    if keys := untried(live.scoring, proposed.scoring, is_measured=True):
         return None, [
-            f"Back-test: past days keep the points of each signal and not what was measured, so {', '.join(keys)} "
-            "can't be tried on them. `pls backfill` with the proposal on a copy of the data folder can."
+            f"Back-test: {', '.join(keys)} can't be tried on past days, of which points and a few measures are kept. "
+            "As a challenger it can: `pls backfill` scores past days by it."
         ]
     if live.segments != proposed.segments:
         return None, ["Back-test: segments.yml has changed, and past days keep the segment of their time."]
@@ -150,10 +157,17 @@ def _back_test(
             f"({samples.matured.height:,} matured, {samples.won_accounts():,} accounts won). Score past days with "
             "`pls backfill`."
         ]
-    matured = points_by_signal(samples.matured, signals_of(live.scoring.pql))
+    matured = with_measures(points_by_signal(samples.matured, signals_of(live.scoring.pql)), past.measures)
+    if keys := untried(live.scoring, proposed.scoring):
+        matured = measured_ones(matured)  # other bounds, which points alone don't tell
+        if matured["won"].n_unique() < 2:
+            return None, [
+                f"Back-test: of too few matured scores is known what was measured, which {', '.join(keys)} asks for: "
+                "`pls backfill` measures past days."
+            ]
     tried = matured.with_columns(tried=rescored(matured, live.scoring, proposed.scoring)["score"])
     found = compared(tried, rules)
-    test = BackTest(found.now, found.new, found.gain, matured.height, samples.won_accounts())
+    test = BackTest(found.now, found.new, found.gain, matured.height, samples.won_accounts(matured))
     return test, []
 
 

@@ -1,5 +1,6 @@
 """Calibration and plans on a scored company: what the tables hold, what the commands print and leave alone."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from installation import END, Installation
 
 from dagster_project.cli import main
 from dagster_project.core.calibration.findings import find
+from dagster_project.core.calibration.fitting import expected_rate
 from dagster_project.core.models import Model
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.past_scores import observed_until, read_past
@@ -179,3 +181,53 @@ def test_an_installation_that_never_ran_says_what_to_do(monkeypatch, capsys, tmp
         with pytest.raises(SystemExit):
             main(words)
         assert "`pls run`" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def closing(demo_run: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The demo company with two past days, and deals that many of its accounts won after them; scored once more."""
+    data_dir = shutil.copytree(demo_run.data_dir, tmp_path_factory.mktemp("closing") / "data")
+    with with_a_past(demo_run, data_dir) as connection:
+        accounts = connection.sql(
+            "select account_id from scores.pqa_scores where active_users_30d > 0 order by pqa_score desc limit 24"
+        ).fetchall()
+    path = data_dir / "landing" / "crm" / "opportunities.csv"
+    known = pl.read_csv(path, infer_schema=False)
+    won = pl.DataFrame(
+        [
+            {"opportunity_id": f"won-{n}", "account_id": account, "stage": "closed won", "is_closed": "true",
+             "is_won": "true", "amount": "900", "created_at": "2026-02-20T08:00:00Z",
+             "closed_at": f"2026-03-{10 + n % 15}T08:00:00Z"}
+            for n, (account,) in enumerate(accounts)
+        ]
+    )  # fmt: skip
+    told_at = path.stat().st_mtime + 60  # the extract's time: of what comes after the moment nothing is known yet
+    pl.concat([known, won], how="diagonal").write_csv(path)
+    os.utime(path, (told_at, told_at))
+    playbook = proposal(
+        data_dir / "playbook",
+        "won_accounts: 30\n  holdout_won_accounts: 10",
+        "won_accounts: 15\n  holdout_won_accounts: 5",
+        "calibration.yml",
+    )
+    installation = Installation(data_dir)
+    installation.run(PLS_PLAYBOOK_DIR=str(playbook))
+    return installation
+
+
+def test_a_run_publishes_the_close_rate_to_expect_of_every_score(closing: Installation) -> None:
+    with duckdb.connect(str(closing.serving), read_only=True) as serving:
+        users = serving.sql("select pql_score, expected_close_rate, model_version from marts.pql_scores").pl()
+        steps = serving.sql("from marts.calibration_expected_rates order by score_from").pl()
+        [(needed, leads)] = serving.sql(
+            "select max(note) filter (metric = 'needed'), max(value) filter (metric = 'leads') "
+            "from marts.calibration_summary where subject_type = 'user'"
+        ).fetchall()
+    assert (needed, leads > 300) == ("", True)
+    assert set(steps["model_version"]) == set(users["model_version"])
+    assert steps.height > 1
+    assert users["expected_close_rate"].null_count() == 0
+    mapped = expected_rate(steps, users["pql_score"].to_numpy())
+    assert users["expected_close_rate"].to_list() == mapped.tolist()
+    assert users.sort("pql_score")["expected_close_rate"].is_sorted()
+    assert users["expected_close_rate"].n_unique() > 1

@@ -5,11 +5,22 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from installation import END, FIRST_SCORED, Installation
 
+from dagster_project.core.calibration.points import (
+    column_of,
+    measured_ones,
+    numeric_rules,
+    points_by_signal,
+    signals_of,
+    with_measures,
+)
+from dagster_project.core.explanation import graded
 from dagster_project.past_days import Stock, missing_days, portions, score_past_days
+from dagster_project.past_scores import read_past
 from dagster_project.playbook_files import read_playbook
 from dagster_project.warehouse import Warehouse
 
@@ -103,3 +114,25 @@ def test_portions_are_runs_of_days_that_fit_into_memory() -> None:
     ]
     assert portions(days, users=10) == [(date(2026, 5, 1), date(2026, 5, 4)), (date(2026, 5, 6), date(2026, 5, 7))]
     assert portions(days[:2], users=10**9) == [(days[0], days[0]), (days[1], days[1])]
+
+
+def test_what_was_measured_is_kept_of_the_first_day_of_each_period(filled: Installation) -> None:
+    """Calibration tries other tiers on it: under the present ones it gives the points that were scored."""
+    rules = read_playbook(None)
+    first_days = rows(
+        filled,
+        "select distinct min(day) from scores.daily_score_days "
+        f"group by model_version, (day - date '1970-01-01') // {rules.calibration.period_days} order by 1",
+    )
+    assert rows(filled, "select distinct day from scores.daily_measures order by 1") == first_days
+    assert (FIRST,) in first_days
+    with Warehouse(filled.warehouse).read() as connection:
+        past = read_past(connection, pl.DataFrame(), period_days=rules.calibration.period_days)
+    names = signals_of(rules.scoring.pql)
+    users = past.scores.filter(subject_type="user")
+    known = measured_ones(with_measures(points_by_signal(users, names), past.measures))
+    assert known.height == users.height > 300
+    worth = rules.scoring.points.model_dump()
+    for name, tiers in numeric_rules(rules.scoring.pql).items():
+        tier = known.select(graded(pl.col(column_of(name)), tiers)).to_series()
+        assert tier.replace_strict(worth, default=0.0).to_list() == known[name].to_list(), name

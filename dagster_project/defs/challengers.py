@@ -13,6 +13,7 @@ from dagster_project.core.models import Model, models_of
 from dagster_project.core.pqa import grade_accounts
 from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
+from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, record_days
 from dagster_project.defs.calibration import GROUP
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
@@ -22,6 +23,10 @@ from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.refresh import current_refresh
 
+_MEASURED = (
+    "select * replace (len(features_used) as features_used), date '{day}' as day from features.user_features "
+    "where as_of = (select as_of from raw.moments where is_live)"
+)
 _MODELS = pl.Schema(
     {
         **dict.fromkeys(("name", "role", "model_version", "about", "judged_on"), pl.String()),
@@ -39,7 +44,10 @@ _MODELS = pl.Schema(
     pool=WAREHOUSE_POOL,
 )
 def models(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
-    """Champion and challengers; challengers score everybody here, into the day's scores. One row per model."""
+    """Champion and challengers; challengers score everybody here, into the day's scores. One row per model.
+
+    What was measured is kept too, where the day is the first of a period: calibration tries other tiers on it.
+    """
     found = models_of(workplace.playbook, CATALOGUE.read_text(encoding="utf-8"))
     rows = [
         (m.name, "champion" if m.is_champion else "challenger", m.version, m.about, m.judged_on.deals,
@@ -53,6 +61,8 @@ def models(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Materi
             if challengers := found[1:]:
                 _score(connection, challengers, ScoredDay(until.date(), "", until))
             replace_table(connection, "scores.models", table)
+            measured = _MEASURED.format(day=until.date())
+            keep_measures(connection, [until.date()], measured, workplace.playbook.calibration.period_days)
         shown = shown_table(connection, "scores.models", published_columns("models"))
     return dg.MaterializeResult(metadata={"models": markdown_table(table), **shown})
 

@@ -25,11 +25,20 @@ def challengers(found: Published) -> list[Section]:
         "people: the last column counts. Its intervals hold for all challengers together."
     )
     told = "\n\n".join(_told(part.row(0, named=True)) for part in parts)
-    judged = found.challengers.filter(
+    rows = [_row(row) for row in _judged(found).iter_rows(named=True)]
+    return [Section("Champion and challengers", f"{text}\n\n{told}", rows, "challengers")]
+
+
+def auc_rows(found: Published) -> pl.DataFrame:
+    """The AUC of champion and challenger, a row per challenger that is judged; for the picture."""
+    return _judged(found).filter(pl.col("metric") == AUC)
+
+
+def _judged(found: Published) -> pl.DataFrame:
+    """What is shown in numbers: with too few deals they would say more than anybody knows."""
+    return found.challengers.filter(
         pl.col("champion_value").is_not_null() & ~pl.col("note").str.starts_with("needed: ")
     )
-    rows = [_row(row) for row in judged.iter_rows(named=True)]
-    return [Section("Champion and challengers", f"{text}\n\n{told}", rows, "challengers")]
 
 
 def _told(row: Mapping[str, object]) -> str:
@@ -68,10 +77,7 @@ def _cell(whose: str, cells: Mapping[str, object], shown: Callable[[float | None
     places = 3 if metric == AUC else 2
     if metric in (AUC, LIFT):
         return f"{sign}{shown(value)} ({decimal(low, places)} to {decimal(high, places)})"  # type: ignore[arg-type]
-    inner = between(low, high) if whose != "difference" else f"{percent(low)} to {percent(high)}"  # type: ignore[arg-type]
-    return f"{sign}{shown(value)} ({inner})"  # type: ignore[arg-type]
-
-
-def auc_rows(found: Published) -> pl.DataFrame:
-    """The AUC of champion and challenger, a row per challenger that has one; for the picture."""
-    return found.challengers.filter((pl.col("metric") == AUC) & pl.col("champion_value").is_not_null())
+    if whose == "difference":
+        ends = " to ".join(f"{100 * float(end):.1f}" for end in (low, high))  # type: ignore[arg-type]
+        return f"{sign}{100 * float(value):.1f} points ({ends})"  # type: ignore[arg-type]
+    return f"{shown(value)} ({between(low, high)})"  # type: ignore[arg-type]

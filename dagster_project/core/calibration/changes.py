@@ -70,10 +70,10 @@ def _differences(
         here = (*path, str(name))
         if name not in other:
             yield here, float(value) if isinstance(value, int | float) else None, None
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and isinstance(other[name], Mapping):
             yield from _differences(value, other[name], here)
         elif value != other[name]:
-            yield here, float(value), float(other[name])
+            yield here, float(value) if isinstance(value, int | float) else None, float(other[name])
 
 
 def frame_of(changes: Sequence[Change], model_version: str) -> pl.DataFrame:

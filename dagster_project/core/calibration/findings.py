@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -17,7 +17,14 @@ from dagster_project.core.calibration.drift import DRIFT, drift
 from dagster_project.core.calibration.evidence import EVIDENCE
 from dagster_project.core.calibration.fitting import EXPECTED_RATES, expected_rates, is_available
 from dagster_project.core.calibration.intervals import Interval, close_rate
-from dagster_project.core.calibration.points import points_by_signal, rescored, signals_of, tier_of
+from dagster_project.core.calibration.points import (
+    MEASURES,
+    points_by_signal,
+    rescored,
+    signals_of,
+    tier_of,
+    with_measures,
+)
 from dagster_project.core.calibration.ranking import auc_interval, brier
 from dagster_project.core.calibration.rates import CALIBRATION, rates, trigger_rates, with_decile
 from dagster_project.core.calibration.samples import Samples, group_codes, take_samples
@@ -44,12 +51,14 @@ class Past:
         deal_scores: The same, without `signals`, of users of accounts that won: all scored days.
         outcomes: `OUTCOMES`.
         fired: `FIRED`.
+        measures: `MEASURES`.
     """
 
     scores: pl.DataFrame
     deal_scores: pl.DataFrame
     outcomes: pl.DataFrame
     fired: pl.DataFrame
+    measures: pl.DataFrame = field(default_factory=MEASURES.to_frame)
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def _of_users(
     names = signals_of(scoring.pql)
     samples = replace(
         samples,
-        matured=points_by_signal(samples.matured, names),
+        matured=with_measures(points_by_signal(samples.matured, names), past.measures),
         censored=points_by_signal(samples.censored, names),
     )
     matured = samples.matured
@@ -131,7 +140,7 @@ def _of_users(
     found = {
         "rates": pl.concat(by_value),
         "curves": curves(matured, expected, rules),
-        "drift": drift(pl.concat([matured, samples.censored]), names, rules),
+        "drift": drift(pl.concat([matured.select(samples.censored.columns), samples.censored]), names, rules),
         "coverage": ways,
         "expected_rates": _expected_rates(samples, rules, version),
     }
@@ -252,6 +261,7 @@ def _missed(ways: pl.DataFrame) -> list[Metric]:
 def _advised(advice: Advice) -> list[Metric]:
     return [
         ("suggestion", advice.gain, advice.reason),
+        ("suggestion_bounds", advice.bounds_gain, advice.bounds_reason),
         ("auc_held_out", advice.now, "of the live scores, in the later periods"),
         ("auc_held_out_suggested", advice.suggested, "by what other accounts' earlier periods suggest"),
         ("has_suggestion", float(advice.rules is not None), "1 when keys of the playbook are suggested, else 0"),

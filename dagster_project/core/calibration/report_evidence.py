@@ -115,6 +115,8 @@ def feedback(found: Published) -> list[Section]:
 
 def suggestion(found: Published) -> Section:
     reason = found.note("suggestion") or "This is not the champion: suggestions are made for the champion alone."
+    if bounds := found.note("suggestion_bounds"):
+        reason += f"\n\n{bounds}"
     if found.suggestions.is_empty():
         return Section("What to change", reason)
     rows = [

@@ -1,9 +1,12 @@
-"""Weights, points and class bounds from the company's own outcomes, in the words of ``scoring.yml``.
+"""Weights, points, bounds of tiers and classes from the company's own outcomes, in the words of ``scoring.yml``.
 
 A user's score is linear in its points until the cap, so a logistic regression on points times the fit multiplier, with
 coefficients of at least 0, is a playbook: the coefficients of the components become weights, those of intent signals
 become points. Signals without evidence are left out. Class bounds keep as many people in each class as there were:
 sellers get other people, not more of them.
+
+Whether tiers should begin elsewhere (`tiers`) is a question of its own, asked after the weights: of samples whose
+measures were kept, on top of the weights where these are suggested. The confidence is that of both answers together.
 
 How much better that is, is told by accounts and periods that the fit has not seen: each part of the accounts is scored,
 in the later periods, by what was fitted on the other parts' earlier ones.
@@ -11,7 +14,8 @@ in the later periods, by what was fitted on the other parts' earlier ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -25,9 +29,17 @@ from dagster_project.core.calibration.fitting import (
     monotone_logistic,
 )
 from dagster_project.core.calibration.intervals import Interval, Numbers, by_drawing
-from dagster_project.core.calibration.points import most_points, multiplier, rescored, signals_of
+from dagster_project.core.calibration.points import (
+    measured_ones,
+    most_points,
+    multiplier,
+    rescored,
+    signals_of,
+    with_points,
+)
 from dagster_project.core.calibration.ranking import Ranked, auc_interval
 from dagster_project.core.calibration.samples import Samples, fold_of, group_codes, later_periods
+from dagster_project.core.calibration.tiers import fitted_tiers, with_tiers
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.scoring_rules import CLASSES, ScoringRules
 
@@ -47,6 +59,8 @@ class Advice:
         now: The AUC of the live scores in the held-out periods.
         suggested: That of the suggested ones.
         gain: The difference.
+        bounds_reason: Why other bounds of tiers are in it, or not; a sentence.
+        bounds_gain: The difference that they make; None when they could not be tried.
     """
 
     rules: ScoringRules | None
@@ -55,6 +69,8 @@ class Advice:
     now: Interval | None = None
     suggested: Interval | None = None
     gain: Interval | None = None
+    bounds_reason: str = ""
+    bounds_gain: Interval | None = None
 
 
 def shortage(samples: Samples, rules: CalibrationRules) -> str:
@@ -93,21 +109,73 @@ def advise(samples: Samples, live: ScoringRules, rules: CalibrationRules) -> Adv
     found = _evidence(matured, live, rules)
     if not is_available():
         return Advice(None, f"No suggestion: {HOW_TO_INSTALL}.", found)
-    trial = _trial(matured, live, rules)
-    fitted = fitted_rules(matured, live, rules)
-    told = {"now": trial.now, "suggested": trial.new, "gain": trial.gain}
-    if fitted is None:
-        return Advice(None, "No suggestion: no signal foretells deals.", _with_points(found, live, None), **told)
-    change = f"{trial.gain.estimate:+.3f} ({trial.gain.low:+.3f} to {trial.gain.high:+.3f})"
-    if not trial.gain.low > 0 or not trial.new.low > 0.5:
-        reason = f"other weights change the AUC by {change}, which may be chance."
-        reason = f"No suggestion: on accounts and periods held out, {reason}"
-        return Advice(None, reason, _with_points(found, live, None), **told)
-    reason = (
-        f"On accounts and periods held out, these weights raise the AUC from {trial.now.estimate:.3f} to "
-        f"{trial.new.estimate:.3f}: {change}."
+    rules = rules.model_copy(update={"confidence": rules.confidence**0.5})  # two questions
+    trial = _trial(matured, rules, as_it_is, lambda seen: fitted_rules(seen, live, rules), live)
+    fitted, reason = fitted_rules(matured, live, rules), "No suggestion: no signal foretells deals."
+    if fitted is not None and not trial.is_better:
+        reason = f"other weights change the AUC by {trial.change}, which may be chance."
+        fitted, reason = None, f"No suggestion: on accounts and periods held out, {reason}"
+    elif fitted is not None:
+        reason = f"On accounts and periods held out, these weights raise the AUC {trial.raised}."
+    bounds = _bounds(samples, live, rules, with_weights=fitted is not None)
+    best = bounds.rules or fitted
+    return Advice(
+        best,
+        reason,
+        _with_points(found, live, best),
+        now=trial.now,
+        suggested=trial.new,
+        gain=trial.gain,
+        bounds_reason=bounds.reason,
+        bounds_gain=bounds.gain,
     )
-    return Advice(fitted, reason, _with_points(found, live, fitted), **told)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """The rules with other bounds, or None, for a reason."""
+
+    rules: ScoringRules | None
+    reason: str
+    gain: Interval | None = None
+
+
+def _bounds(samples: Samples, live: ScoringRules, rules: CalibrationRules, *, with_weights: bool) -> _Bounds:
+    """Whether other bounds of tiers foretell deals better than the weights alone, suggested or as they are."""
+    measured = replace(samples, matured=measured_ones(samples.matured))
+    if lacking := shortage(measured, rules):
+        kept = f"{measured.matured.height:,} of {samples.matured.height:,} samples"
+        return _Bounds(
+            None, f"Bounds of tiers are not judged: of {kept} is known what was measured. Needed: {lacking}."
+        )
+
+    def weighted(seen: pl.DataFrame) -> ScoringRules | None:
+        return fitted_rules(seen, live, rules) if with_weights else None
+
+    def bounded(seen: pl.DataFrame) -> ScoringRules | None:
+        tiers = fitted_tiers(seen, live, rules)
+        if not tiers:
+            return weighted(seen)
+        base = with_tiers(live, tiers)
+        if not with_weights:
+            return _with_class_bounds(base, seen, live)
+        return fitted_rules(with_points(seen, live, base), base, rules)
+
+    if not fitted_tiers(measured.matured, live, rules):
+        return _Bounds(None, "Bounds of tiers: no others are suggested, none explain more deals than chance would.")
+    trial = _trial(measured.matured, rules, weighted, bounded, live)
+    if not trial.is_better:
+        reason = (
+            f"Bounds of tiers: no others are suggested, they change the AUC by {trial.change}, which may be chance."
+        )
+        return _Bounds(None, reason, trial.gain)
+    more = "raise it further" if with_weights else "raise the AUC"
+    return _Bounds(bounded(measured.matured), f"Other bounds of tiers {more} {trial.raised}.", trial.gain)
+
+
+def as_it_is(seen: pl.DataFrame) -> ScoringRules | None:
+    """Whatever happened: no other rules."""
+    return None
 
 
 def evidence_of(samples: Samples, scoring: ScoringRules, rules: CalibrationRules) -> pl.DataFrame:
@@ -161,18 +229,34 @@ class _Trial:
     new: Interval
     gain: Interval
 
+    @property
+    def is_better(self) -> bool:
+        return self.gain.low > 0 and self.new.low > 0.5
 
-def _trial(samples: pl.DataFrame, live: ScoringRules, rules: CalibrationRules) -> _Trial:
-    """Score the later periods of each part of the accounts by what the other parts' earlier ones suggest."""
+    @property
+    def change(self) -> str:
+        return f"{self.gain.estimate:+.3f} ({self.gain.low:+.3f} to {self.gain.high:+.3f})"
+
+    @property
+    def raised(self) -> str:
+        return f"from {self.now.estimate:.3f} to {self.new.estimate:.3f}: {self.change}"
+
+
+Fit = Callable[[pl.DataFrame], ScoringRules | None]
+"""What samples suggest; None for the rules that hold."""
+
+
+def _trial(samples: pl.DataFrame, rules: CalibrationRules, old: Fit, new: Fit, live: ScoringRules) -> _Trial:
+    """Score the later periods of each part of the accounts by what the other parts' earlier ones suggest, twice."""
     marked = samples.with_columns(
         late=later_periods(samples, rules.holdout_share), fold=fold_of(samples["group"], rules.folds)
     )
     parts = []
     for fold in range(rules.folds):
         held = marked.filter(pl.col("late") & (pl.col("fold") == fold))
-        fitted = fitted_rules(marked.filter(~pl.col("late") & (pl.col("fold") != fold)), live, rules)
-        tried = held if fitted is None else rescored(held, live, fitted)
-        parts.append(held.with_columns(tried=tried["score"]))
+        seen = marked.filter(~pl.col("late") & (pl.col("fold") != fold))
+        by = [held if (found := fit(seen)) is None else rescored(held, live, found) for fit in (old, new)]
+        parts.append(held.with_columns(score=by[0]["score"], tried=by[1]["score"]))
     return compared(pl.concat(parts), rules)
 
 

@@ -1,0 +1,43 @@
+"""What was measured on the days that calibration looks at: scores of days keep points, which can't tell other bounds.
+
+Calibration takes one day of each period, the first that was scored; these are kept, a small part of all days. They lie
+in the warehouse alone: `pls backfill` makes them again.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import duckdb
+
+from dagster_project.core.calibration.points import MEASURED
+
+_TABLE = "scores.daily_measures"
+
+
+def create_daily_measures(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table, where it isn't there."""
+    connection.execute("create schema if not exists scores")
+    columns = ", ".join(f"{name} double" for name in MEASURED)
+    connection.execute(f"create table if not exists {_TABLE}(day date, user_id varchar, {columns})")
+
+
+def keep_measures(connection: duckdb.DuckDBPyConnection, days: Sequence[date], measured: str, period_days: int) -> None:
+    """Keep what was measured on those of some days that are the first scored ones of a period, and no other days.
+
+    Args:
+        connection: The warehouse; the days' scores are noted already.
+        days: What `measured` holds.
+        measured: SQL of `day, user_id` and `MEASURED`.
+        period_days: The length of a period, as calibration counts them.
+    """
+    create_daily_measures(connection)
+    first_days = (
+        "select distinct min(day) from scores.daily_score_days "
+        f"group by model_version, (day - date '1970-01-01') // {period_days}"
+    )
+    connection.execute(f"delete from {_TABLE} where day not in ({first_days}) or list_contains(?, day)", [list(days)])
+    connection.execute(
+        f"insert into {_TABLE} by name select day, user_id, {', '.join(MEASURED)} from ({measured}) "
+        f"where day in ({first_days}) and list_contains(?, day)",
+        [list(days)],
+    )
