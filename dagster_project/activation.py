@@ -322,10 +322,10 @@ class _Sender:
 
 def _certain(confirmed: Mapping[str, Mapping[str, Any]], doubtful: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """What was confirmed, without the fields that a request whose end nobody saw may have changed since."""
-    certain: dict[str, Mapping[str, Any]] = {}
-    for object_id, fields in confirmed.items():
-        doubts = json.loads(doubtful[object_id]) if object_id in doubtful else {}
-        certain[object_id] = {name: value for name, value in fields.items() if name not in doubts}
+    certain = dict(confirmed)
+    for object_id in confirmed.keys() & doubtful.keys():
+        doubts = json.loads(doubtful[object_id])
+        certain[object_id] = {name: value for name, value in confirmed[object_id].items() if name not in doubts}
     return certain
 
 

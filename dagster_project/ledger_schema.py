@@ -216,7 +216,7 @@ DELIVERIES = sa.Table(
     sa.Column("confirmed_at", sa.DateTime),
     sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("ix_deliveries_change", "change"),
-    sa.Index("ix_deliveries_status", "status"),
+    sa.Index("ix_deliveries_status", "status", "destination", "object_type"),
     sa.Index("ix_deliveries_object", "destination", "object_type", "object_id"),
     sa.Index("ix_deliveries_action_key", "action_key"),
 )
@@ -230,6 +230,7 @@ CONFIRMED_RECORDS = sa.Table(
     sa.Column("fields", sa.Text, nullable=False),
     sa.Column("digest", sa.BigInteger),
     sa.Column("confirmed_at", sa.DateTime, nullable=False),
+    sa.Index("ix_confirmed_records_digest", "destination", "object_type", "object_id", "digest"),
 )
 
 TOOL_CALLS = sa.Table(

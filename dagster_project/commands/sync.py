@@ -1,13 +1,19 @@
 """`pls sync`: the CRM brought up to date from what was scored last, shown beforehand, set up."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
 
 if TYPE_CHECKING:
     from dagster_project.defs.resources import Workplace
@@ -38,7 +44,6 @@ def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: b
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
     from dagster_project.activation import SendRules, plan_fields, send_plan
     from dagster_project.clients.crm import CrmError
-    from dagster_project.core.sync import counts_of, differences
     from dagster_project.defs.activation import silence_hold, too_many, troubles_of, wanted_fields
 
     rules = workplace.playbook.crm_fields
@@ -47,31 +52,30 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     with workplace.connect() as connection:
         desired = wanted_fields(connection, rules, is_full=True)
         hold = silence_hold(connection, workplace)
+    known = {kind: rows.height for kind, rows in desired.items()}
     if hold:
         console.print(hold, markup=False, highlight=False, soft_wrap=True)
     plan_kind = partial(plan_fields, retry_parked=retry_parked, hold_decreases=hold)
     client = workplace.crm()
-    with workplace.ledger() as ledger:
+    with workplace.ledger() as ledger, TemporaryDirectory() as folder:
         try:
             plans = {
-                kind: list(plan_kind(ledger, client, kind, desired[kind], target=target))
+                kind: _Plan(Path(folder) / kind, plan_kind(ledger, client, kind, desired.pop(kind), target=target))
                 for kind, target in rules.targets().items()
             }
         except CrmError as error:
             raise click.ClickException(str(error)) from None
-        counts = {kind: sum((counts_of(part) for part in parts), Counter()) for kind, parts in plans.items()}
-        planned = sum(count["create"] + count["update"] for count in counts.values())
         if dry_run:
-            for kind, parts in plans.items():
-                _show_differences(console, kind, [differences(part) for part in parts])
-                _show_counts(console, kind, counts[kind], desired[kind].height)
+            for kind, plan in plans.items():
+                _show(console, kind, plan, known[kind])
             return
+        planned = sum(plan.counts["create"] + plan.counts["update"] for plan in plans.values())
         if (why := too_many(planned, rules, workplace.settings.crm, yes=yes)) is not None:
             raise click.ClickException(why)
         sending = SendRules(rules.resends, rules.verify_sample)
         results = {
-            kind: send_plan(ledger, client, kind, parts, rules=sending, now=workplace.now())
-            for kind, parts in plans.items()
+            kind: send_plan(ledger, client, kind, plan.parts(), rules=sending, now=workplace.now())
+            for kind, plan in plans.items()
         }
     for kind, result in results.items():
         console.print(
@@ -108,18 +112,43 @@ def _set_up(console: Console, workplace: "Workplace", *, dry_run: bool) -> None:
     console.print("All rights that are needed are there.")
 
 
-def _show_differences(console: Console, kind: str, parts: list[pl.DataFrame]) -> None:
-    found = pl.concat(parts) if parts else pl.DataFrame()
-    if found.is_empty():
-        return
-    table = Table("record", "", "field", "before", "after", title=f"{kind}s", title_justify="left")
-    for row in found.head(SHOWN).iter_rows():
-        table.add_row(*("" if cell is None else cell for cell in row))
-    console.print(table)
-    if found.height > SHOWN:
-        console.print(f"… and {found.height - SHOWN:,} more differences")
+class _Plan:
+    """A plan on disk: it has to be known whole before any of it is sent, and may be of a million records.
+
+    Args:
+        folder: Its own; made here.
+        parts: See `plan_fields`.
+
+    Attributes:
+        counts: See `counts_of`.
+    """
+
+    def __init__(self, folder: Path, parts: Iterable[pl.DataFrame]) -> None:
+        folder.mkdir()
+        self.counts: Counter[str] = Counter()
+        self._paths: list[Path] = []
+        for number, part in enumerate(parts):
+            self._paths.append(folder / f"{number}.arrow")
+            part.write_ipc(self._paths[-1])
+            self.counts += counts_of(part)
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        """What it was made of, a part at a time in memory."""
+        return (pl.read_ipc(path) for path in self._paths)
 
 
-def _show_counts(console: Console, kind: str, counts: Counter[str], known: int) -> None:
-    said = "".join(f", {count:,} {label}" for label, count in sorted(counts.items()))
-    console.print(f"{kind}s: {known - counts.total():,} unchanged{said}", markup=False)
+def _show(console: Console, kind: str, plan: _Plan, known: int) -> None:
+    first, differing = differences(pl.DataFrame(schema=PLAN_SCHEMA)), 0
+    for part in plan.parts():
+        found = differences(part)
+        differing += found.height
+        first = pl.concat([first, found]).head(SHOWN)
+    if differing:
+        table = Table("record", "", "field", "before", "after", title=f"{kind}s", title_justify="left")
+        for row in first.iter_rows():
+            table.add_row(*(escape(cell or "") for cell in row))  # what people typed is no markup
+        console.print(table)
+    if differing > SHOWN:
+        console.print(f"… and {differing - SHOWN:,} more differences")
+    said = "".join(f", {count:,} {label}" for label, count in sorted(plan.counts.items()))
+    console.print(f"{kind}s: {known - plan.counts.total():,} unchanged{said}", markup=False)

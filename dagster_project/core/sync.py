@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -70,16 +71,17 @@ class Target:
     orders: Mapping[str, Sequence[str]] = field(default_factory=dict)
     clears: bool = False
 
-    @property
+    @cached_property
     def written(self) -> dict[str, str]:
         """Our field -> the destination's name, of those that are written."""
         return {ours: theirs for ours, theirs in self.names.items() if theirs}
 
-    @property
+    @cached_property
     def guarded(self) -> dict[str, str]:
         """The same, of those that depend on what stands there at the moment."""
         return {ours: theirs for ours, theirs in self.written.items() if self.policies.get(ours, "always") != "always"}
 
+    @cached_property
     def mapping(self) -> str:
         """A hash of how our fields become theirs."""
         return _hash([sorted(self.written.items()), sorted(self.policies.items())])
@@ -112,7 +114,7 @@ def with_digest(desired: pl.DataFrame, target: Target) -> pl.DataFrame:
     deciding = [name for name in desired.columns if name in target.written and name not in RIDERS]
     if not deciding:
         return desired.with_columns(digest=pl.lit(0, pl.Int64))
-    seed = int(target.mapping()[:15], 16)
+    seed = int(target.mapping[:15], 16)
     text = pl.struct(deciding).struct.json_encode()
     return desired.with_columns(digest=text.hash(seed).reinterpret(signed=True))
 
@@ -189,7 +191,7 @@ def _planned(row: Mapping[str, Any], standing: Standing, target: Target) -> tupl
     policies = f"left as they are: {', '.join(sorted(kept))}" if kept else None
     if not differs:
         return object_id, "none", None, None, None, None, row["digest"], policies
-    fingerprint = _hash([target.mapping(), differs])[:16]
+    fingerprint = _hash([target.mapping, differs])[:16]
     why = _why_not(row, held, fingerprint, standing, target)
     riding = {theirs: row[ours] for ours, theirs in target.written.items() if ours in RIDERS and row.get(ours)}
     create = row.get("create_as") if not held else None
@@ -262,9 +264,9 @@ def _texts(values: Collection[Any]) -> set[str]:
     return {_text(value) for value in values}
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+_ascii = json.JSONEncoder(sort_keys=True).encode
 
 
 def _hash(value: Any) -> str:
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return sha256(_ascii(value).encode()).hexdigest()
