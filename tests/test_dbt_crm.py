@@ -103,7 +103,8 @@ STORIES.accounts += [
     {"account_id": "A6", "name": "Young", "domain": "young.com", "updated_at": "2026-06-25"},
 ]  # fmt: skip
 STORIES.contacts += [
-    {"contact_id": "c_two", "email": "p@two.com", "account_id": "A2", "do_not_contact": "1"},
+    {"contact_id": "c_two", "email": "p@two.com", "account_id": "A2", "do_not_contact": "1",
+     "much_later": {"do_not_sell": "yes", "updated_at": "2026-07-04"}},
     {"contact_id": "c_shared", "email": "x@elsewhere.com", "account_id": "A4"},
     {"contact_id": "c_orphan", "email": "p@one.com", "account_id": "A404",
      "much_later": {"email_opt_out": "t", "updated_at": "2026-07-04"}},
@@ -197,6 +198,11 @@ def test_who_must_not_be_contacted(shop):
     assert user(shop, "by_contact", *columns) == (True, False, False)
     assert user(shop, "stopped", "suppression_reason") == "asked"
     assert user(shop, "by_orphan", "email_opt_out"), "an objection counts though it came after the moment"
+
+
+def test_who_must_not_be_sold_is_asked_of_the_newest_extract(shop):
+    told = "select key, do_not_sell from intermediate.int_crm_no_contact where entity = 'contacts' and do_not_sell"
+    assert shop.rows(told) == [("c_two", True)]
 
 
 # Accounts in numbers

@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, Collection[str]] = {
     ),
     "contacts": (
         "email", "name", "role", "department", "account_id", "lifecycle_stage", "email_opt_out", "do_not_contact",
-        "owner_id",
+        "do_not_sell", "owner_id",
     ),
     "opportunities": (
         "account_id", "contact_id", "stage", "is_closed", "is_won", "amount", "created_at", "closed_at",

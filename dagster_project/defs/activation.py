@@ -34,7 +34,7 @@ _CONTACTS_CONCERNED = (
     "or contact_id is null and user_id in (select user_id from scores.rescored_users)"
 )
 """In a delta: everybody who shares a contact with somebody scored again, before or now."""
-_LIVE = "as_of = (select as_of from raw.moments where is_live)"
+LIVE = "as_of = (select as_of from raw.moments where is_live)"
 _PLAN, _TROUBLES = "activation.crm_updates", "activation.crm_troubles"
 _DIFFERENCES = f"""
 create or replace view activation.crm_plan as
@@ -180,7 +180,7 @@ def wanted_fields(
     accounts = connection.sql(
         "select scores.*, features.in_crm from scores.pqa_scores as scores "
         "join features.account_features as features using (account_id) "
-        f"where features.{_LIVE} and "
+        f"where features.{LIVE} and "
         + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
     ).pl()
     if rules.create_contacts_of or rules.no_contact == "skip":
@@ -256,9 +256,9 @@ def contactable(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.Data
         connection: The warehouse.
         whose: A condition on `user_id`.
     """
-    users = connection.sql(f"select * from features.user_features where {_LIVE} and {whose}").pl()
+    users = connection.sql(f"select * from features.user_features where {LIVE} and {whose}").pl()
     accounts = connection.sql(
-        f"select * from features.account_features where {_LIVE} and list_contains(?, account_id)",
+        f"select * from features.account_features where {LIVE} and list_contains(?, account_id)",
         params=[users["account_id"].drop_nulls().unique().to_list()],
     ).pl()
     of_account = accounts.select("account_id", account_reason=account_block_reason())
@@ -338,7 +338,7 @@ def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> dict[str, 
     rows = connection.sql(
         "select records.key, versions.payload from intermediate.int_crm_records as records "
         "join raw.crm_versions as versions using (version_id) "
-        f"where records.{_LIVE} and records.entity = ? and not records.is_deleted",
+        f"where records.{LIVE} and records.entity = ? and not records.is_deleted",
         params=[entity],
     ).fetchall()
     return {key: json.loads(payload) for key, payload in rows}

@@ -10,7 +10,7 @@ from dagster_project.activation import SendRules, plan_fields, send_plan
 from dagster_project.clients.product import Product
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
-from dagster_project.defs.activation import contactable, result_metadata, troubles_of
+from dagster_project.defs.activation import LIVE, contactable, result_metadata, troubles_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED_SUBJECTS
 from dagster_project.defs.transform import OWNERS
@@ -18,6 +18,7 @@ from dagster_project.refresh import current_refresh
 
 TARGET = Target({name: name for name in ("owner", "contract_value", "segment", "custom_fields")}, clears=True)
 """The CRM is read whole: what it does not have is known to be nothing."""
+_NOT_TO_BE_SOLD = "select key from intermediate.int_crm_no_contact where entity = 'contacts' and do_not_sell"
 
 
 @dg.asset(
@@ -62,7 +63,8 @@ def wanted_traits(
     traits = connection.sql(
         "select subject_type, subject_id as object_id, owner, cast(contract_value as double) as contract_value, "
         "segment, cast(custom_fields as varchar) as custom_fields from marts.product_traits "
-        f"where {'true' if is_full else RESCORED_SUBJECTS}"
+        f"where {'true' if is_full else RESCORED_SUBJECTS} and not (subject_type = 'user' and subject_id in "
+        f"(select user_id from features.user_features where {LIVE} and contact_id in ({_NOT_TO_BE_SOLD})))"
     ).pl()
     if rules.traits_of_no_contact == "skip":
         whose = "true" if is_full else "user_id in (select user_id from scores.rescored_users)"

@@ -10,8 +10,8 @@
     },
     'contacts': {
       'email': 'lower', 'name': 'text', 'role': 'text', 'department': 'text', 'account_id': 'text',
-      'lifecycle_stage': 'text', 'email_opt_out': 'boolean', 'do_not_contact': 'boolean', 'owner_id': 'text',
-      'updated_at': 'timestamp',
+      'lifecycle_stage': 'text', 'email_opt_out': 'boolean', 'do_not_contact': 'boolean', 'do_not_sell': 'boolean',
+      'owner_id': 'text', 'updated_at': 'timestamp',
     },
     'opportunities': {
       'account_id': 'text', 'contact_id': 'text', 'stage': 'text', 'is_closed': 'boolean', 'is_won': 'boolean',

@@ -30,6 +30,7 @@ select
     newest.key,
     coalesce(contacts.email_opt_out, false) as email_opt_out,
     coalesce(contacts.do_not_contact, accounts.do_not_contact, false) as do_not_contact,
+    coalesce(contacts.do_not_sell, false) as do_not_sell,
     newest.last_extract_number < latest_extracts.extract_number as is_gone
 from newest
 inner join latest_extracts on newest.entity = latest_extracts.entity
