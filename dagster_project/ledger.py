@@ -103,7 +103,7 @@ class Ledger(LedgerReader):
                 connection.execute(table.delete())
                 self._add(connection, table, frame.to_dicts())
             if requests and now:
-                self._request(connection, requests, now, change)
+                self._request(connection, requests, now, change, attempts=0)  # whoever carries them out begins later
 
     def request(self, requests: Sequence[Request], now: datetime) -> list[str]:
         """Record what is about to be done, before it is.
@@ -252,7 +252,15 @@ class Ledger(LedgerReader):
             ).scalar_one()
             yield connection, int(number)
 
-    def _request(self, connection: sa.Connection, requests: Sequence[Request], now: datetime, change: int) -> list[str]:
+    def _request(
+        self,
+        connection: sa.Connection,
+        requests: Sequence[Request],
+        now: datetime,
+        change: int,
+        *,
+        attempts: int = 1,
+    ) -> list[str]:
         if not requests:
             return []
         before = _open_deliveries(connection, requests)
@@ -262,7 +270,7 @@ class Ledger(LedgerReader):
             again = was is not None and was["payload_hash"] == request.payload_hash
             if was is not None and not again:
                 superseded.append(was["delivery_id"])
-            rows.append({**_delivery(request, was if again else None, now), "change": change})
+            rows.append({**_delivery(request, was if again else None, now, attempts), "change": change})
         gone = [Outcome(delivery_id, "cancelled", "superseded by a newer one") for delivery_id in superseded]
         self._settle(connection, gone, now, change)
         self._put(connection, schema.DELIVERIES, rows)
@@ -356,13 +364,13 @@ def _slot(request: Request) -> tuple[str, str, str, str]:
     return request.destination, request.object_type, request.object_id, request.operation
 
 
-def _delivery(request: Request, was: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
+def _delivery(request: Request, was: Mapping[str, Any] | None, now: datetime, attempts: int) -> dict[str, Any]:
     words = "|".join((*_slot(request), request.payload_hash, now.isoformat()))
     return {
         **vars(request),
         "delivery_id": was["delivery_id"] if was else "dl_" + sha256(words.encode()).hexdigest()[:16],
         "status": "pending",
-        "attempts": was["attempts"] + 1 if was else 1,
+        "attempts": (was["attempts"] if was else 0) + attempts,
         "error": None,
         "requested_at": was["requested_at"] if was else now,
         "confirmed_at": None,

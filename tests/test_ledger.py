@@ -296,6 +296,13 @@ def test_an_intent_is_there_before_anything_was_done(ledger: Ledger) -> None:
     assert ledger.confirmed("crm:local", "contact") == {}
 
 
+def test_what_is_only_decided_on_has_not_been_tried(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan(), requests=[request()], now=NOW)
+    assert [row["attempts"] for row in deliveries(ledger)] == [0]
+    ledger.request([request()], LATER)
+    assert [(row["attempts"], row["requested_at"]) for row in deliveries(ledger)] == [(1, NOW)]
+
+
 def test_the_same_payload_again_is_the_same_delivery_with_its_attempts_counted(ledger: Ledger) -> None:
     [first] = ledger.request([request()], NOW)
     [second] = ledger.request([request()], LATER)
