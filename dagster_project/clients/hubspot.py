@@ -1,4 +1,5 @@
-"""HubSpot: fields, tasks and owners. What has changed there is read in `hubspot_extract.py`.
+"""HubSpot: fields, tasks and owners. What has changed there is read in `hubspot_extract.py`, properties are made in
+`hubspot_setup.py`, what an answer says of each record is read in `hubspot_answers.py`.
 
 Facts used (vendor's reference, API version 2026-09): batches take 100 records; an unknown or invalid property refuses a
 whole batch with 400; what concerns one record stands in `errors` beside `results`, in a 207 and in a 200; `email` and
@@ -11,10 +12,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
+from dagster_project.clients.crm import CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
 from dagster_project.clients.crm_values import crm_errors, joined, number_of, split, to_seconds, utc_text
 from dagster_project.clients.http import ApiRefused, Clock, HttpApi, RetryPolicy
+from dagster_project.clients.hubspot_answers import receipts_of, results_of
 from dagster_project.clients.hubspot_extract import HubSpotExtract
+from dagster_project.clients.hubspot_setup import KEY, OUTCOME, HubSpotSetup
 from dagster_project.clients.limits import NEVER, Allowance, RollingLimit, whole_number
 from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.sync import FieldUpdate
@@ -22,36 +25,11 @@ from dagster_project.core.sync import FieldUpdate
 VARIABLES = ("PLS_HUBSPOT_TOKEN", "PLS_HUBSPOT_BASE_URL", "PLS_HUBSPOT_API_VERSION")
 BASE_URL = "https://api.hubapi.com"
 VERSION = "2026-09"
-GROUP = "product_led_sales"
 OBJECTS = {"contact": "contacts", "account": "companies"}
-SCOPES = (
-    "crm.objects.companies.read", "crm.objects.companies.write", "crm.objects.contacts.read",
-    "crm.objects.contacts.write", "crm.objects.deals.read", "crm.objects.owners.read", "crm.schemas.companies.read",
-    "crm.schemas.companies.write", "crm.schemas.contacts.read", "crm.schemas.contacts.write", "tickets",
-)  # fmt: skip
-KEY, OUTCOME = "pls_key", "pls_outcome"
 _OWNER = "hubspot_owner_id"
-_KINDS = {
-    "number": ("number", "number"),
-    "text": ("string", "text"),
-    "list": ("string", "textarea"),
-    "date": ("date", "date"),
-    "moment": ("datetime", "date"),
-    "flag": ("bool", "booleancheckbox"),
-}
 _PRIORITIES = {"P0": "HIGH", "P1": "MEDIUM", "P2": "LOW"}
 _ASSOCIATED = {"contact_id": 204, "account_id": 192}
 """HubSpot's numbers of the associations task -> contact and task -> company."""
-_LATER = frozenset({"RATE_LIMIT", "RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "SERVICE_UNAVAILABLE"})
-_OWN_FIELDS = {
-    "contacts": (FieldSpec("pls_do_not_contact", "Do not contact", "flag"),),
-    "companies": (
-        FieldSpec("pls_do_not_contact", "Do not contact", "flag"),
-        FieldSpec("pls_segment_override", "Segment override", "text"),
-    ),
-    "tasks": (FieldSpec(KEY, "Key", "text"), FieldSpec(OUTCOME, "Outcome", "text")),
-}
-"""Fields that people or the connector itself need, made with the ones that are asked for."""
 
 
 def connect(
@@ -127,11 +105,11 @@ class HubSpot:
         now: Callable[[], datetime],
     ) -> None:
         self._api = api
-        self._token = token
         self._version = version
         self._now = now
         self._described: dict[str, dict[str, Mapping[str, Any]]] = {}
         self._lists: set[str] = set()
+        self._setup = HubSpotSetup(api, token=token, version=version, describe=self._describe)
         self._extract = HubSpotExtract(
             api, search, version=version, rules=rules, fields=lambda kind: set(self._describe(kind)), now=now
         )
@@ -157,7 +135,7 @@ class HubSpot:
     def _write(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         inputs = [self._input(object_type, update, update.object_id, update.fields) for update in updates]
         answer = self._batch(OBJECTS[object_type], "update", {"inputs": inputs})
-        return _receipts(updates, answer)
+        return receipts_of(updates, answer)
 
     def _make(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         """Write by e-mail. The name goes along only where nobody with this e-mail is there yet: it isn't ours."""
@@ -174,7 +152,7 @@ class HubSpot:
             said = self._input(object_type, update, email, {**names, **update.fields})
             inputs.append({**said, "idProperty": "email"})
         answer = self._batch("contacts", "upsert", {"inputs": inputs})
-        receipts = _receipts(updates, answer, keys=emails)
+        receipts = receipts_of(updates, answer, keys=emails)
         self._place(updates, {r.object_id: r.created_id for r in receipts if r.created_id})
         return receipts
 
@@ -205,7 +183,7 @@ class HubSpot:
                 "inputs": [{"id": object_id} for object_id in ids[start : start + self.max_batch]],
                 "properties": sorted(theirs.values()),
             }
-            for record in _results(self._batch(kind, "read", body)):
+            for record in results_of(self._batch(kind, "read", body)):
                 if record["id"] in wanted:  # the id of a merged record leads to another one
                     said = record["properties"]
                     found[record["id"]] = {
@@ -283,48 +261,12 @@ class HubSpot:
 
     def create_fields(self, object_type: str, specs: Sequence[FieldSpec]) -> None:
         """Make properties, and those that the connector itself needs; see `CrmClient.create_fields`."""
-        kind = OBJECTS[object_type]
-        for where, wanted in ((kind, [*specs, *_OWN_FIELDS[kind]]), ("tasks", list(_OWN_FIELDS["tasks"]))):
-            missing = {spec.name: spec for spec in wanted if spec.name not in self._describe(where)}
-            if missing:
-                self._create_properties(where, list(missing.values()))
-                del self._described[where]
-
-    def _create_properties(self, kind: str, specs: Sequence[FieldSpec]) -> None:
-        path = f"/crm/properties/{self._version}/{kind}"
-        with crm_errors():
-            group = {"name": GROUP, "label": "Product-led sales"}
-            self._api.request("POST", f"{path}/groups", body=group, also=[409])  # 409: it is there
-            inputs = [_definition(spec) for spec in specs]
-            answer = self._api.request("POST", f"{path}/batch/create", body={"inputs": inputs}).body
-        errors = answer.get("errors") or []
-        if errors:
-            raise CrmRefused("; ".join(str(error.get("message")) for error in errors))
+        self._setup.create_fields(OBJECTS[object_type], specs)
+        self._described.clear()
 
     def missing_scopes(self) -> list[str]:
         """Scopes that the token lacks; see `CrmClient.missing_scopes`."""
-        path = "/oauth/v2/private-apps/get/access-token-info"
-        try:
-            with crm_errors():
-                said = self._api.request("POST", path, body={"tokenKey": self._token}).body
-        except CrmRefused:
-            return self._refused_scopes()
-        return sorted(set(SCOPES) - set(said.get("scopes", [])))
-
-    def _refused_scopes(self) -> list[str]:
-        """For a token that HubSpot does not tell about: the scopes of what can't be read. Writing can't be tried."""
-        missing = []
-        paths = {
-            f"crm.objects.{kind}.read": f"objects/{self._version}/{kind}" for kind in ("contacts", "companies", "deals")
-        }
-        paths |= {"tickets": f"objects/{self._version}/tickets", "crm.objects.owners.read": f"owners/{self._version}"}
-        for scope, path in paths.items():
-            try:
-                with crm_errors():
-                    self._api.request("GET", f"/crm/{path}", params={"limit": 1})
-            except CrmDenied:
-                missing.append(scope)
-        return sorted(missing)
+        return self._setup.missing_scopes()
 
     def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """What has changed; see `CrmClient.extract`."""
@@ -346,7 +288,7 @@ class HubSpot:
                 "idProperty": unique,
                 "properties": list(names),
             }
-            for record in _results(self._batch(kind, "read", body)):
+            for record in results_of(self._batch(kind, "read", body)):
                 said = str(record["properties"].get(unique) or "")
                 found[said.lower() if unique == "email" else said] = record
         return found
@@ -355,7 +297,7 @@ class HubSpot:
         if kind not in self._described:
             with crm_errors():
                 answer = self._api.request("GET", f"/crm/properties/{self._version}/{kind}").body
-            self._described[kind] = {said["name"]: said for said in _results(answer)}
+            self._described[kind] = {said["name"]: said for said in results_of(answer)}
         return self._described[kind]
 
     def _value(self, kind: str, name: str, said: str | None) -> Any:
@@ -374,60 +316,6 @@ class HubSpot:
                 return to_seconds(said)
             case _:
                 return said
-
-
-def _receipts(
-    updates: Sequence[FieldUpdate], answer: Mapping[str, Any], *, keys: Mapping[str, str] | None = None
-) -> list[Receipt]:
-    """One receipt per record that the answer says something about, whatever its status was."""
-    by_key = {(keys or {}).get(update.object_id, update.object_id): update.object_id for update in updates}
-    asked = {update.object_id for update in updates}
-    receipts: dict[str, Receipt] = {}
-    for result in _results(answer):
-        said = str(result.get("objectWriteTraceId") or "")
-        object_id = said if said in asked else by_key.get(str(result.get("id")))
-        if object_id:
-            made = str(result["id"]) if keys is not None else None
-            receipts[object_id] = Receipt(object_id, created_id=made)
-    open_ones = [update.object_id for update in updates if update.object_id not in receipts]
-    for error in answer.get("errors") or []:
-        concerned = [by_key.get(key, key) for key in _concerned(error)]
-        words, is_retryable = f"{error.get('category')}: {error.get('message')}", error.get("category") in _LATER
-        for object_id in [key for key in concerned if key in asked] or (open_ones if len(open_ones) == 1 else []):
-            receipts[object_id] = Receipt(object_id, words, is_retryable=is_retryable)
-    return list(receipts.values())
-
-
-def _concerned(error: Mapping[str, Any]) -> list[str]:
-    """The ids that an error names, wherever it does."""
-    context = error.get("context") or {}
-    named = [context.get("objectWriteTraceId"), context.get("ids"), context.get("id"), error.get("id")]
-    flat = [item for entry in named if entry for item in (entry if isinstance(entry, list) else [entry])]
-    return [str(item) for item in flat if item]
-
-
-def _results(answer: Any) -> list[Mapping[str, Any]]:
-    """The records of an answer. One that has no list of them is no answer."""
-    found = answer.get("results") if isinstance(answer, dict) else None
-    if not isinstance(found, list):
-        raise CrmUnavailable("HubSpot's answer has no results")
-    return found
-
-
-def _definition(spec: FieldSpec) -> dict[str, Any]:
-    kind, shown = _KINDS[spec.kind]
-    said: dict[str, Any] = {
-        "name": spec.name,
-        "label": spec.label,
-        "groupName": GROUP,
-        "type": kind,
-        "fieldType": shown,
-    }
-    if spec.name == KEY:
-        said["hasUniqueValue"] = True
-    if spec.kind == "flag":
-        said["options"] = [{"label": "Yes", "value": "true"}, {"label": "No", "value": "false"}]
-    return said
 
 
 def _name_of(name: str) -> str:

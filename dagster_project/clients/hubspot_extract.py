@@ -5,16 +5,17 @@ id, because a search shows no more than 10,000 records and lags a little behind;
 merged ones stand in `hs_merged_object_ids` of the one that they went into. Facts: vendor's reference, 2026-09.
 """
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from dagster_project.clients.crm import IS_DELETED, MERGED_INTO, CrmUnavailable, Page
 from dagster_project.clients.crm_values import crm_errors, moment_of, utc_text
+from dagster_project.clients.cursors import Cursor
 from dagster_project.clients.http import HttpApi
+from dagster_project.clients.hubspot_answers import results_of
 from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
 
 log = logging.getLogger(__name__)
@@ -30,26 +31,8 @@ LISTED, FOUND = 100, 200
 _MODIFIED = {"contacts": "lastmodifieddate"}
 _MERGED = "hs_merged_object_ids"
 _PRIMARY_COMPANY = 5
-
-
-@dataclass(frozen=True)
-class _Cursor:
-    """Where to go on.
-
-    Attributes:
-        since: Changes after this moment are wanted, ISO 8601; None for everything.
-        started: When this extract began, where the next one goes on from.
-        phase: `live`, then `archived`.
-        after: The last page's end within the phase.
-    """
-
-    since: str | None = None
-    started: str | None = None
-    phase: str = "live"
-    after: str | None = None
-
-    def text(self) -> str:
-        return json.dumps({name: value for name, value in vars(self).items() if value is not None})
+_ARCHIVED = "archived"
+"""The part of an extract that comes after what is alive."""
 
 
 class HubSpotExtract:
@@ -84,25 +67,23 @@ class HubSpotExtract:
 
     def pages(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """See `CrmClient.extract`."""
-        at = _Cursor(**json.loads(cursor)) if cursor else _Cursor()
-        if at.started is None:
-            at = replace(at, started=utc_text(self._now()))
+        at = Cursor.of(cursor, self._now)
         if entity == "owners":
             yield self._owners(at)
             return
         wanted = self._wanted(entity)
         while True:
-            if at.phase == "archived":
+            if at.part == _ARCHIVED:
                 rows, after = self._archived(entity, at)
             elif at.since is None:
                 rows, after = self._listed(entity, at, wanted)
             else:
                 rows, after = self._changed(entity, at, wanted)
-            is_over = after is None and (at.since is None or at.phase == "archived")
+            is_over = after is None and (at.since is None or at.part == _ARCHIVED)
             if is_over:
-                yield Page(rows, _Cursor(since=at.started).text(), is_last=True)
+                yield Page(rows, at.following(), is_last=True)
                 return
-            at = replace(at, after=after) if after else replace(at, phase="archived", after=None)
+            at = replace(at, after=after) if after else replace(at, part=_ARCHIVED, after=None)
             yield Page(rows, at.text(), is_last=False)
 
     def _wanted(self, entity: str) -> dict[str, str]:
@@ -123,7 +104,7 @@ class HubSpotExtract:
         return sorted(names)
 
     def _listed(
-        self, entity: str, at: _Cursor, wanted: Mapping[str, str], *, is_archived: bool = False
+        self, entity: str, at: Cursor, wanted: Mapping[str, str], *, is_archived: bool = False
     ) -> tuple[list[dict[str, Any]], str | None]:
         params: dict[str, Any] = {
             "limit": LISTED,
@@ -142,14 +123,14 @@ class HubSpotExtract:
         rows = [self._row(entity, record, wanted, _listed_others(record)) for record in records]
         return rows, after
 
-    def _archived(self, entity: str, at: _Cursor) -> tuple[list[dict[str, Any]], str | None]:
+    def _archived(self, entity: str, at: Cursor) -> tuple[list[dict[str, Any]], str | None]:
         """Deleted since then; the list has no filter of its own."""
         records, after = self._listed(entity, at, {}, is_archived=True)
         since = self._since(at)
         gone = [record["id"] for record in records if moment_of(record.get("archivedAt") or utc_text(since)) >= since]
         return [{KEYS[entity]: object_id, IS_DELETED: True} for object_id in gone], after
 
-    def _changed(self, entity: str, at: _Cursor, wanted: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
+    def _changed(self, entity: str, at: Cursor, wanted: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
         kind = KINDS[entity]
         milliseconds = int((self._since(at) - datetime(1970, 1, 1)).total_seconds() * 1000)
         modified = _MODIFIED.get(kind, "hs_lastmodifieddate")
@@ -207,7 +188,7 @@ class HubSpotExtract:
             row["category"] = self._source.category(row.get("category"))
         return row
 
-    def _owners(self, at: _Cursor) -> Page:
+    def _owners(self, at: Cursor) -> Page:
         """All of them, every time: they are few, and have no time of change."""
         rows = []
         for archived in ("false", "true"):
@@ -220,7 +201,7 @@ class HubSpotExtract:
                 rows += [self._owner(owner, is_active=archived == "false") for owner in owners]
                 if after is None:
                     break
-        return Page(rows, _Cursor(since=at.started).text(), is_last=True)
+        return Page(rows, at.following(), is_last=True)
 
     def _owner(self, owner: Mapping[str, Any], *, is_active: bool) -> dict[str, Any]:
         teams = sorted(owner.get("teams") or [], key=lambda team: not team.get("primary"))
@@ -234,15 +215,13 @@ class HubSpotExtract:
             "updated_at": owner.get("updatedAt"),
         }
 
-    def _since(self, at: _Cursor) -> datetime:
+    def _since(self, at: Cursor) -> datetime:
         return moment_of(str(at.since)) - self._overlap
 
 
 def _records(answer: Any) -> tuple[list[Mapping[str, Any]], str | None]:
-    """The records of a page, and where the next one begins. A page without a list of records is a failed one."""
-    found = answer.get("results") if isinstance(answer, dict) else None
-    if not isinstance(found, list):
-        raise CrmUnavailable("HubSpot's answer has no results")
+    """The records of a page, and where the next one begins."""
+    found = results_of(answer)
     after = ((answer.get("paging") or {}).get("next") or {}).get("after")
     return found, str(after) if after is not None else None
 

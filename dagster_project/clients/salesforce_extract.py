@@ -5,16 +5,16 @@ those since a `SystemModstamp`, asked with `queryAll`, which shows deleted and m
 Leads are contacts until they are converted.
 """
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from dagster_project.clients.crm import IS_DELETED, MERGED_INTO, Page
 from dagster_project.clients.crm_values import moment_of, utc_text
+from dagster_project.clients.cursors import Cursor
 from dagster_project.clients.salesforce_api import SalesforceApi, quoted
 from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
 
@@ -30,26 +30,6 @@ KINDS = {
 _ROLES = "OpportunityContactRoles"
 _ALWAYS = {"Lead": ("IsConverted", "ConvertedContactId"), "User": ("IsActive",)}
 _DATES = frozenset({"created_at", "closed_at"})
-
-
-@dataclass(frozen=True)
-class _Cursor:
-    """Where to go on.
-
-    Attributes:
-        since: Changes after this moment are wanted, ISO 8601; None for everything.
-        started: When this extract began, where the next one goes on from.
-        kind: Which of the entity's sObjects.
-        after: The last id that was read of it.
-    """
-
-    since: str | None = None
-    started: str | None = None
-    kind: int = 0
-    after: str | None = None
-
-    def text(self) -> str:
-        return json.dumps({name: value for name, value in vars(self).items() if value is not None})
 
 
 class SalesforceExtract:
@@ -78,20 +58,17 @@ class SalesforceExtract:
 
     def pages(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """See `CrmClient.extract`."""
-        at = _Cursor(**json.loads(cursor)) if cursor else _Cursor()
-        if at.started is None:
-            at = replace(at, started=utc_text(self._now()))
+        at = Cursor.of(cursor, self._now)
         columns = [ours for ours, _ in self._wanted(entity, KINDS[entity][0])]
-        for number, kind in enumerate(KINDS[entity]):
-            if number < at.kind:
-                continue
-            at = replace(at, kind=number, after=at.after if number == at.kind else None)
+        kinds = KINDS[entity]
+        for kind in kinds[kinds.index(at.part) if at.part else 0 :]:
+            at = replace(at, part=kind, after=at.after if kind == at.part else None)
             wanted = self._wanted(entity, kind)
             for records in self._api.query(self._soql(entity, kind, wanted, at), deleted_too=at.since is not None):
                 rows = [self._row(entity, kind, record, wanted, columns) for record in records]
                 at = replace(at, after=records[-1]["Id"]) if records else at
                 yield Page(rows, at.text(), is_last=False)
-        yield Page([], _Cursor(since=at.started).text(), is_last=True)
+        yield Page([], at.following(), is_last=True)
 
     def _wanted(self, entity: str, kind: str) -> list[tuple[str, str]]:
         """Our column and the field, for fields that this sObject has."""
@@ -102,7 +79,7 @@ class SalesforceExtract:
                 log.info("Salesforce's %s has no field %s: %s stays empty", kind, theirs, ours)
         return [(ours, theirs) for ours, theirs in wanted if theirs in there]
 
-    def _soql(self, entity: str, kind: str, wanted: list[tuple[str, str]], at: _Cursor) -> str:
+    def _soql(self, entity: str, kind: str, wanted: list[tuple[str, str]], at: Cursor) -> str:
         there = self._fields(kind)
         names = {"Id", "SystemModstamp", *(theirs for _, theirs in wanted), *_ALWAYS.get(kind, ())}
         if entity == "accounts":
