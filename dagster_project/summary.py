@@ -23,6 +23,7 @@ class RunSummary:
         troubles: Files that could not be read or are waiting: path, status and cause.
         classes: Per classification: users, accounts.
         decisions: Per decision, priority: candidates decided at this run's moment.
+        crm: Per CRM: records and actions that were taken in this run, that are refused, that the next run tries again.
         as_of: The moment scored.
     """
 
@@ -30,6 +31,7 @@ class RunSummary:
     troubles: list[tuple[str, str, str]]
     classes: list[tuple[str, int, int]]
     decisions: list[tuple[str, str, int]]
+    crm: list[tuple[str, int, int, int]]
     as_of: str
 
 
@@ -61,11 +63,18 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         "group by all order by 3 desc, 1, 2",
         [as_of],
     ).fetchall()
+    crm = warehouse.execute(
+        "select substr(destination, 5), count(*) filter (status = 'confirmed' and confirmed_at >= ?), "
+        "count(*) filter (status = 'parked'), count(*) filter (status in ('pending', 'failed', 'unknown')) "
+        "from marts.deliveries where starts_with(destination, 'crm:') group by all order by all",
+        [since],
+    ).fetchall()
     return RunSummary(
         rows=rows,
         troubles=troubles,
         classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
         decisions=decisions,
+        crm=crm,
         as_of=f"{as_of:%Y-%m-%d %H:%M:%S} UTC",
     )
 
@@ -84,6 +93,8 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
         console.print(_table("Decision", ["candidates"], by_decision))
     else:
         console.print("No new handoff candidates.")
+    if summary.crm:
+        console.print(_table("CRM", ["written", "refused", "to be tried again"], summary.crm))
     console.print("\nWhere to look next")
     for what, where in (
         ("handoffs as sellers get them", _where_handoffs_are(settings)),

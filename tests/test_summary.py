@@ -25,6 +25,9 @@ def data_dir(tmp_path: Path) -> Path:
         connection.execute(
             "create table marts.handoff_decisions (decision varchar, priority varchar, decided_at timestamp)"
         )
+        connection.execute(
+            "create table marts.deliveries (destination varchar, status varchar, confirmed_at timestamp)"
+        )
     return tmp_path
 
 
@@ -63,3 +66,14 @@ def test_a_file_with_trouble_is_told_whole_whatever_its_name(data_dir: Path) -> 
             [name],
         )
     assert f"unreadable {name}: expected one of [id]" in summary_of(data_dir)
+
+
+def test_what_the_crm_took_refused_and_will_be_asked_again(data_dir: Path) -> None:
+    with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+        before = datetime(2026, 6, 29)
+        statuses = (("confirmed", STARTED), ("confirmed", before), ("parked", None), ("unknown", None))
+        for status, confirmed_at in statuses:
+            connection.execute("insert into marts.deliveries values ('crm:hubspot', ?, ?)", [status, confirmed_at])
+        connection.execute("insert into marts.deliveries values ('slack', 'confirmed', ?)", [STARTED])
+    lines = [line.split() for line in summary_of(data_dir).splitlines()]
+    assert ["hubspot", "1", "1", "1"] in lines and not [line for line in lines if line[:1] == ["slack"]]

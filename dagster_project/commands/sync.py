@@ -44,7 +44,7 @@ def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: b
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
     from dagster_project.activation import SendRules, plan_fields, send_plan
     from dagster_project.clients.crm import CrmError
-    from dagster_project.defs.activation import silence_hold, too_many, troubles_of, wanted_fields
+    from dagster_project.defs.activation import silence_hold, still_refused, too_many, troubles_of, wanted_fields
 
     rules = workplace.playbook.crm_fields
     if not workplace.settings.warehouse.exists():
@@ -85,7 +85,10 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
         )
         for object_id, words in list(result.refused.items())[:SHOWN]:
             console.print(f"  refused {object_id}: {words}", markup=False, highlight=False, soft_wrap=True)
-    if troubles := troubles_of(results, rules, None):
+        for why, count in sorted(result.skipped.items()):
+            console.print(f"  {count:,} skipped: {why}", markup=False, highlight=False, soft_wrap=True)
+    before = [still_refused(kind, plan.counts, known[kind], rules) for kind, plan in plans.items()]
+    if troubles := [*troubles_of(results, rules, None), *filter(None, before)]:
         raise click.ClickException("\n".join(troubles))
 
 

@@ -32,6 +32,8 @@ PLAN_SCHEMA = pl.Schema(
 )
 """A plan: one row per record that was looked at. `operation` is create, update, skip (`reason` says why) or none;
 `fields`, `before` and `create_as` are JSON."""
+REFUSED_BEFORE = "refused before, and not changed since"
+"""Why a record is skipped that the other side will not take as it is."""
 _NEVER_CONFIRMED = object()
 
 
@@ -207,7 +209,7 @@ def _why_not(
 ) -> str | None:
     """Why a record that differs is not written, None if it is."""
     if standing.parked.get(row["object_id"]) == fingerprint:
-        return "refused before, and not changed since"
+        return REFUSED_BEFORE
     if standing.hold_decreases is None:
         return None
     for ours, theirs in target.written.items():

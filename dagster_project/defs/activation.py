@@ -17,7 +17,7 @@ from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.core.feeds import hold_reason
 from dagster_project.core.moments import resolve_as_of
-from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
+from dagster_project.core.sync import PLAN_SCHEMA, REFUSED_BEFORE, counts_of, differences
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
@@ -97,6 +97,8 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
                 context.log.warning(troubles[-1])
             metadata |= {f"{kind}s: {label}": count for label, count in sorted(counts.items())}
             metadata[f"{kind}s: nothing to do"] = desired[kind].height - counts.total()
+            if is_full and (trouble := still_refused(kind, counts, desired[kind].height, rules)):
+                troubles.append(trouble)
     rows.flush()
     with workplace.connect(stays_open=True) as connection:
         replace_table(connection, _TROUBLES, _troubles("planning", troubles))
@@ -203,6 +205,24 @@ def too_many(planned: int, rules: CrmFieldRules, crm: str, *, yes: bool) -> str 
     return (
         f"{planned:,} records of {crm} would change, and crm_fields.yml allows {allowed:,} (max_changed_records): "
         "nothing was sent. `pls sync --dry-run` shows them, `pls sync --yes` writes them"
+    )
+
+
+def still_refused(kind: str, counts: Counter[str], known: int, rules: CrmFieldRules) -> str | None:
+    """What was refused in earlier runs, if it is more than a run may be refused; None if it is not.
+
+    Args:
+        kind: contact or account.
+        counts: Of the plan of all records, see `counts_of`.
+        known: How many records there are.
+        rules: `crm_fields.yml`.
+    """
+    refused = counts[f"skipped: {REFUSED_BEFORE}"]
+    if refused < rules.refused.at_least or refused <= rules.refused.share * known:
+        return None
+    return (
+        f"{refused:,} of {known:,} {kind}s were refused before and are not sent until they change: "
+        "`pls sync --retry-parked` tries them again"
     )
 
 

@@ -90,7 +90,7 @@ class HubSpotCompany:
         return [record.properties["pls_key"] for record in self.server.state.objects["tasks"].values()]
 
     def refuse(self, field: str | None) -> None:
-        self.server.state.required = {"contacts": field} if field else {}
+        self.server.state.frozen = {"contacts": field} if field else {}
 
     def take(self, landing: Path) -> dict[str, dict[str, str]]:
         kinds = {"accounts": "companies", "contacts": "contacts", "opportunities": "deals", "tickets": "tickets"}

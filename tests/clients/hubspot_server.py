@@ -70,6 +70,7 @@ class HubSpotState:
     owners: list[dict[str, Any]] = field(default_factory=list)
     groups: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     required: dict[str, str] = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
 
 
 class HubSpotServer(Loopback):
@@ -263,6 +264,9 @@ class HubSpotServer(Loopback):
         required = self.state.required.get(kind)
         if required and not (properties.get(required) or record.properties.get(required)):
             raise Refused(400, "VALIDATION_ERROR", f"{required} is required by a rule of this account")
+        frozen = self.state.frozen.get(kind)
+        if frozen in properties:
+            raise Refused(400, "VALIDATION_ERROR", f"{frozen} may not be changed by a rule of this account")
         self.change(kind, record.id, **properties)
         self.wrote += 1
 

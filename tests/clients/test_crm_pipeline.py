@@ -124,6 +124,8 @@ def test_a_crm_that_refuses_fails_the_run_visibly_and_gets_it_all_when_it_takes_
     connected.company.refuse(None)
     kept_back = connected.sync("--dry-run")
     assert "skipped: refused before, and not changed since" in kept_back.output
+    unheard = connected.sync()
+    assert unheard.exit_code == 1 and "were refused before and are not sent until they change" in unheard.output
     retried = connected.sync("--retry-parked")
     assert retried.exit_code == 0, retried.output
     connected.company.server.asked.clear()
