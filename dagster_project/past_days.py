@@ -32,7 +32,7 @@ _MEASURED_ON = (
     "select * exclude (from_day, to_day), unnest(generate_series(from_day, to_day - 1, interval 1 day))::date as day "
     "from past.past_user_states"
 )
-ROWS_PER_PORTION = 3_000_000
+ROWS_PER_PORTION = 2_000_000
 MOST_DAYS = 45
 """A portion is at most so many days long, and about so many rows: what is in memory at once."""
 

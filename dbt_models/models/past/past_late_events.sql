@@ -1,5 +1,7 @@
-{{ config(materialized='view') }}
+{%- set columns = ['message_id', 'event_type', 'event_key', 'path_key', 'feature', 'integration', 'status', 'traits',
+                   'session_id', 'group_id', 'occurred_at', 'day', 'received_at'] %}
 -- The events of each version of such a user-day. The version takes the user's place, so that days are rolled up as ever.
+-- Which events these are is found in few columns; only they are read in their whole width.
 with versions as (
 
     select * from {{ ref('past_late_days') }}
@@ -12,40 +14,29 @@ events as {{ not_materialized() }} (
 
 ),
 
-named as (
+-- What was known by then of whom an anonymous id is.
+identified as {{ materialized() }} (
 
-    select versions.version_id, events.message_id
-    from versions
-    inner join events on versions.user_id = events.user_id and versions.day = events.day
-
-),
-
-identified as (
-
-    select versions.version_id, events.message_id
+    select versions.version_id, versions.day, identities.anonymous_id
     from versions
     inner join {{ ref('int_anonymous_identities') }} as identities
         on versions.user_id = identities.user_id and cast(identities.identified_at as date) <= versions.valid_from
-    inner join events
-        on identities.anonymous_id = events.anonymous_id and events.user_id is null and versions.day = events.day
+
+),
+
+held as {{ materialized() }} (
+
+    select versions.version_id, events.event_row
+    from events
+    inner join versions on events.user_id = versions.user_id and events.day = versions.day
+    union all
+    select identified.version_id, events.event_row
+    from events
+    inner join identified on events.anonymous_id = identified.anonymous_id and events.day = identified.day
+    where events.user_id is null
 
 )
 
-select
-    cast(held.version_id as varchar) as user_id,
-    events.message_id,
-    events.event_type,
-    events.event_key,
-    events.path_key,
-    events.feature,
-    events.integration,
-    events.status,
-    events.traits,
-    events.session_id,
-    events.group_id,
-    events.occurred_at,
-    events.day,
-    events.received_at
-from (select * from named union all select * from identified) as held
-inner join events on held.message_id = events.message_id
-where events.day in (select day from versions)
+select cast(held.version_id as varchar) as user_id, events.{{ columns | join(', events.') }}
+from events
+inner join held on events.event_row = held.event_row

@@ -158,7 +158,7 @@ changes as (
 per_day as (
 
     select user_id, change_day
-    {%- for measure in measures %}, sum({{ measure }}) as {{ measure }}{% endfor %}
+    {%- for measure in measures %}, cast(sum({{ measure }}) as bigint) as {{ measure }}{% endfor %}
     from changes
     where change_day < date '{{ range.end }}'
     group by user_id, change_day

@@ -1,6 +1,6 @@
 with source as (
 
-    select * from {{ source('raw', 'events') }}
+    select *, rowid as event_row from {{ source('raw', 'events') }}
 
 ),
 
@@ -31,8 +31,9 @@ renamed as (
         cast(timestamp as date) as day,
         coalesce(received_at, timestamp) as received_at,
 
-        -- which load brought it
-        batch_id
+        -- which load brought it, and where it stands
+        batch_id,
+        event_row
     from source
 
 )
