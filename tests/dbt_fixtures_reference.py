@@ -79,8 +79,17 @@ class Person:
             "imports_failed": statuses.count("failed"),
             "setup_share": len(steps) / len(self.catalogue.steps()),
             "pricing_visits": len(pricing),
+            **self._return(),
             **{signal: len(self._with(signal, window)) for signal in COUNTED},
         }
+
+    def _return(self) -> dict[str, Any]:
+        """The latest event after more than thirty days without one."""
+        days = sorted({e["at"].date() for e in self.events})
+        pauses = [(before, day) for before, day in zip(days, days[1:], strict=False) if (day - before).days > 30]
+        before, day = pauses[-1] if pauses else (None, None)
+        back = next((e["at"] for e in self.events if e["at"].date() == day), None)
+        return {"reactivated_at": back, "previous_active_day": before}
 
     def _with(self, signal: str, events: Iterable[Event]) -> list[Event]:
         return [e for e in events if any(r["signal"] == signal for r in self.catalogue.rows_of(e))]

@@ -5,11 +5,18 @@ from datetime import datetime, timedelta
 
 import pytest
 from dbt_fixtures import Shop, end_of
-from dbt_fixtures_random import CATALOGUE, random_event
+from dbt_fixtures_random import CATALOGUE, FIRST_DAY, random_event
 from dbt_fixtures_reference import people
 
 # Forward within a day, back to a day that is over, forward past events that had waited.
 LIVE_MOMENTS = ["2026-06-28 12:00:00", "2026-06-28 15:00:00", end_of("2026-06-26"), "2026-06-30 18:00:00"]
+
+
+def pausing_event(chance: random.Random, number: int) -> dict:
+    """An event of somebody who comes back after about thirty days, or not yet: exactly thirty are no pause."""
+    at = FIRST_DAY + timedelta(days=chance.choice([0, 1, 30, 31, 32, 61, 62, 63, 70]), hours=chance.randrange(24))
+    moment = {"timestamp": str(at), "received_at": str(at)}
+    return random_event(chance, number) | moment | {"user_id": f"p{chance.randrange(15)}", "anonymous_id": None}
 
 
 def expected(events: list[dict], live: str, as_of: str) -> dict[str, dict]:
@@ -32,7 +39,8 @@ def grown(tmp_path_factory) -> tuple[Shop, list[tuple[str, list[dict]]]]:
     """Four batches in random order of time, with redeliveries that replace, and what each build answered."""
     shop = Shop(tmp_path_factory.mktemp("increments")).create()
     chance = random.Random(20260630)
-    waiting = [random_event(chance, number) for number in range(900)]
+    waiting = [random_event(chance, number) for number in range(840)]
+    waiting += [pausing_event(chance, number) for number in range(840, 900)]
     chance.shuffle(waiting)
     known: dict[str, dict] = {}
     answers = []
@@ -66,6 +74,8 @@ def test_every_batch_gives_what_all_events_at_once_would(grown):
         for user, measures in wanted.items():
             differing = {k: (answer[user][k], v) for k, v in measures.items() if answer[user][k] != v}
             assert not differing, (as_of, user)
+    came_back = [measures for _, _, wanted in grown[1] for measures in wanted.values() if measures["reactivated_at"]]
+    assert len(came_back) > 10
 
 
 def test_the_rollup_equals_one_from_scratch(grown):
