@@ -19,7 +19,7 @@ from dagster_project.core.calibration.points import (
     with_measures,
 )
 from dagster_project.core.explanation import graded
-from dagster_project.past_days import Stock, missing_days, portions, score_past_days
+from dagster_project.past_days import ROWS_PER_PORTION, Stock, missing_days, portions, score_past_days
 from dagster_project.past_scores import read_past
 from dagster_project.playbook_files import read_playbook
 from dagster_project.warehouse import Warehouse
@@ -107,7 +107,7 @@ def test_stopped_in_the_middle_it_goes_on_and_ends_equal(
 
 def test_portions_are_runs_of_days_that_fit_into_memory() -> None:
     days = [date(2026, 5, number) for number in (1, 2, 3, 4, 6, 7)]
-    assert portions(days, users=1_500_000) == [
+    assert portions(days, users=ROWS_PER_PORTION // 2) == [
         (date(2026, 5, 1), date(2026, 5, 2)),
         (date(2026, 5, 3), date(2026, 5, 4)),
         (date(2026, 5, 6), date(2026, 5, 7)),
