@@ -86,7 +86,7 @@ def assert_equals_a_build_from_scratch(shop: Shop, folder: Path) -> None:
     assert shop.rows("select count(*) from features.user_features")[0][0] > 5
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
     shop = with_accounts(tmp_path_factory.mktemp("deltas"))
     chance = random.Random(seed)
@@ -99,7 +99,7 @@ def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
     assert_equals_a_build_from_scratch(shop, tmp_path_factory.mktemp("scratch"))
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3])
 def test_statements_of_an_earlier_delta_do_what_new_ones_would(seed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("deltas")
     shop, chance = with_accounts(folder), random.Random(seed)
