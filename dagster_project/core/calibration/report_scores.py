@@ -15,7 +15,8 @@ def nothing_yet(found: Published) -> Section:
     return Section(
         "Nothing to judge yet",
         f"No score is old enough: an outcome counts once all its days have passed. {waiting} samples are waiting "
-        f"({found.note('censored') or 'no past day has been scored'}). Score past days with `pls backfill`, or wait.",
+        f"({found.note('censored') or 'no past day has been scored'}). "
+        "Score past days with `pls backfill` and `pls run` after it, or wait.",
     )
 
 
