@@ -1,7 +1,8 @@
-"""The statements of a delta, as dbt wrote and executed them once, for the deltas after it.
+"""The statements of a delta, as dbt wrote and executed them once, for the deltas after it on the same full refresh.
 
 Writing them takes dbt three times as long as executing them takes DuckDB, and but for a few literals they are the same
-until the models change. The macro `of_this_delta` marks those literals. Whatever is out of the ordinary is dbt's.
+until the next full refresh, whose moment and rules stand in them. The macro `of_this_delta` marks those literals.
+Whatever is out of the ordinary is dbt's.
 """
 
 import re

@@ -22,8 +22,9 @@ from dbt_common.events.base_types import EventMsg
 from dagster_project.delta_statements import DeltaStatements, NotRepeatable, execute_again, statements_of
 from dagster_project.settings import DBT_PROJECT_DIR
 
-_WRITTEN: dict[tuple[str, Path, float], DeltaStatements] = {}
-"""The statements of the last delta that dbt executed in this process, by the state of the project."""
+ProjectState = tuple[str, Path, float]
+_WRITTEN: dict[tuple[ProjectState, str], DeltaStatements] = {}
+"""The statements of the last delta that dbt executed in this process, by what they were written for."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
@@ -111,15 +112,17 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
     return _invoke(dbtRunner(), arguments, warehouse)
 
 
-def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path) -> bool:
+def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path, stands_on: str) -> bool:
     """Recompute what new events touch with the statements of an earlier delta of this process; whether that was done.
 
     Args:
         connection: The warehouse.
         warehouse: Its file.
         target: Where dbt keeps its artefacts.
+        stands_on: What tells the full refresh below the delta from others: its moments and rules stand in the
+            statements.
     """
-    statements = _WRITTEN.get(_project_state(warehouse, target))
+    statements = _WRITTEN.get((_project_state(warehouse, target), stands_on))
     if statements is None:
         return False
     try:
@@ -129,12 +132,13 @@ def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, targ
     return True
 
 
-def run_delta(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
+def run_delta(*, warehouse: Path, target: Path, stands_on: str) -> list[NodeOutcome]:
     """Recompute what new events touch: the models tagged `delta`, without their tests, which read whole tables.
 
     Args:
         warehouse: The DuckDB file; this process must have no open connection to it.
         target: Where dbt keeps its artefacts.
+        stands_on: See `repeat_delta`.
 
     Raises:
         TransformError: dbt itself failed before any node ran.
@@ -144,7 +148,7 @@ def run_delta(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     statements = statements_of(events)
     if statements is not None and all(outcome.ok for outcome in outcomes):
         _WRITTEN.clear()
-        _WRITTEN[_project_state(warehouse, target)] = statements
+        _WRITTEN[_project_state(warehouse, target), stands_on] = statements
     return outcomes
 
 
@@ -179,7 +183,7 @@ def _parsed(warehouse_name: str, target: Path, _newest: float) -> Manifest:
     return result.result
 
 
-def _project_state(warehouse: Path, target: Path) -> tuple[str, Path, float]:
+def _project_state(warehouse: Path, target: Path) -> ProjectState:
     """What statements depend on beside the tables: the names of relations begin with the warehouse's."""
     return warehouse.name, target, max(path.stat().st_mtime for path in _project_files())
 

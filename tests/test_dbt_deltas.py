@@ -106,7 +106,7 @@ def test_statements_of_an_earlier_delta_do_what_new_ones_would(seed, tmp_path_fa
     shop.moments(FULL_AT, until=UNTIL[0])
     shop.load(batch_of(chance, 0, 300))
     shop.build()
-    places = {"warehouse": shop.path, "target": folder / "target"}
+    places = {"warehouse": shop.path, "target": folder / "target", "stands_on": FULL_AT}
     repeated = []
     for number, until in enumerate([*UNTIL[1:], f"{DAY} 23:30:00"], start=1):
         shop.begin_batch()

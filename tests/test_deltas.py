@@ -1,8 +1,10 @@
 """`score_new_events` leaves everything as `score_everything` over the same files would: scores, CRM, serving copy."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -176,6 +178,32 @@ def test_a_part_that_fails_keeps_only_what_stands_on_it_from_being_done(grown: P
     (data_dir / "serving.duckdb").rmdir()
     assert Installation(data_dir).run("score_new_events").success
     assert refreshed(data_dir) == (True, "the run before did not come to its end")
+
+
+def test_a_delta_of_another_day_is_of_that_day(grown: Path, tmp_path: Path) -> None:
+    data_dir, tomorrow = shutil.copytree(grown, tmp_path / "data"), END + timedelta(days=1)
+    assert Installation(data_dir).run("score_new_events").success  # what it knows of today must not hold tomorrow
+    assert Installation(data_dir).run(as_of=tomorrow).success
+    users = [row[0] for row in published(data_dir)["pql_scores"][:5]]
+    events = [
+        {
+            "message_id": f"tomorrow-{number}",
+            "type": "track",
+            "event": "Signed In",
+            "user_id": user_id,
+            "timestamp": f"{tomorrow - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}",
+            "received_at": f"{tomorrow - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        for number, user_id in enumerate(users)
+    ]
+    landed = data_dir / "landing" / "events" / "tomorrow.ndjson"
+    landed.write_text("".join(json.dumps(event) + "\n" for event in events))
+    os.utime(landed, (0, 0))  # left alone for long
+    assert Installation(data_dir).run("score_new_events", as_of=tomorrow).success
+    assert refreshed(data_dir) == (False, "only events have come")
+    after_delta = published(data_dir)
+    assert Installation(data_dir).run(as_of=tomorrow).success
+    assert after_delta == published(data_dir)
 
 
 def _made(result: dg.ExecuteInProcessResult) -> list[dg.AssetKey]:

@@ -113,10 +113,11 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
 
     All of them, and tested, where more has changed than events.
     """
-    if _plan(context, workplace, may_be_delta=True).is_full:
+    refresh = _plan(context, workplace, may_be_delta=True)
+    if refresh.is_full:
         outcomes = _built(workplace, select=["tag:features"], full_refresh=True)
     else:
-        outcomes = _delta(workplace)
+        outcomes = _delta(workplace, refresh)
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
     for key in sorted(DELTA_KEYS):
@@ -183,13 +184,14 @@ def _built(workplace: Workplace, *, select: Sequence[str], full_refresh: bool) -
         raise dg.Failure(str(error)) from error
 
 
-def _delta(workplace: Workplace) -> list[NodeOutcome]:
-    places = {"warehouse": workplace.settings.warehouse, "target": workplace.settings.dbt_target}
+def _delta(workplace: Workplace, refresh: Refresh) -> list[NodeOutcome]:
+    warehouse, target = workplace.settings.warehouse, workplace.settings.dbt_target
+    stands_on = f"{refresh.as_of.isoformat()} {workplace.playbook.fingerprint()}"
     with workplace.connect(stays_open=True) as connection:
-        if repeat_delta(connection, **places):
+        if repeat_delta(connection, warehouse=warehouse, target=target, stands_on=stands_on):
             return []
     try:
-        return run_delta(**places)
+        return run_delta(warehouse=warehouse, target=target, stands_on=stands_on)
     except TransformError as error:
         raise dg.Failure(str(error)) from error
 

@@ -25,8 +25,9 @@
 {% endmacro %}
 
 {#
-  A literal that differs from delta to delta, marked so that the statement can be executed again with the next one's
-  (dagster_project/delta_statements.py). Everything else in a delta's statements stays the same while the models do.
+  A literal that differs from delta to delta on the same full refresh, marked so that the statement can be executed again
+  with the next one's (dagster_project/delta_statements.py). Everything else in a delta's statements stays the same until
+  the next full refresh.
 #}
 {% macro of_this_delta(name, literal) -%}
   /*:{{ name }}*/{{ literal }}/*;*/
