@@ -5,7 +5,7 @@ sent that of whoever calls `request` before it and `settle` after it. No transac
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ from dagster_project import ledger_schema as schema
 from dagster_project.core.feedback import Answer
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
-from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, LedgerReader, latest_answer, rows_of
+from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, WITH_ROOM, LedgerReader, latest_answer, rows_of
 
 CHANGES = "changes"
 """The key in `meta` under which the transactions are counted that write what SQL users read."""
@@ -72,6 +72,7 @@ class Ledger(LedgerReader):
         plan: HandoffPlan,
         *,
         known: pl.DataFrame | None = None,
+        decided: Collection[str] | None = None,
         requests: Sequence[Request] = (),
         now: datetime | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class Ledger(LedgerReader):
         Args:
             plan: What was decided.
             known: The states of triggers that it was made from, so that only those that changed are written.
+            decided: The keys of the open candidates that it was made from; the others wait on. None for all of them.
             requests: The intents of its actions, for whoever carries them out.
             now: Naive UTC; when they were asked for.
         """
@@ -99,9 +101,15 @@ class Ledger(LedgerReader):
             for table, frame in put.items():
                 self._put(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
             self._put(connection, schema.TRIGGER_STATES, states.to_dicts())
-            for table, frame in ((schema.CANDIDATES, plan.candidates), (schema.ROUTING_TURNS, plan.turns)):
-                connection.execute(table.delete())
-                self._add(connection, table, frame.to_dicts())
+            if decided is None:
+                connection.execute(schema.CANDIDATES.delete())
+            elif decided:
+                gone = schema.CANDIDATES.delete().where(schema.CANDIDATES.c.candidate_key == sa.bindparam("key"))
+                connection.execute(gone, [{"key": key} for key in decided])
+            self._add(connection, schema.CANDIDATES, plan.candidates.to_dicts())
+            connection.execute(schema.ROUTING_TURNS.delete())
+            self._add(connection, schema.ROUTING_TURNS, plan.turns.to_dicts())
+            self._put(connection, schema.META, [{"key": WITH_ROOM, "value": json.dumps(sorted(plan.with_room))}])
             if requests and now:
                 self._request(connection, requests, now, change, attempts=0)  # whoever carries them out begins later
 

@@ -13,13 +13,16 @@ from dagster_project.core.audiences import MEMBER_SCHEMA
 from dagster_project.core.automation import ACTED, PAST_RULE_SCHEMA
 from dagster_project.core.feedback import Answer
 from dagster_project.core.follow_ups import OVERLAP_SCHEMA, WITH_SALES
-from dagster_project.core.handoff_plan import GIVEN_SCHEMA, PAST_SCHEMA
+from dagster_project.core.handoff_plan import PAST_SCHEMA
+from dagster_project.core.routing import GIVEN_SCHEMA
 from dagster_project.ledger_engine import ledger_engine, migrate
 
 PORTION = 500
 """Ids that one query asks for."""
 WAITING = ("pending", "parked")
 """A handoff that nobody has got for certain."""
+WITH_ROOM = "with_room"
+"""The key in `meta` under which a plan says who can take more after it."""
 SLOT = ("destination", "object_type", "object_id", "operation")
 """Of these there is one open delivery at a time."""
 OPEN_DELIVERIES = ("pending", "failed", "unknown")
@@ -88,7 +91,7 @@ class LedgerReader:
         return self._read(query, PAST_RULE_SCHEMA)
 
     def given_notices(self, since: datetime) -> pl.DataFrame:
-        """Notices created after `since`, as `core.handoff_plan.GIVEN_SCHEMA`."""
+        """Notices created after `since`, as `core.routing.GIVEN_SCHEMA`."""
         table = schema.NOTICES
         query = sa.select(*(table.c[name] for name in GIVEN_SCHEMA)).where(table.c.created_at > since)
         return self._read(query, GIVEN_SCHEMA)
@@ -161,6 +164,11 @@ class LedgerReader:
         )
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def with_room(self) -> frozenset[str] | None:
+        """The owners who could take more after the last plan; None where no plan has said so."""
+        said = self.get_meta(WITH_ROOM)
+        return None if said is None else frozenset(json.loads(said))
 
     def get_meta(self, key: str) -> str | None:
         """A remembered fact."""

@@ -39,10 +39,6 @@ PAST_SCHEMA = pl.Schema(
 )
 
 
-GIVEN_SCHEMA = pl.Schema({"recipient_id": _TEXT, "created_at": _MOMENT})
-"""What somebody was given, a handoff or a notice, as far as the daily limit looks at it."""
-
-
 def _nothing() -> pl.DataFrame:
     return pl.DataFrame()
 
@@ -59,7 +55,8 @@ class HandoffInputs:
         owners: The CRM's owners.
         crm_hold_reason: Why no-contact flags can't be trusted now.
         states: What the ledger kept of triggers and rules, at least of everybody in `users` and `accounts`.
-        open_candidates: What it kept of candidates that wait.
+        open_candidates: What it kept of candidates that wait: all of them, or those that `waiting` does not leave as
+            they are.
         past: Its handoffs within the cooldown.
         turns: Whose turn it is.
         baseline_at: See `baseline`.
@@ -102,8 +99,9 @@ class HandoffPlan:
         decisions: New rows.
         handoffs: New rows.
         states: Of every trigger and rule that came in or has changed.
-        candidates: Those that wait, all of them.
+        candidates: Those of `open_candidates` and of the new ones that wait.
         turns: Whose turn it is, all of them.
+        with_room: The owners who can take more after all of it.
         rule_decisions: New rows.
         notices: New rows.
         overlaps: New rows, and ended ones in their place.
@@ -116,6 +114,7 @@ class HandoffPlan:
     states: pl.DataFrame
     candidates: pl.DataFrame
     turns: pl.DataFrame
+    with_room: frozenset[str] = frozenset()
     rule_decisions: pl.DataFrame = field(default_factory=_nothing)
     notices: pl.DataFrame = field(default_factory=_nothing)
     overlaps: pl.DataFrame = field(default_factory=_nothing)

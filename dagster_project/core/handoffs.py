@@ -7,7 +7,7 @@ done. The plan is only a plan: the ledger keeps it, and sending comes after that
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -54,7 +54,6 @@ from dagster_project.core.follow_ups import (
 from dagster_project.core.handing_over import hand_over, handoff_id, rows_by
 from dagster_project.core.handoff_plan import (
     DECISION_SCHEMA,
-    GIVEN_SCHEMA,
     HANDOFF_SCHEMA,
     PAST_SCHEMA,
     HandoffInputs,
@@ -65,10 +64,9 @@ from dagster_project.core.routing import (
     Assignment,
     Desk,
     Request,
-    owners_by_id,
+    open_desk,
     team_for,
     turns_frame,
-    turns_from,
 )
 from dagster_project.core.triggers import KEY, STATE_SCHEMA, conditions, conform, edges, stood_before
 
@@ -93,13 +91,8 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
 
     run = Circumstances(inputs.as_of, rules, inputs.crm_hold_reason, _past_by_subject(inputs.past))
     verdicts = {key: table.decide(candidate, run) for key, candidate in candidates.items()}
-    desk = Desk(
-        owners_by_id(inputs.owners),
-        playbook.routing,
-        inputs.as_of,
-        turns=turns_from(inputs.turns),
-    )
-    desk.taken.update(_taken_today(inputs, desk))
+    given = (inputs.past, inputs.past_notices)
+    desk = open_desk(inputs.owners, given, inputs.turns, rules=playbook.routing, as_of=inputs.as_of)
     assigned = _route(verdicts, desk, rules)
     final = {key: _settled(verdict, assigned.get(key)) for key, verdict in verdicts.items()}
 
@@ -125,6 +118,7 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
         states=pl.concat([edge.states, ruled.states]).sort(KEY),
         candidates=_frame(still_open, CANDIDATE_SCHEMA, "candidate_key"),
         turns=turns_frame(desk.turns),
+        with_room=desk.with_room(),
         rule_decisions=frame_of(follow.decisions + ruled.outcome.decisions, RULE_DECISION_SCHEMA),
         notices=frame_of(follow.notices + ruled.outcome.notices, NOTICE_SCHEMA),
         overlaps=frame_of(follow.overlaps, OVERLAP_SCHEMA),
@@ -221,16 +215,6 @@ def _past_by_subject(past: pl.DataFrame) -> dict[Slot, list[PastHandoff]]:
 
 
 # --- who receives it ------------------------------------------------------------------------------
-
-
-def _taken_today(inputs: HandoffInputs, desk: Desk) -> Counter[str]:
-    """What each recipient was given on the day that it is for them now: handoffs and notices."""
-    given = pl.concat([conform(frame, GIVEN_SCHEMA) for frame in (inputs.past, inputs.past_notices)])
-    taken: Counter[str] = Counter()
-    for recipient_id, at in given.drop_nulls("recipient_id").iter_rows():
-        calendar = desk.calendar(recipient_id)
-        taken[recipient_id] += calendar.day(at) == calendar.day(inputs.as_of)
-    return taken
 
 
 def _route(verdicts: Mapping[str, Verdict], desk: Desk, rules: HandoffRules) -> dict[str, Assignment]:

@@ -20,6 +20,8 @@ from dagster_project.core.triggers import conform
 TEAM = "team:"
 """How a recipient begins that is a team's queue and no person."""
 TURN_SCHEMA = pl.Schema({"team": pl.String, "owner_id": pl.String, "assigned_seq": pl.Int64})
+GIVEN_SCHEMA = pl.Schema({"recipient_id": pl.String(), "created_at": pl.Datetime("us")})
+"""What somebody was given, a handoff or a notice, as far as the daily limit looks at it."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ class Desk:
                 return self._to_owner(owner, owned, request)
         return self._in_turn(request.team, request.priority)
 
+    def with_room(self) -> frozenset[str]:
+        """Whoever of the active owners can take more on this day of theirs."""
+        return frozenset(owner.owner_id for owner in self.owners.values() if owner.is_active and self._has_room(owner))
+
     def calendar(self, recipient_id: str) -> Calendar:
         """The working time of an owner, or of the team in `team:<team>`."""
         hours, owner = self.rules.working_hours, self.owners.get(recipient_id)
@@ -145,6 +151,26 @@ class Desk:
     def _give(self, owner_id: str, reason: str) -> Assignment:
         self.taken[owner_id] += 1
         return Assignment(owner_id, reason)
+
+
+def open_desk(
+    owners: pl.DataFrame, given: Iterable[pl.DataFrame], turns: pl.DataFrame, *, rules: RoutingRules, as_of: datetime
+) -> Desk:
+    """The desk as a run finds it.
+
+    Args:
+        owners: See `owners_by_id`.
+        given: Handoffs and notices as `GIVEN_SCHEMA`, at least of today in every time zone.
+        turns: `TURN_SCHEMA`.
+        rules: The playbook's.
+        as_of: The moment of the run, naive UTC.
+    """
+    desk = Desk(owners_by_id(owners), rules, as_of, turns=turns_from(turns))
+    every = pl.concat([conform(frame, GIVEN_SCHEMA) for frame in given])
+    for recipient_id, at in every.drop_nulls("recipient_id").iter_rows():
+        calendar = desk.calendar(recipient_id)
+        desk.taken[recipient_id] += calendar.day(at) == calendar.day(as_of)
+    return desk
 
 
 def turns_from(frame: pl.DataFrame) -> dict[tuple[str, str], int]:

@@ -13,7 +13,9 @@ from dagster_project.core.follow_ups import SalesAnswer
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.moments import end_of_day
+from dagster_project.core.routing import open_desk
 from dagster_project.core.triggers import conditions
+from dagster_project.core.waiting import to_decide_again
 from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
@@ -35,8 +37,10 @@ A_DAY_ANYWHERE = 2
 """Days that hold the whole of today in every time zone."""
 _RESCORED_ACCOUNTS = (
     "select account_id from scores.rescored_accounts union "
-    "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users) union "
-    "select account_id from held union "
+    "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users)"
+)
+_LOOKED_AT_ACCOUNTS = (
+    f"{_RESCORED_ACCOUNTS} union select account_id from held union "
     "select account_id from scores.pql_scores where user_id in (select user_id from held)"
 )
 """Accounts of which everybody is looked at in a delta: an account's handoff names the best of its users."""
@@ -59,9 +63,25 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         refresh = current_refresh(connection, context.run.run_id)
         as_of = refresh.until
-        held = ledger.read_frame("candidates")
-        _select_looked_at(connection, held, is_full=refresh.is_full)
         since = as_of - timedelta(days=max(playbook.handoffs.cooldown_days, A_DAY_ANYWHERE))
+        owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
+        crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
+        past, notices, turns = (
+            ledger.past_handoffs(since),
+            ledger.given_notices(since),
+            ledger.read_frame("routing_turns"),
+        )
+        waiting = held = ledger.read_frame("candidates")
+        if not refresh.is_full:
+            held = to_decide_again(
+                waiting,
+                touched=_touched(connection),
+                past=past,
+                desk=open_desk(owners, (past, notices), turns, rules=playbook.routing, as_of=as_of),
+                had_room=ledger.with_room(),
+                crm_hold_reason=crm_hold_reason,
+            )
+        _select_looked_at(connection, held, is_full=refresh.is_full)
         users, accounts = _scored(connection, "user", "pql_scores"), _scored(connection, "account", "pqa_scores")
         overlaps = ledger.overlaps_with_sales()
         inputs = HandoffInputs(
@@ -70,16 +90,16 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             accounts=accounts,
             baseline=_baseline(connection, workplace),
             baseline_at=_baseline_at(connection),
-            owners=connection.sql(f"select * from features.owners where {LIVE}").pl(),
-            crm_hold_reason=crm_freshness(connection, as_of, playbook.sources).hold_reason,
+            owners=owners,
+            crm_hold_reason=crm_hold_reason,
             states=ledger.trigger_states(None if refresh.is_full else {*users["user_id"], *accounts["account_id"]}),
             open_candidates=held,
-            past=ledger.past_handoffs(since),
-            turns=ledger.read_frame("routing_turns"),
+            past=past,
+            turns=turns,
             scored_since=_scored_since(connection),
             rises=_rises(connection, end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))),
             past_rules=ledger.acted_rules(since),
-            past_notices=ledger.given_notices(since),
+            past_notices=notices,
             members=ledger.audience_members(),
             overlaps=overlaps,
             answers=_answers(ledger, overlaps, as_of),
@@ -87,7 +107,9 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         )
         plan = plan_handoffs(inputs, playbook)
         asked = [action_request(crm_name(workplace), action) for action in plan.actions]
-        ledger.apply_handoff_plan(plan, known=inputs.states, requests=asked, now=workplace.now())
+        ledger.apply_handoff_plan(
+            plan, known=inputs.states, decided=held["candidate_key"], requests=asked, now=workplace.now()
+        )
         # Who writes between two runs can't ask the CRM data again.
         ledger.set_meta(CRM_HOLD, inputs.crm_hold_reason or "")
         ledger.adopt_asked_for(workplace.now() - _SENDING)
@@ -96,12 +118,19 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())
         # Those of the day, the most urgent first, as sellers get them; a few of many.
         today = ledger.packages_since(datetime.combine(as_of.date(), time.min), SHOWN)
-    return dg.MaterializeResult(metadata=_decision_metadata(plan, today, is_full=refresh.is_full))
+    untouched = waiting.height - held.height
+    return dg.MaterializeResult(metadata=_decision_metadata(plan, today, untouched=untouched, is_full=refresh.is_full))
 
 
 def crm_name(workplace: Workplace) -> str:
     """What deliveries call the connected CRM; known without connecting to it."""
     return f"crm:{workplace.settings.crm}"
+
+
+def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Users and accounts that this delta scored again, and the accounts of these users."""
+    rows = connection.sql(f"select user_id from scores.rescored_users union all {_RESCORED_ACCOUNTS}").fetchall()
+    return {found for (found,) in rows if found is not None}
 
 
 def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame, *, is_full: bool) -> None:
@@ -114,7 +143,7 @@ def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame,
         return
     connection.register("held", held.select("user_id", "account_id"))
     connection.execute(
-        f"create or replace temp table looked_at_accounts as select account_id from ({_RESCORED_ACCOUNTS}) "
+        f"create or replace temp table looked_at_accounts as select account_id from ({_LOOKED_AT_ACCOUNTS}) "
         "where account_id is not null"
     )
     connection.execute(
@@ -182,7 +211,7 @@ def _scored_since(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return first
 
 
-def _decision_metadata(plan: HandoffPlan, today: list[str], *, is_full: bool) -> dict[str, Any]:
+def _decision_metadata(plan: HandoffPlan, today: list[str], *, untouched: int, is_full: bool) -> dict[str, Any]:
     counts = (
         plan.decisions.sort("decision_id")
         .group_by("decision")
@@ -194,7 +223,7 @@ def _decision_metadata(plan: HandoffPlan, today: list[str], *, is_full: bool) ->
     told: dict[str, Any] = {
         "decisions": plan.decisions.height,
         "handoffs": plan.handoffs.height,
-        "held": plan.candidates.height,
+        "held": plan.candidates.height + untouched,
     }
     if is_full:  # a picture takes longer to draw than the few of a delta to decide
         told["by decision"] = bar_chart(

@@ -1,0 +1,109 @@
+"""Leaving candidates that wait as they are comes to the same as deciding all of them again."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from handoff_frames import AS_OF, accounts, inputs, owners, past, playbook, users
+from handoff_runs import person, runs, scarce
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.routing import open_desk
+from dagster_project.core.waiting import to_decide_again
+
+TONIGHT = AS_OF.replace(hour=22)
+TOMORROW = AS_OF + timedelta(days=1)
+
+
+def delta(run: HandoffInputs, before: HandoffPlan, touched: set[str]) -> tuple[HandoffInputs, pl.DataFrame]:
+    """What a delta gives to the plan, and the candidates that it leaves as they are."""
+    routing = playbook().routing.model_copy(update={"daily_capacity": 2})
+    held = to_decide_again(
+        run.open_candidates,
+        touched=touched,
+        past=run.past,
+        desk=open_desk(run.owners, (run.past,), run.turns, rules=routing, as_of=run.as_of),
+        had_room=before.with_room,
+        crm_hold_reason=run.crm_hold_reason,
+    )
+    people = touched | set(held["user_id"]) | set(held["subject_id"])
+    companies = set(held["account_id"]) | touched
+    companies |= set(run.users.filter(pl.col("user_id").is_in(people))["account_id"])
+    looked_at = pl.col("user_id").is_in(list(people)) | pl.col("account_id").is_in(list(companies - {None}))
+    some_users = run.users.filter(looked_at.fill_null(False))
+    some_accounts = run.accounts.filter(pl.col("account_id").is_in(list(companies - {None})))
+    known = [*some_users["user_id"], *some_accounts["account_id"]]
+    given = replace(
+        run,
+        users=some_users,
+        accounts=some_accounts,
+        open_candidates=held,
+        states=run.states.filter(pl.col("subject_id").is_in(known)),
+    )
+    return given, run.open_candidates.join(held, on="candidate_key", how="anti")
+
+
+def later(run: HandoffInputs, first: HandoffPlan, people: pl.DataFrame, as_of: datetime) -> HandoffInputs:
+    """The run after a plan, with its people as they are then."""
+    after = inputs(people, run.accounts, as_of=as_of, team=run.owners, handed_over=run.past, after=first)
+    return replace(after, crm_hold_reason=run.crm_hold_reason)
+
+
+@settings(max_examples=60)
+@given(runs(most=14), st.data())
+def test_a_delta_decides_what_a_run_over_everybody_would(run: HandoffInputs, data: Any) -> None:
+    first = scarce(run)
+    rows = run.users.to_dicts()
+    changed = data.draw(st.sets(st.integers(0, len(rows) - 1), max_size=2))
+    for number in changed:
+        rows[number] |= data.draw(person(number))
+    people = pl.DataFrame(rows, schema=run.users.schema, orient="row")
+    as_of = data.draw(st.sampled_from([TONIGHT, TONIGHT, TOMORROW]))
+    whole = later(run, first, people, as_of)
+    if data.draw(st.booleans()):
+        whole = replace(whole, crm_hold_reason=data.draw(st.sampled_from([None, "contacts are 9 days old"])))
+    touched = {f"u_{number}" for number in changed}
+    for frame in (run.users, people):
+        touched |= set(frame.filter(pl.col("user_id").is_in(list(touched)))["account_id"].drop_nulls())
+    part, untouched = delta(whole, first, touched)
+    one, other = scarce(whole), scarce(part)
+    for name in ("decisions", "handoffs", "turns", "with_room"):
+        expected, found = getattr(one, name), getattr(other, name)
+        assert found.equals(expected) if isinstance(found, pl.DataFrame) else found == expected
+    assert pl.concat([other.candidates, untouched]).sort("candidate_key").equals(one.candidates)
+
+
+FULL_OWNER = owners(("o_1", "ae"))
+WAITING = users(
+    *({"user_id": f"u_{n}", "account_id": None, "pql_score": 99.0 - n, "classification": "hot"} for n in range(6))
+)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "touched", "again"),
+    [
+        pytest.param(TONIGHT, set(), set(), id="nothing has happened"),
+        pytest.param(TONIGHT, {"u_4"}, {"u_4"}, id="somebody who waits is heard of"),
+        pytest.param(TOMORROW, set(), {"u_2", "u_3", "u_4", "u_5"}, id="the owner's day has turned"),
+    ],
+)
+def test_who_waits_for_room_is_decided_again_when_something_changes(
+    as_of: datetime, touched: set[str], again: set[str]
+) -> None:
+    run = inputs(WAITING, accounts(), team=FULL_OWNER)
+    first = scarce(run)
+    assert set(first.handoffs["user_id"]) == {"u_0", "u_1"}
+    part, _ = delta(later(run, first, WAITING, as_of), first, touched)
+    assert set(part.open_candidates["user_id"]) == again
+
+
+def test_a_trigger_that_cools_down_is_looked_at_each_time() -> None:
+    run = inputs(WAITING, accounts(), team=FULL_OWNER)
+    first = scarce(run)
+    cooling = past({"user_id": "u_5", "account_id": None, "created_at": AS_OF - timedelta(days=20)})
+    part, _ = delta(replace(later(run, first, WAITING, TONIGHT), past=cooling), first, set())
+    assert "u_5" in set(part.open_candidates["user_id"])
