@@ -108,7 +108,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         plan = plan_handoffs(inputs, playbook)
         asked = [action_request(crm_name(workplace), action) for action in plan.actions]
         ledger.apply_handoff_plan(
-            plan, known=inputs.states, decided=held["candidate_key"], requests=asked, now=workplace.now()
+            plan, known=inputs.states, decided=held["candidate_key"].to_list(), requests=asked, now=workplace.now()
         )
         # Who writes between two runs can't ask the CRM data again.
         ledger.set_meta(CRM_HOLD, inputs.crm_hold_reason or "")
