@@ -13,7 +13,7 @@ import re
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ import duckdb
 from tests.bench.company import Size, write_history
 from tests.bench.processes import PLS, PhaseFailed, Took, available_megabytes, peak_megabytes, phase, run, timed
 from tests.bench.same_work import Answer, engines, needed_megabytes
-from tests.bench.warm import BATCH_EVENTS, micro_batches, watch
+from tests.bench.warm import BATCH_EVENTS, micro_batches, sensor, watch
 
 WATCH_BATCHES = 20
 """Enough for a 95th percentile."""
@@ -184,9 +184,16 @@ def _batch_lines(bench: Bench) -> Iterator[Line]:
 
 
 def _watch_lines(bench: Bench) -> Iterator[Line]:
-    found, memory = watch(bench.folder, bench.size, WATCH_BATCHES, bench.environment)
+    yield from _latency_lines("pls watch", *watch(bench.folder, bench.size, WATCH_BATCHES, bench.environment))
+
+
+def _sensor_lines(bench: Bench) -> Iterator[Line]:
+    yield from _latency_lines("sensor", *sensor(bench.folder, bench.size, WATCH_BATCHES, bench.environment))
+
+
+def _latency_lines(lane: str, found: Mapping[str, list[float]], memory: float) -> Iterator[Line]:
     for name, took in found.items():
-        until = f"pls watch: file complete to {name}"
+        until = f"{lane}: file complete to {name}"
         if len(took) < 2:
             yield Line(f"{until}: there were {len(took)}", None)
             continue
@@ -210,6 +217,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "backfill": _backfill_lines,
     "batches": _batch_lines,
     "watch": _watch_lines,
+    "sensor": _sensor_lines,
     "assistant": _assistant_lines,
 }
 """In this order; what stands on a build uses the folder's last one."""

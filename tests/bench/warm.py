@@ -1,11 +1,14 @@
-"""What a warm process takes for a batch: the jobs executed as `pls watch` does, and a running `pls watch` itself."""
+"""What a batch takes: jobs executed in a warm process as `pls watch` does, a running `pls watch`, and the sensor."""
 
 import os
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -16,6 +19,8 @@ from tests.bench.processes import PLS, PhaseFailed, high_water
 
 BATCH_EVENTS = 10_000
 WATCH_EVENTS = 200
+SENSOR_PATIENCE = 300
+DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 PAUSE_SECONDS = 0.5
 """Between the end of one batch and the next file, so that no two are gathered into one."""
 
@@ -77,44 +82,95 @@ def _steps(instance: Any, run_id: str) -> dict[str, float]:
     return took
 
 
+@dataclass(frozen=True)
+class Lane:
+    """Somebody who is running and does something about each file that lands.
+
+    Attributes:
+        pid: Of the process whose memory counts.
+        published: Waits until what was said about the last file, or what has come since, is published.
+    """
+
+    pid: int
+    published: Callable[[], None]
+
+
 def watch(
     folder: Path, size: Size, batches: int, environment: Mapping[str, str]
 ) -> tuple[dict[str, list[float]], float]:
-    """Seconds from a file that is moved into place to what a running `pls watch` does about it.
+    """`latencies` under a running `pls watch`, whose printed line says that all of a file is recorded."""
+    with tempfile.TemporaryDirectory() as home, _started(PLS + ("watch",), Path(home), environment) as worker:
+        assert worker.stdout is not None
+        said = worker.stdout
+        said.readline()
+        said.readline()  # what had landed before
+
+        def published() -> None:
+            line = said.readline()
+            if " in " not in line:
+                raise PhaseFailed(f"pls watch said: {line.strip()[:150] or 'nothing, and ended'}")
+
+        return latencies(folder, size, batches, Lane(worker.pid, published))
+
+
+def sensor(
+    folder: Path, size: Size, batches: int, environment: Mapping[str, str]
+) -> tuple[dict[str, list[float]], float]:
+    """`latencies` under Dagster's daemon with the sensor on and this project's instance settings."""
+    serving = folder / "serving.duckdb"
+
+    def published() -> None:
+        before, until = serving.stat().st_mtime_ns, time.monotonic() + SENSOR_PATIENCE
+        while serving.stat().st_mtime_ns == before:
+            if time.monotonic() > until:
+                raise PhaseFailed(f"the sensor published nothing within {SENSOR_PATIENCE} s")
+            time.sleep(0.05)
+
+    with tempfile.TemporaryDirectory() as home:
+        daemon = (sys.executable, "-m", "dagster._daemon", "run", "-m", "dagster_project.definitions")
+        settings = {"PLS_AUTOMATE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        with _started(daemon, Path(home), {**environment, **settings}) as started:
+            published()  # what had landed before: a full refresh
+            return latencies(folder, size, batches, Lane(started.pid, published))
+
+
+@contextmanager
+def _started(words: Sequence[str], home: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A process with a Dagster instance of its own, that keeps to this project's settings; ended with the block."""
+    (home / "dagster.yaml").write_text(DAGSTER_YAML.read_text())
+    own = {**os.environ, **environment, "DAGSTER_HOME": str(home)}
+    with (home / "errors").open("w") as errors:
+        worker = subprocess.Popen(words, env=own, cwd=home, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=120)
+
+
+def latencies(folder: Path, size: Size, batches: int, lane: Lane) -> tuple[dict[str, list[float]], float]:
+    """Seconds from a file that is moved into place to what is done about it.
 
     Each file holds somebody's wish to talk to sales, so that there is an alert to wait for, and others' events.
 
     Returns:
         By what was waited for, the seconds of each file for which it happened: the receipts of `RECEIPTS`, and
-        `published`, the line that says that all of it is recorded. And the worker's peak memory in megabytes.
+        `published`. And the peak memory in megabytes.
 
     Raises:
-        PhaseFailed: The worker said something else.
+        PhaseFailed: Nothing was done, or something else.
     """
     found: dict[str, list[float]] = {name: [] for name in (*RECEIPTS, "published")}
-    with tempfile.TemporaryDirectory() as home:
-        (Path(home) / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-        words = {**os.environ, **environment, "DAGSTER_HOME": home}
-        worker = subprocess.Popen(PLS + ("watch",), env=words, stdout=subprocess.PIPE, text=True)
-        assert worker.stdout is not None
-        try:
-            worker.stdout.readline()
-            worker.stdout.readline()  # what had landed before
-            for number in range(batches + 1):
-                landed = land(folder, size, number=1000 + number, events=WATCH_EVENTS, asks_for_sales=number)
-                said = worker.stdout.readline()
-                if " in " not in said:
-                    raise PhaseFailed(f"pls watch said: {said.strip()[:150] or 'nothing, and ended'}")
-                if number:  # the first one parses the models
-                    found["published"].append((datetime.now(UTC).replace(tzinfo=None) - landed).total_seconds())
-                    for name, seconds in _receipts(folder, landed).items():
-                        found[name].append(seconds)
-                time.sleep(PAUSE_SECONDS)
-            memory = high_water(worker.pid)
-        finally:
-            worker.terminate()
-            worker.wait(timeout=120)
-    return found, memory or 0.0
+    taken = len(list((folder / "landing" / "events").glob("batch-*")))
+    for number in range(taken, taken + batches + 1):
+        landed = land(folder, size, number=1000 + number, events=WATCH_EVENTS, asks_for_sales=number)
+        lane.published()
+        if number > taken:  # the first one parses the models
+            found["published"].append((datetime.now(UTC).replace(tzinfo=None) - landed).total_seconds())
+            for name, seconds in _receipts(folder, landed).items():
+                found[name].append(seconds)
+        time.sleep(PAUSE_SECONDS)
+    return found, high_water(lane.pid) or 0.0
 
 
 def _receipts(folder: Path, landed: datetime) -> dict[str, float]:
