@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -25,6 +24,8 @@ from dagster_project.settings import DBT_PROJECT_DIR
 ProjectState = tuple[str, Path, float]
 _WRITTEN: dict[tuple[ProjectState, str], DeltaStatements] = {}
 """The statements of the last delta that dbt executed in this process, by what they were written for."""
+_PARSED: dict[tuple[str, float], Manifest] = {}
+"""The dbt project, by the warehouse's name and the age of its youngest file. It holds no other path."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
@@ -66,6 +67,27 @@ def parse_project(target: Path) -> Path:
     return target / "manifest.json"
 
 
+def parsed_project(warehouse: Path, target: Path) -> Manifest:
+    """The project as dbt works with it, parsed once per process and state of its files: that takes longer than a delta.
+
+    Args:
+        warehouse: The DuckDB file that it is for; need not exist.
+        target: Where dbt keeps its artefacts.
+
+    Raises:
+        TransformError: dbt could not parse it.
+    """
+    name, _, newest = _project_state(warehouse, target)
+    if (name, newest) not in _PARSED:
+        with _environment(warehouse):
+            result = dbtRunner().invoke(["parse", *_quietly(target)])
+        if not isinstance(result.result, Manifest):
+            raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
+        _PARSED.clear()
+        _PARSED[name, newest] = result.result
+    return _PARSED[name, newest]
+
+
 def manifest_is_current(manifest: Path) -> bool:
     """Whether the manifest is younger than every file of the dbt project."""
     if not manifest.exists():
@@ -105,11 +127,10 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
         TransformError: dbt itself failed before any node ran.
     """
     # Unit tests are the developer's: they run in `make test`, not on every run.
-    arguments = ["build", "--select", *select, "--exclude-resource-type", "unit_test", "--quiet"]
-    arguments += _project_arguments(target)
+    arguments = ["build", "--select", *select, "--exclude-resource-type", "unit_test"]
     if full_refresh:
         arguments.append("--full-refresh")
-    return _invoke(dbtRunner(), arguments, warehouse)
+    return _invoke(arguments, warehouse, target)
 
 
 def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path, stands_on: str) -> bool:
@@ -166,21 +187,7 @@ def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
 
 
 def _run_tagged(tag: str, warehouse: Path, target: Path, events: list[EventMsg] | None = None) -> list[NodeOutcome]:
-    manifest = _parsed(*_project_state(warehouse, target))
-    runner = dbtRunner(manifest=manifest, callbacks=[] if events is None else [events.append])
-    arguments = ["run", "--select", f"tag:{tag}", "--quiet", "--no-write-json", "--log-level-file", "none"]
-    arguments += _project_arguments(target)
-    return _invoke(runner, arguments, warehouse)
-
-
-@lru_cache(maxsize=1)
-def _parsed(warehouse_name: str, target: Path, _newest: float) -> Manifest:
-    """The project, parsed once per process and state of its files: parsing takes longer than a delta."""
-    with _environment(target / warehouse_name):
-        result = dbtRunner().invoke(["parse", "--quiet", *_project_arguments(target)])
-    if not isinstance(result.result, Manifest):
-        raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
-    return result.result
+    return _invoke(["run", "--select", f"tag:{tag}"], warehouse, target, events)
 
 
 def _project_state(warehouse: Path, target: Path) -> ProjectState:
@@ -188,9 +195,13 @@ def _project_state(warehouse: Path, target: Path) -> ProjectState:
     return warehouse.name, target, max(path.stat().st_mtime for path in _project_files())
 
 
-def _invoke(runner: dbtRunner, arguments: list[str], warehouse: Path) -> list[NodeOutcome]:
+def _invoke(
+    arguments: list[str], warehouse: Path, target: Path, events: list[EventMsg] | None = None
+) -> list[NodeOutcome]:
+    callbacks = [] if events is None else [events.append]
+    runner = dbtRunner(manifest=parsed_project(warehouse, target), callbacks=callbacks)
     with _environment(warehouse):
-        result = runner.invoke(arguments)
+        result = runner.invoke([*arguments, *_quietly(target)])
     if isinstance(result.exception, KeyboardInterrupt | SystemExit):
         raise result.exception
     if not isinstance(result.result, RunExecutionResult):
@@ -215,6 +226,11 @@ def failure_report(outcomes: Sequence[NodeOutcome]) -> str | None:
     skipped = sum(outcome.status == "skipped" for outcome in outcomes)
     lines = [f"{o.unique_id}: {o.message.strip() or o.status}" for o in failed]
     return "\n".join([f"{len(failed)} dbt nodes failed, {skipped} were skipped after them:", *lines])
+
+
+def _quietly(target: Path) -> list[str]:
+    """Nobody reads what dbt would write of itself: outcomes say it all, and writing it takes a third of a small run."""
+    return [*_project_arguments(target), "--quiet", "--no-write-json", "--log-level-file", "none"]
 
 
 def _project_arguments(target: Path) -> list[str]:

@@ -12,9 +12,9 @@ import duckdb
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
+from dagster_project.settings import DBT_PROJECT_DIR
+from dagster_project.transform import NodeOutcome, build, parsed_project
 from dagster_project.warehouse import RAW_TABLES
-
-DBT_PROJECT = Path(__file__).parent.parent / "dbt_models"
 
 SETTINGS = """
 insert into raw.settings values ('window_days', '30'), ('min_weeks_days', '7'), ('session_gap_minutes', '30'),
@@ -212,32 +212,32 @@ class Shop:
         self._note_domains(record.get("email") for record in records)
         self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
 
-    def build(self, select: str = "tag:features", *, delta: bool = False, unit_tests: bool = False) -> list[Any]:
-        """Run dbt in this process; no connection to the warehouse may be open. Returns dbt's node results."""
-        project, target = str(DBT_PROJECT), str(self.folder / "target")
-        arguments = [
-            "build",
-            "--select",
-            select,
-            "--project-dir",
-            project,
-            "--profiles-dir",
-            project,
-            "--quiet",
-        ]
-        arguments += ["--target-path", target, "--log-path", target]
-        if not unit_tests:
-            arguments += ["--exclude-resource-type", "unit_test"]
-        if not delta:
-            arguments.append("--full-refresh")
+    def build(self, select: str = "tag:features", *, delta: bool = False) -> list[NodeOutcome]:
+        """Run dbt in this process; no connection to the warehouse may be open. Returns what became of its nodes."""
+        outcomes = build(select=[select], warehouse=self.path, target=self.folder / "target", full_refresh=not delta)
+        failed = {outcome.unique_id: outcome.message for outcome in outcomes if not outcome.ok}
+        assert not failed, failed
+        return outcomes
+
+    def run_unit_tests(self, select: str = "tag:features") -> None:
+        """Run the dbt project's own unit tests; what they are about must have been built."""
+        target = self.folder / "target"
+        places = {
+            "project-dir": DBT_PROJECT_DIR,
+            "profiles-dir": DBT_PROJECT_DIR,
+            "target-path": target,
+            "log-path": target,
+        }
+        arguments = ["test", "--select", select, "--resource-type", "unit_test", "--quiet"]
+        arguments += [word for name, place in places.items() for word in (f"--{name}", str(place))]
         os.environ["PLS_WAREHOUSE_PATH"] = str(self.path)
-        outcome = dbtRunner().invoke(arguments)
+        outcome = dbtRunner(manifest=parsed_project(self.path, target)).invoke(arguments)
         DuckDBConnectionManager.close_all_connections()  # dbt would keep the file locked
         assert outcome.result is not None, outcome.exception
-        results = list(outcome.result.results)
-        failed = {r.node.unique_id: r.message for r in results if r.status in ("error", "fail", "skipped")}
+        assert len(outcome.result.results) > 1, "no unit test was found"
+        broken = ("error", "fail", "skipped")
+        failed = {r.node.unique_id: r.message for r in outcome.result.results if r.status in broken}
         assert not failed, failed
-        return results
 
     def _event(self, event: Mapping[str, Any]) -> dict[str, Any]:
         self._ids += 1

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from dbt_fixtures import DBT_PROJECT
 from dbt_fixtures_reference import Catalogue
 
-CATALOGUE = Catalogue.read(DBT_PROJECT / "seeds" / "event_catalog.csv")
+from dagster_project.settings import DBT_PROJECT_DIR
+
+CATALOGUE = Catalogue.read(DBT_PROJECT_DIR / "seeds" / "event_catalog.csv")
 FIRST_DAY = datetime(2026, 4, 20)
 TRACKED = [r["event_name"] for r in CATALOGUE.rows if r["match"] == "track"] + ["Something Of Ours"]
 PAGES = ["Pricing", "pricing", "Home", None, "Upgrade"]

@@ -36,8 +36,8 @@ def shop(tmp_path_factory) -> Shop:
         "insert into raw.rule_exclusions values ('email_pattern', '*+test@*', 'test account'),"
         " ('user_id_pattern', 'bot_*', 'bot'), ('trait', 'is_staff=true', 'own staff')"
     )
-    results = shop.build() + shop.build("tag:marts")
-    shop.warnings = {r.node.name: r.failures for r in results if r.status == "warn"}
+    outcomes = shop.build() + shop.build("tag:marts")
+    shop.warnings = {o.unique_id.split(".")[2]: o.failures for o in outcomes if o.status == "warn"}
     return shop
 
 

@@ -18,7 +18,8 @@ def shop(tmp_path_factory) -> Shop:
     shop = Shop(tmp_path_factory.mktemp("stories")).create()
     shop.moments(LIVE, BASELINE)
     shop.load(STORIES.events)
-    shop.build(unit_tests=True)
+    shop.build()
+    shop.run_unit_tests()
     return shop
 
 
