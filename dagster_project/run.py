@@ -42,16 +42,15 @@ class RunOutcome:
     started_at: datetime
 
 
-def persistent_instance(home: Path, *, stays_open: bool = False) -> dg.DagsterInstance:
-    """The instance that the UI shows.
+def persistent_instance(home: Path) -> dg.DagsterInstance:
+    """The instance that the UI shows, its event log kept open until it is disposed of.
 
     Args:
         home: Its folder. The checkout's own instance has its storage found from any working directory.
-        stays_open: Whether one process runs many jobs on it.
     """
     overrides = _storage_of_the_checkout() if home == PROJECT_ROOT else None
     ref = InstanceRef.from_dir(str(home), overrides=overrides)
-    return dg.DagsterInstance.from_ref(warm(ref) if stays_open else ref)
+    return dg.DagsterInstance.from_ref(warm(ref))
 
 
 def _storage_of_the_checkout() -> dict[str, Any]:
@@ -142,7 +141,7 @@ class BatchRunner:
         from dagster_project.definitions import build_definitions
 
         self._definitions = build_definitions()
-        self._instance = persistent_instance(home, stays_open=True)
+        self._instance = persistent_instance(home)
 
     def run(self, batch: Batch) -> BatchOutcome:
         """Score what the files touch; everything, when a delta won't do or has nothing to stand on."""

@@ -1,4 +1,4 @@
-"""The Dagster instance as a long-lived worker opens it: the same files, with what a fresh process pays left out.
+"""The Dagster instance as `pls` opens it: the same files, with what Dagster pays for each event left out.
 
 Dagster's SQLite event log opens an engine for every event and makes each run's own database by migrations. Kept open,
 and copied from an empty one, the same log costs a tenth. Whoever keeps Dagster's storage elsewhere (PostgreSQL) has

@@ -33,6 +33,11 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def dagsters_own(home: Path) -> dg.DagsterInstance:
+    """As the UI opens it."""
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home)))
+
+
 def run(instance: dg.DagsterInstance) -> str:
     return JOB.execute_in_process(instance=instance, raise_on_error=False).run_id
 
@@ -51,10 +56,10 @@ def types(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 
 def test_another_process_reads_what_a_warm_one_recorded(home: Path) -> None:
-    with persistent_instance(home, stays_open=True) as instance:
+    with persistent_instance(home) as instance:
         assert isinstance(instance.event_log_storage, WarmEventLog)
         runs = [run(instance), run(instance)]
-        with persistent_instance(home) as reader:  # while the worker goes on
+        with dagsters_own(home) as reader:  # while the worker goes on
             assert [reader.get_run_by_id(run_id).status for run_id in runs] == [dg.DagsterRunStatus.FAILURE] * 2  # type: ignore[union-attr]
             for run_id in runs:
                 assert types(reader, run_id) == types(instance, run_id)
@@ -65,21 +70,21 @@ def test_another_process_reads_what_a_warm_one_recorded(home: Path) -> None:
 
 
 def test_a_warm_instance_goes_on_where_another_stopped_and_the_other_way_round(home: Path) -> None:
-    with persistent_instance(home) as instance:
+    with dagsters_own(home) as instance:
         cold = run(instance)
-    with persistent_instance(home, stays_open=True) as instance:
+    with persistent_instance(home) as instance:
         assert "PIPELINE_FAILURE" in types(instance, cold)
         hot = run(instance)
-    with persistent_instance(home) as instance:
+    with dagsters_own(home) as instance:
         again = run(instance)
         assert types(instance, cold) == types(instance, hot) == types(instance, again)
         assert {record.dagster_run.run_id for record in instance.get_run_records()} == {cold, hot, again}
 
 
 def test_a_database_of_a_run_is_of_the_schema_that_dagster_would_make(home: Path) -> None:
-    with persistent_instance(home, stays_open=True) as instance:
-        warm_run = run(instance)
     with persistent_instance(home) as instance:
+        warm_run = run(instance)
+    with dagsters_own(home) as instance:
         cold_run = run(instance)
     assert schema_of(home, warm_run) == schema_of(home, cold_run)
 
