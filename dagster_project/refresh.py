@@ -14,6 +14,8 @@ ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
 """What is kept between runs and has to go when its definition changes."""
 
 
+LIVE = "as_of = (select as_of from raw.moments where is_live)"
+"""Rows of the moment that is scored, in any table that is made for several."""
 NEEDS_EVERYTHING = "run score_everything once"
 
 

@@ -22,7 +22,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
-from dagster_project.refresh import current_refresh
+from dagster_project.refresh import LIVE, current_refresh
 
 ENTITIES = {"contact": "contacts", "account": "accounts"}
 SHOWN = 25
@@ -34,7 +34,6 @@ _CONTACTS_CONCERNED = (
     "or contact_id is null and user_id in (select user_id from scores.rescored_users)"
 )
 """In a delta: everybody who shares a contact with somebody scored again, before or now."""
-LIVE = "as_of = (select as_of from raw.moments where is_live)"
 _PLAN, _TROUBLES = "activation.crm_updates", "activation.crm_troubles"
 _DIFFERENCES = f"""
 create or replace view activation.crm_plan as

@@ -15,11 +15,12 @@ from dagster_project.core.candidates import account_block_reason, user_block_rea
 from dagster_project.core.follow_ups import MARKETING
 from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
 from dagster_project.core.threads import OPEN, open_thread
-from dagster_project.defs.handoffs import COMMON, LIVE, handoff_decisions
+from dagster_project.defs.handoffs import COMMON, handoff_decisions
 from dagster_project.defs.resources import Workplace
 from dagster_project.delivery import DeliveryReport, Pace, deliver
 from dagster_project.ledger import Ledger
 from dagster_project.parked import parked_messages
+from dagster_project.refresh import LIVE
 
 
 @dg.asset(

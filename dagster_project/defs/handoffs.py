@@ -25,10 +25,9 @@ from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
-from dagster_project.refresh import current_refresh
+from dagster_project.refresh import LIVE, current_refresh
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
-LIVE = "as_of = (select as_of from raw.moments where is_live)"
 _SENDING = timedelta(minutes=15)
 """For how long somebody else may be sending a handoff that was asked for."""
 SHOWN = 20

@@ -10,11 +10,11 @@ from dagster_project.activation import SendRules, plan_fields, send_plan
 from dagster_project.clients.product import Product
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
-from dagster_project.defs.activation import LIVE, contactable, result_metadata, troubles_of
+from dagster_project.defs.activation import contactable, result_metadata, troubles_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED_SUBJECTS
 from dagster_project.defs.transform import OWNERS
-from dagster_project.refresh import current_refresh
+from dagster_project.refresh import LIVE, current_refresh
 
 TARGET = Target({name: name for name in ("owner", "contract_value", "segment", "custom_fields")}, clears=True)
 """The CRM is read whole: what it does not have is known to be nothing."""
