@@ -7,7 +7,6 @@ from dagster_project.clients.slack import SlackBot
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.transform import OWNERS
 from dagster_project.ledger import Ledger
-from dagster_project.refresh import current_refresh
 from dagster_project.task_answers import read_task_answers
 
 
@@ -20,12 +19,7 @@ from dagster_project.task_answers import read_task_answers
     pool=WAREHOUSE_POOL,
 )
 def handoff_answers(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
-    """Outcomes of closed CRM tasks as answers to their handoffs. One row per answer, in the ledger. Only in a full run:
-    a batch of events is no reason to ask the CRM."""
-    with workplace.connect() as connection:
-        is_full = current_refresh(connection, context.run.run_id).is_full
-    if not is_full:
-        return dg.MaterializeResult(metadata={"new": 0})
+    """Outcomes of closed CRM tasks as answers to their handoffs. One row per answer, in the ledger."""
     with workplace.ledger() as ledger:
         return dg.MaterializeResult(metadata=read_back(ledger, workplace, context.log))
 
