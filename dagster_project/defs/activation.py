@@ -298,9 +298,8 @@ class _Rows:
     def add(self, kind: str, part: pl.DataFrame) -> None:
         self._parts.append(part.select(pl.lit(kind).alias("object_type"), pl.all()))
         if sum(part.height for part in self._parts) >= PORTION:
-            with self._workplace.connect(
-                stays_open=self._workplace.crm_is_here
-            ) as connection:  # planning goes on, and may have to ask the CRM
+            # Planning goes on, and may have to ask the CRM.
+            with self._workplace.connect(stays_open=self._workplace.crm_is_here) as connection:
                 self._write(connection)
 
     def flush(self) -> None:
