@@ -40,7 +40,7 @@ dev: install ## open the Dagster UI
 	$(BIN)/dagster dev -w workspace.yaml
 
 test: install-dev lint types defs ## lint, types, definitions and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.installed-bench ## how long what takes; EVENTS=1e7 for more
 	$(BIN)/python -m tests.bench --events $(EVENTS)
