@@ -15,7 +15,7 @@ from dagster_project.core.calibration.points import rescored, untried, with_meas
 from dagster_project.core.calibration.rates import FIRED
 from dagster_project.core.calibration.samples import Samples
 from dagster_project.core.calibration.suggestions import Advice, advise
-from dagster_project.core.calibration.tiers import fitted_tiers, with_tiers
+from dagster_project.core.calibration.tiers import fitted_tiers, log_likelihoods, with_tiers
 from dagster_project.core.models import Model
 from dagster_project.core.playbook import FILES, load_playbook
 from dagster_project.core.pql import classification
@@ -127,3 +127,23 @@ def test_measures_give_the_points_that_other_bounds_would_have_given() -> None:
     assert tried.filter(pl.col("score") != matured["score"]).height > 100
     assert untried(SCORING, other, is_measured=True) == []
     assert untried(SCORING, other) == ["pql.usage.minutes_per_week", "pql.usage.actions"]
+
+
+def test_likelihoods_of_many_ways_at_once_are_those_of_a_library_one_by_one() -> None:
+    """Of a logistic regression on the points of a tier; where more points win less, of its intercept alone."""
+    optimize = pytest.importorskip("scipy.optimize")
+    worth = np.array([0.0, 0.3, 0.6, 1.0])
+    draw = np.random.default_rng(3)
+    leads = draw.integers(20, 400, size=(40, 4)).astype(float)
+    wins = draw.binomial(leads.astype(int), draw.uniform(0.02, 0.6, size=(40, 4))).astype(float)
+
+    def surprise(fit: np.ndarray, lost: np.ndarray, won: np.ndarray) -> float:
+        log_odds = fit[0] + fit[1] * worth
+        return float((won * np.logaddexp(0, -log_odds) + lost * np.logaddexp(0, log_odds)).sum())
+
+    bounds = [(None, None), (0, None)]
+    expected = [
+        -optimize.minimize(surprise, [0.0, 1.0], args=(lost, won), bounds=bounds).fun
+        for lost, won in zip(leads - wins, wins, strict=True)
+    ]
+    assert log_likelihoods(np.stack([leads, wins], axis=2), worth) == pytest.approx(expected, abs=1e-3)

@@ -83,9 +83,9 @@ def _best(
     counts = np.stack([_by_tier(cumulated, pairs) for cumulated in (leads, wins)], axis=2)
     counts = np.concatenate([np.broadcast_to(standing[:1], (len(pairs), 1, 2)), counts], axis=1)
     holds = np.maximum(counts[:, 2:, 1], counts[:, 2:, 0] * won.mean()).min(axis=1) >= least * effect
-    likely = np.where(holds, _log_likelihood(counts, worth), -np.inf)
+    likely = np.where(holds, log_likelihoods(counts, worth), -np.inf)
     best = int(likely.argmax())
-    gain = 2 * (likely[best] - _log_likelihood(standing[None, :, :], worth)[0]) / effect
+    gain = 2 * (likely[best] - log_likelihoods(standing[None, :, :], worth)[0]) / effect
     if not holds[best] or gain < enough:
         return None
     medium, high = starts[pairs[best]].tolist()
@@ -110,8 +110,13 @@ def _by_tier(cumulated: npt.NDArray[np.number], pairs: npt.NDArray[np.int64]) ->
     return np.stack([at_medium, at_high - at_medium, cumulated[-1] - at_high], axis=1).astype(np.float64)
 
 
-def _log_likelihood(counts: Numbers, worth: Numbers) -> Numbers:
-    """Of a logistic regression on points with a slope of at least 0, for many ways to count leads and wins by tier."""
+def log_likelihoods(counts: Numbers, worth: Numbers) -> Numbers:
+    """Of a logistic regression on points with a slope of at least 0, for many ways to count leads and wins by tier.
+
+    Args:
+        counts: Way, tier, leads and wins.
+        worth: The points of each tier.
+    """
     leads, wins = counts[:, :, 0], counts[:, :, 1]
     rate = np.clip(wins.sum(axis=1) / leads.sum(axis=1), 1e-6, 1 - 1e-6)
     intercept, slope = np.log(rate / (1 - rate)), np.zeros(len(counts))
@@ -121,7 +126,9 @@ def _log_likelihood(counts: Numbers, worth: Numbers) -> Numbers:
         first, second = off.sum(axis=1), (off * worth).sum(axis=1) - 1e-6 * slope
         a, b, c = spread.sum(axis=1) + 1e-9, (spread * worth).sum(axis=1), (spread * worth**2).sum(axis=1) + 1e-6
         size = a * c - b * b
-        intercept = intercept + np.clip((c * first - b * second) / size, -2, 2)
-        slope = np.clip(slope + np.clip((a * second - b * first) / size, -2, 2), 0, 30)
+        steeper = slope + np.clip((a * second - b * first) / size, -2, 2)
+        # Where the slope is kept at 0, the intercept has to be the best one without a slope.
+        higher = np.where(steeper > 0, (c * first - b * second) / size, first / a)
+        intercept, slope = intercept + np.clip(higher, -2, 2), np.clip(steeper, 0, 30)
     log_odds = intercept[:, None] + slope[:, None] * worth
     return np.asarray((wins * log_odds - leads * np.logaddexp(0, log_odds)).sum(axis=1))
