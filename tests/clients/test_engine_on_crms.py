@@ -100,8 +100,9 @@ def test_the_guilty_one_of_a_batch_stands_alone_with_the_crms_words(ledger: Ledg
     result = sync(ledger, rig, people)
     assert (result.written, result.refused.keys()) == (8, {guilty})
     assert "poison is not allowed" in result.refused[guilty]
+    assert sync(ledger, rig, people, hours=1).requests == 0
     people[guilty]["pql_classification"] = "warm"
-    assert sync(ledger, rig, people, hours=1).written == 1
+    assert sync(ledger, rig, people, hours=2).written == 1
 
 
 @pytest.mark.parametrize("losses", [1, 2])
