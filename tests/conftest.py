@@ -1,12 +1,23 @@
-"""Shared by the tests that need a whole run: a small demo company, scored for all test processes together.
+"""What several files of tests start from: a small demo company, scored for all processes together; an alert to send.
 
 The pipeline is imported where it is used: most tests need none of it, and importing it takes seconds.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 from installation import END, FIRST_SCORED, Installation
+
+if TYPE_CHECKING:
+    from clients.slack_server import SlackServer
+
+    from dagster_project.ledger import Ledger
 
 # The same examples everywhere, and as long as they take: a busy machine is no failure.
 settings.register_profile("pls", deadline=None, derandomize=True)
@@ -43,3 +54,24 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Instal
             installation.run()
             scored.touch()
     return installation
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    """Slack, on this machine."""
+    from clients.slack_server import slack_server
+
+    with slack_server() as server:
+        yield server
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger in which one handoff waits to be sent."""
+    from ledger_rows import handoff, plan
+
+    from dagster_project.ledger import Ledger
+
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+        opened.apply_handoff_plan(plan(handoff()))
+        yield opened

@@ -1,8 +1,6 @@
 """Handoffs in Slack: each arrives once, whatever breaks, and nobody is told of whom nobody may be told."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,19 +22,6 @@ DIRECT, SALES = "D0000001", "C0000001"
 
 class PowerCut(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with slack_server() as server:
-        yield server
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
-        opened.apply_handoff_plan(plan(handoff()))
-        yield opened
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Reminders as letters: what the recipient and the team are sent, in Slack and in the outbox, each once."""
 
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from clients.slack_server import SlackServer, slack_server
+from clients.slack_server import SlackServer
 from installation import Installation
 from ledger_rows import NOW, handoff, plan
 from letter_rows import ANA, RULES, Clock, letter, slack_bot
@@ -20,19 +19,6 @@ from dagster_project.delivery import deliver
 from dagster_project.ledger import Ledger
 
 DUE = NOW + timedelta(hours=1)
-
-
-@pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with slack_server() as server:
-        yield server
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
-        opened.apply_handoff_plan(plan(handoff()))
-        yield opened
 
 
 def letters(ledger: Ledger, chat: str, clock: Clock) -> list[Letter]:
