@@ -5,9 +5,12 @@ until the next full refresh, whose moment and rules stand in them. The macro `of
 Whatever is out of the ordinary is dbt's.
 """
 
+import json
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import duckdb
 from dbt_common.events.base_types import EventMsg
@@ -57,6 +60,31 @@ def statements_of(events: Iterable[EventMsg]) -> DeltaStatements | None:
         return None  # several portions of days, or no moment before
     statements = [sql for _, sql in executed]
     return DeltaStatements(tuple(statements[: rollup[0]]), tuple(statements[rollup[0] :]))
+
+
+def keep(path: Path, written_for: str, statements: DeltaStatements) -> None:
+    """Keep statements for later deltas, of other processes too: parsing the models takes longer than a delta.
+
+    Args:
+        path: The file; replaced in one piece.
+        written_for: What they depend on beside the tables.
+        statements: As dbt wrote them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(json.dumps({"written_for": written_for, **asdict(statements)}), encoding="utf-8")
+    fresh.replace(path)
+
+
+def kept(path: Path, written_for: str) -> DeltaStatements | None:
+    """The statements that were kept last, if they were written for the same; None as well where nothing can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if found["written_for"] != written_for:
+        return None
+    return DeltaStatements(tuple(found["before"]), tuple(found["after"]))
 
 
 def execute_again(connection: duckdb.DuckDBPyConnection, statements: DeltaStatements) -> None:

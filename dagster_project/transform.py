@@ -18,14 +18,13 @@ from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 
-from dagster_project.delta_statements import DeltaStatements, NotRepeatable, execute_again, statements_of
+from dagster_project.delta_statements import NotRepeatable, execute_again, keep, kept, statements_of
 from dagster_project.settings import DBT_PROJECT_DIR
 
-ProjectState = tuple[str, Path, float]
-_WRITTEN: dict[tuple[ProjectState, str], DeltaStatements] = {}
-"""The statements of the last delta that dbt executed in this process, by what they were written for."""
 _PARSED: dict[tuple[str, float], Manifest] = {}
 """The dbt project, by the warehouse's name and the age of its youngest file. It holds no other path."""
+_STATEMENTS = "delta_statements.json"
+"""Among dbt's artefacts: the statements of the last delta that dbt executed."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
@@ -77,15 +76,15 @@ def parsed_project(warehouse: Path, target: Path) -> Manifest:
     Raises:
         TransformError: dbt could not parse it.
     """
-    name, _, newest = _project_state(warehouse, target)
-    if (name, newest) not in _PARSED:
+    state = warehouse.name, max(path.stat().st_mtime for path in _project_files())
+    if state not in _PARSED:
         with _environment(warehouse):
             result = dbtRunner().invoke(["parse", *_quietly(target)])
         if not isinstance(result.result, Manifest):
             raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
         _PARSED.clear()
-        _PARSED[name, newest] = result.result
-    return _PARSED[name, newest]
+        _PARSED[state] = result.result
+    return _PARSED[state]
 
 
 def manifest_is_current(manifest: Path) -> bool:
@@ -134,7 +133,7 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
 
 
 def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path, stands_on: str) -> bool:
-    """Recompute what new events touch with the statements of an earlier delta of this process; whether that was done.
+    """Recompute what new events touch with the statements of an earlier delta; whether that was done.
 
     Args:
         connection: The warehouse.
@@ -143,7 +142,7 @@ def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, targ
         stands_on: What tells the full refresh below the delta from others: its moments and rules stand in the
             statements.
     """
-    statements = _WRITTEN.get((_project_state(warehouse, target), stands_on))
+    statements = kept(target / _STATEMENTS, _written_for(warehouse, stands_on))
     if statements is None:
         return False
     try:
@@ -168,8 +167,7 @@ def run_delta(*, warehouse: Path, target: Path, stands_on: str) -> list[NodeOutc
     outcomes = _run_tagged("delta", warehouse, target, events)
     statements = statements_of(events)
     if statements is not None and all(outcome.ok for outcome in outcomes):
-        _WRITTEN.clear()
-        _WRITTEN[_project_state(warehouse, target), stands_on] = statements
+        keep(target / _STATEMENTS, _written_for(warehouse, stands_on), statements)
     return outcomes
 
 
@@ -190,9 +188,13 @@ def _run_tagged(tag: str, warehouse: Path, target: Path, events: list[EventMsg] 
     return _invoke(["run", "--select", f"tag:{tag}"], warehouse, target, events)
 
 
-def _project_state(warehouse: Path, target: Path) -> ProjectState:
-    """What statements depend on beside the tables: the names of relations begin with the warehouse's."""
-    return warehouse.name, target, max(path.stat().st_mtime for path in _project_files())
+def _written_for(warehouse: Path, stands_on: str) -> str:
+    """What statements depend on beside the tables: the project; the names of relations begin with the warehouse's."""
+    digest = hashlib.sha256(f"{warehouse.name}\0{stands_on}".encode())
+    for path in _project_files():
+        digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _invoke(
