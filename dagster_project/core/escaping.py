@@ -29,8 +29,10 @@ def plain(value: object, longest: int = LONGEST) -> str:
     """
     if value is None:
         return ""
-    spaced = "".join(_printable(character) for character in str(value))
-    text = " ".join(_BIDI_CONTROLS.sub("", spaced).split())
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):  # what most values are, there is nothing to look for in them
+        text = _BIDI_CONTROLS.sub("", "".join(_printable(character) for character in text))
+    text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
