@@ -22,10 +22,11 @@ from dagster_project.core.planning.moves import moves
 from dagster_project.core.planning.plan import BackTest, Plan, not_shown
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import Scores
-from dagster_project.defs.scoring import CATALOGUE, score_moment
+from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
 from dagster_project.past_scores import observed_until, read_past
+from dagster_project.scored_moments import score_moment
 from dagster_project.settings import Settings
 from dagster_project.warehouse import Warehouse
 

@@ -18,6 +18,9 @@ import duckdb
 
 SERVING_STORAGE_VERSION = "v1.5.0"
 """The oldest DuckDB that analysts may open the serving copy with."""
+MEMORY_LIMIT = "600MB"
+"""Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse. Loading and dbt,
+which have nothing beside them, take more."""
 NOTHING = "false"
 """The condition that no row meets."""
 
@@ -121,6 +124,7 @@ class Warehouse:
         connection = self._open()
         try:
             use_utc(connection)
+            connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
             connection.execute(RAW_TABLES)
             yield connection
         finally:

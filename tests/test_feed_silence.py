@@ -8,7 +8,7 @@ import pytest
 
 from dagster_project.defs.activation import silence_hold
 from dagster_project.defs.resources import Workplace
-from dagster_project.defs.scoring import without_doubtful_returns
+from dagster_project.scored_moments import without_doubtful_returns
 
 
 @pytest.mark.parametrize(

@@ -53,35 +53,47 @@ def accounts_that_moved(accounts: pl.DataFrame, before: pl.DataFrame, playbook: 
     Returns:
         One column, `account_id`.
     """
-    placed = segment_accounts(customers(accounts), playbook.segments)
+    placed = place_accounts(accounts, playbook)
     now = placed.select("account_id", *ACCOUNT_STANDING)
     same = before.select(pl.col(name).cast(kind) for name, kind in now.schema.items())
     return now.join(same, on=now.columns, how="anti", nulls_equal=True).select("account_id")
 
 
-def score_everybody(
-    users: pl.DataFrame, accounts: pl.DataFrame, first_pql: pl.DataFrame, *, playbook: Playbook, model_version: str
-) -> Scores:
-    """Score the users and accounts of one moment.
+def place_accounts(accounts: pl.DataFrame, playbook: Playbook) -> pl.DataFrame:
+    """Account features with whether they are customers, and their segment: what the scores of their users build on."""
+    return segment_accounts(customers(accounts), playbook.segments)
+
+
+def score_placed(placed: pl.DataFrame, *, playbook: Playbook, model_version: str) -> pl.DataFrame:
+    """Score accounts of one moment.
 
     Args:
-        users: `features.user_features` of the moment.
-        accounts: `features.account_features` of the moment.
-        first_pql: Since when users have been known as PQLs (`stages.FIRST_PQL_SCHEMA`).
+        placed: Account features, see `place_accounts`.
         playbook: The rules.
         model_version: What stands on each score.
     """
     version = pl.lit(model_version).alias("model_version")
-    # Sorted while the rows are still slim: with their explanations it would take as long as everything else.
-    users, accounts = users.sort("user_id"), accounts.sort("account_id")
-    placed = segment_accounts(customers(accounts), playbook.segments)
-    scored_accounts = score_accounts(placed, playbook.scoring).with_columns(version, team_size="active_users_30d")
-    scored_users = score_users(segment_users(users, placed, playbook.segments), playbook.scoring)
+    return score_accounts(placed, playbook.scoring).with_columns(version, team_size="active_users_30d")
+
+
+def score_people(
+    users: pl.DataFrame, placed: pl.DataFrame, first_pql: pl.DataFrame, *, playbook: Playbook, model_version: str
+) -> pl.DataFrame:
+    """Score users of one moment.
+
+    Args:
+        users: `features.user_features` of the moment.
+        placed: `account_id` and `ACCOUNT_STANDING` of their accounts, see `place_accounts`.
+        first_pql: Since when users have been known as PQLs (`stages.FIRST_PQL_SCHEMA`).
+        playbook: The rules.
+        model_version: What stands on each score.
+    """
+    scored = score_users(segment_users(users, placed, playbook.segments), playbook.scoring)
     staged = stage_users(
-        scored_users,
+        scored,
         placed,
         first_pql,
         rules=playbook.stages,
         inactive_days=playbook.scoring.measurement.inactive_days,
     )
-    return Scores(users=staged.with_columns(version), accounts=scored_accounts)
+    return staged.with_columns(model_version=pl.lit(model_version))

@@ -19,13 +19,13 @@ from dagster_project.core.waiting import to_decide_again
 from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import score_moment
 from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.scored_moments import score_moment
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _SENDING = timedelta(minutes=15)

@@ -1,6 +1,8 @@
 """The scores of the live moment and their histories: gather features, call the pure score functions, write."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -17,24 +19,17 @@ from dagster_project.core.changes import (
     segment_changes,
     standing,
 )
-from dagster_project.core.feeds import may_have_been_active
 from dagster_project.core.playbook import Playbook
-from dagster_project.core.scoring import (
-    ACCOUNT_STANDING,
-    PQA_COLUMNS,
-    PQL_COLUMNS,
-    Scores,
-    accounts_that_moved,
-    score_everybody,
-)
+from dagster_project.core.scoring import ACCOUNT_STANDING, PQA_COLUMNS, PQL_COLUMNS, accounts_that_moved
 from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_own_day
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import bar_chart, markdown_table, replace_rows, replace_table, shown_tables
+from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
-from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.register import transaction
+from dagster_project.portions import PORTION, add_portion
 from dagster_project.refresh import current_refresh
+from dagster_project.scored_moments import Subject, score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
@@ -59,7 +54,14 @@ _DESCRIPTIONS = {
     "score_history": "Scores as they changed, with what moved. One row per subject and change.",
     "segment_history": "Segments as they changed. One row per subject and change.",
 }
-_SUBJECTS = {"user": ("user_id", "pql_score"), "account": ("account_id", "pqa_score")}
+_HISTORIES = {"score_history": "as_of", "segment_history": "valid_from"}
+"""And the moment of a row of each."""
+_KEYS: Mapping[Subject, tuple[str, str]] = {"user": ("user_id", "pql_score"), "account": ("account_id", "pqa_score")}
+_TABLES: Mapping[Subject, str] = {"user": "pql_scores", "account": "pqa_scores"}
+_PUBLISHED_COLUMNS: Mapping[Subject, tuple[str, ...]] = {
+    "user": PQL_COLUMNS,
+    "account": (*PQA_COLUMNS, *STANDING_SINCE),
+}
 
 
 @dg.multi_asset(
@@ -88,21 +90,8 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
         is_full = refresh.is_full
         if not is_full:
             select_rescored(connection, playbook)
-        scored = score_moment(connection, playbook, is_live=True, model_version=version, is_full=is_full)
-        changed = _score_changes(connection, scored, playbook)
-        moved = _segment_changes(connection, scored)
-        published = {
-            "pql_scores": scored.users.select(PQL_COLUMNS),
-            "pqa_scores": scored.accounts.select(*PQA_COLUMNS, *STANDING_SINCE),
-        }
         with transaction(connection):
-            for table, frame in published.items():
-                if is_full:
-                    replace_table(connection, f"scores.{table}", frame)
-                else:
-                    replace_rows(connection, f"scores.{table}", frame, RESCORED[table])
-            _replace_moment(connection, "score_history", changed, "as_of", is_full=is_full)
-            _replace_moment(connection, "segment_history", moved, "valid_from", is_full=is_full)
+            written = write_scores(connection, playbook, version, is_full=is_full)
             if refresh.is_full:
                 write_own_day(connection, ScoredDay(refresh.until.date(), version, refresh.until))
         shown = shown_tables(
@@ -113,11 +102,75 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
         context.log_event(
             dg.AssetMaterialization(DAILY_SCORES_KEY, partition=day, metadata=shown["scores.daily_scores"])
         )
-    for table, frame in published.items():
-        told = _score_metadata(frame, version, is_full=is_full)
-        yield dg.MaterializeResult(["scores", table], metadata={**told, **shown[f"scores.{table}"]})
-    for table, frame in (("score_history", changed), ("segment_history", moved)):
-        yield dg.MaterializeResult(["scores", table], metadata={"rows added": frame.height, **shown[f"scores.{table}"]})
+    for subject in written.values():
+        told = _score_metadata(subject, version, is_full=is_full)
+        yield dg.MaterializeResult(["scores", subject.table], metadata={**told, **shown[f"scores.{subject.table}"]})
+    for table in _HISTORIES:
+        added = sum(subject.added[table] for subject in written.values())
+        yield dg.MaterializeResult(["scores", table], metadata={"rows added": added, **shown[f"scores.{table}"]})
+
+
+@dataclass
+class Written:
+    """What was written of users, or of accounts.
+
+    Attributes:
+        table: Where their scores are published.
+        classes: How many of each class were scored.
+        hottest: The best of them, as people are shown them.
+        added: How many rows each history got.
+    """
+
+    table: str
+    classes: Counter[str] = field(default_factory=Counter)
+    hottest: pl.DataFrame = field(default_factory=pl.DataFrame)
+    added: Counter[str] = field(default_factory=Counter)
+
+
+def write_scores(
+    connection: duckdb.DuckDBPyConnection, playbook: Playbook, version: str, *, is_full: bool, rows: int = PORTION
+) -> dict[Subject, Written]:
+    """Score the live moment into the published tables and the histories, a portion at a time, in one transaction.
+
+    Args:
+        connection: The warehouse, in a transaction.
+        playbook: The rules.
+        version: The model's.
+        is_full: Everybody, or in a delta whoever `select_rescored` noted.
+        rows: Users or accounts of a portion.
+    """
+    written = {subject: Written(table) for subject, table in _TABLES.items()}
+    for table, at in _HISTORIES.items():
+        _forget_moment(connection, table, at, is_full=is_full)
+    found = score_portions(connection, playbook, is_live=True, model_version=version, is_full=is_full, rows=rows)
+    for subject, frame in found:
+        told = written[subject]
+        published = frame.select(_PUBLISHED_COLUMNS[subject])
+        add_portion(connection, f"scores.incoming_{told.table}", published)
+        told.classes.update(dict(frame["classification"].value_counts().iter_rows()))
+        best = _hottest(published)
+        told.hottest = _best(pl.concat([told.hottest, best])) if told.hottest.width else best
+        changes = {
+            "score_history": _score_changes(connection, subject, frame, playbook),
+            "segment_history": _segment_changes(connection, subject, frame),
+        }
+        for table, changed in changes.items():
+            add_portion(connection, f"scores.{table}", changed)
+            told.added[table] += changed.height
+    for told in written.values():
+        _publish(connection, told.table, is_full=is_full)
+    return written
+
+
+def _publish(connection: duckdb.DuckDBPyConnection, table: str, *, is_full: bool) -> None:
+    """What has been collected takes the place of what was published, in a delta of whoever is scored again."""
+    if is_full:
+        connection.execute(f"drop table if exists scores.{table}")
+        connection.execute(f"alter table scores.incoming_{table} rename to {table}")
+    else:
+        connection.execute(f"delete from scores.{table} where {RESCORED[table]}")
+        connection.execute(f"insert into scores.{table} by name from scores.incoming_{table}")
+        connection.execute(f"drop table scores.incoming_{table}")
 
 
 def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:
@@ -137,54 +190,6 @@ def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -
     )
     connection.execute("create or replace table scores.rescored_accounts as from intermediate.int_accounts_touched")
     connection.unregister("accounts_moved")
-
-
-def score_moment(
-    connection: duckdb.DuckDBPyConnection,
-    playbook: Playbook,
-    *,
-    is_live: bool,
-    model_version: str,
-    is_full: bool = True,
-) -> Scores:
-    """Score the features of the live moment, or of the baseline; in a delta of whoever is scored again."""
-    moment = f"select as_of, until from raw.moments where is_live = {is_live}"
-    users, accounts = "true", "true"
-    if not is_full:
-        users = "user_id in (select user_id from scores.rescored_users)"
-        # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
-        accounts = "account_id in (select account_id from scores.rescored_accounts)"
-    measured = (
-        f"select * exclude (until) replace (until as as_of) from features.{{}} join ({moment}) using (as_of) where {{}}"
-    )
-    return score_everybody(
-        without_doubtful_returns(connection, connection.sql(measured.format("user_features", users)).pl(), playbook),
-        connection.sql(measured.format("account_features", accounts)).pl(),
-        _first_pql(connection, playbook, users=users, until=f"(select until from ({moment}))"),
-        playbook=playbook,
-        model_version=model_version,
-    )
-
-
-def without_doubtful_returns(
-    connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, playbook: Playbook
-) -> pl.DataFrame:
-    """Who seemed inactive while a feed was silent has not come back, as far as anybody knows. Section 7.1."""
-    inactive_days = playbook.scoring.measurement.inactive_days
-    doubtful = may_have_been_active(pl.col("reactivated_at"), known_silences(connection), inactive_days)
-    return users.with_columns(reactivated_at=pl.when(~doubtful).then("reactivated_at"))
-
-
-def _first_pql(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, users: str, until: str) -> pl.DataFrame:
-    """Since when users have been known as PQLs, before the moment."""
-    connection.register("pql_classes", pl.DataFrame({"classification": sorted(playbook.stages.pql_classes)}))
-    found = connection.sql(
-        "select subject_id as user_id, min(as_of) as first_pql_at from scores.score_history "
-        "semi join pql_classes using (classification) "
-        f"where subject_type = 'user' and as_of < {until} and {users} group by all"
-    ).pl()
-    connection.unregister("pql_classes")
-    return found
 
 
 def _create_histories(connection: duckdb.DuckDBPyConnection, serving: Path) -> None:
@@ -222,127 +227,108 @@ def published_history(serving: Path, table: str, schema: pl.Schema) -> pl.DataFr
     return published.with_columns(unknown).select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
-def _latest(connection: duckdb.DuckDBPyConnection, scored: Scores, table: str, at: str) -> pl.DataFrame:
-    """The latest row of each subject before the moment; rows of the moment itself are replaced, not continued."""
-    connection.register("subjects", _subjects(scored))
-    found = connection.sql(
+def _score_changes(
+    connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame, playbook: Playbook
+) -> pl.DataFrame:
+    key, score = _KEYS[subject]
+    who = _subjects(subject, scored)
+    latest = standing(_latest(connection, who, "score_history", "as_of"), _published(connection, subject, who))
+    kinds = pql.kinds(playbook.scoring) if subject == "user" else pqa.kinds(playbook.scoring)
+    contribution = pl.element().struct.field("contribution")
+    return score_changes(
+        scored.select(
+            pl.lit(subject).alias("subject_type"),
+            pl.col(key).alias("subject_id"),
+            pl.col(score).alias("score"),
+            *("classification", "as_of", "model_version", "parts"),
+            pl.col("explanation").list.eval(contribution).alias("contributions"),
+        ),
+        latest,
+        kinds,
+    )
+
+
+def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame) -> pl.DataFrame:
+    latest = _latest(connection, _subjects(subject, scored), "segment_history", "valid_from")
+    return segment_changes(
+        scored.select(
+            pl.lit(subject).alias("subject_type"),
+            pl.col(_KEYS[subject][0]).alias("subject_id"),
+            *("segment", "motion"),
+            pl.col("segment_source").alias("source"),
+            pl.col("as_of").alias("valid_from"),
+        ),
+        latest,
+    )
+
+
+def _subjects(subject: Subject, scored: pl.DataFrame) -> pl.DataFrame:
+    return scored.select(pl.lit(subject).alias("subject_type"), pl.col(_KEYS[subject][0]).alias("subject_id"))
+
+
+def _latest(connection: duckdb.DuckDBPyConnection, subjects: pl.DataFrame, table: str, at: str) -> pl.DataFrame:
+    """The latest row of each subject before the moment; rows of the moment itself are replaced, not continued.
+
+    DuckDB finds the subjects as a local variable; a registered name would be held in memory until the commit.
+    """
+    return connection.sql(
         f"select * from scores.{table} semi join subjects using ({', '.join(SUBJECT)}) "
         f"where {at} < (select until from raw.moments where is_live) "
         f"qualify row_number() over (partition by {', '.join(SUBJECT)} order by {at} desc) = 1"
     ).pl()
-    connection.unregister("subjects")
-    return found
 
 
-def _score_changes(connection: duckdb.DuckDBPyConnection, scored: Scores, playbook: Playbook) -> pl.DataFrame:
-    latest = standing(_latest(connection, scored, "score_history", "as_of"), _published(connection, scored))
-    kinds = {"user": pql.kinds(playbook.scoring), "account": pqa.kinds(playbook.scoring)}
-    contribution = pl.element().struct.field("contribution")
-    return pl.concat(
-        score_changes(
-            frame.select(
-                pl.lit(subject).alias("subject_type"),
-                pl.col(key).alias("subject_id"),
-                pl.col(score).alias("score"),
-                *("classification", "as_of", "model_version", "parts"),
-                pl.col("explanation").list.eval(contribution).alias("contributions"),
-            ),
-            latest,
-            kinds[subject],
-        )
-        for frame, subject, (key, score) in _by_subject(scored)
-    )
-
-
-def _subjects(scored: Scores) -> pl.DataFrame:
-    return pl.concat(
-        frame.select(pl.lit(subject).alias("subject_type"), pl.col(key).alias("subject_id"))
-        for frame, subject, (key, _) in _by_subject(scored)
-    )
-
-
-def _published(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
+def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, subjects: pl.DataFrame) -> pl.DataFrame:
     """What the scores that an earlier moment published of the same subjects consist of; none on the first run."""
-    rows = [
+    table, (key, score) = _TABLES[subject], _KEYS[subject]
+    if not connection.sql(
+        f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
+    ).fetchall():
+        return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
+    return connection.sql(
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
         "list_transform(explanation, lambda entry: entry.contribution) as contributions "
         f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
-        f"and {key} in (select subject_id from subjects where subject_type = '{subject}')"
-        for table, (subject, key, score) in {
-            "pql_scores": ("user", "user_id", "pql_score"),
-            "pqa_scores": ("account", "account_id", "pqa_score"),
-        }.items()
-        if connection.sql(
-            f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
-        ).fetchall()
-    ]
-    if not rows:
-        return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
-    connection.register("subjects", _subjects(scored))
-    found = connection.sql(" union all ".join(rows)).pl()
-    connection.unregister("subjects")
-    return found
+        f"and {key} in (select subject_id from subjects)"
+    ).pl()
 
 
-def _segment_changes(connection: duckdb.DuckDBPyConnection, scored: Scores) -> pl.DataFrame:
-    latest = _latest(connection, scored, "segment_history", "valid_from")
-    return pl.concat(
-        segment_changes(
-            frame.select(
-                pl.lit(subject).alias("subject_type"),
-                pl.col(key).alias("subject_id"),
-                *("segment", "motion"),
-                pl.col("segment_source").alias("source"),
-                pl.col("as_of").alias("valid_from"),
-            ),
-            latest,
-        )
-        for frame, subject, (key, _) in _by_subject(scored)
-    )
-
-
-def _by_subject(scored: Scores) -> list[tuple[pl.DataFrame, str, tuple[str, str]]]:
-    frames = {"user": scored.users, "account": scored.accounts}
-    return [(frames[subject], subject, columns) for subject, columns in _SUBJECTS.items()]
-
-
-def _replace_moment(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame, at: str, *, is_full: bool
-) -> None:
+def _forget_moment(connection: duckdb.DuckDBPyConnection, table: str, at: str, *, is_full: bool) -> None:
     """What was written for the same moment before goes, in a delta that of whoever is scored again."""
     whose = "true" if is_full else RESCORED_SUBJECTS
-    connection.register("new_rows", rows)
     connection.execute(
         f"delete from scores.{table} where {at} = (select until from raw.moments where is_live) and {whose}"
     )
-    connection.execute(f"insert into scores.{table} by name from new_rows")
-    connection.unregister("new_rows")
 
 
-def _score_metadata(frame: pl.DataFrame, version: str, *, is_full: bool) -> dict[str, dg.MetadataValue | int | str]:
-    counts = dict(frame.group_by("classification").len().iter_rows())
-    sizes = [int(counts.get(name, 0)) for name in CLASSES]
+def _score_metadata(written: Written, version: str, *, is_full: bool) -> dict[str, dg.MetadataValue | int | str]:
     told: dict[str, dg.MetadataValue | int | str] = {
-        "scored": frame.height,
+        "scored": written.classes.total(),
         "model version": version,
-        "hottest": markdown_table(_hottest(frame)),
+        "hottest": markdown_table(written.hottest),
     }
     if is_full:
         # A picture of everybody is worth drawing; one of the few that a delta scored takes longer than scoring them.
+        sizes = [written.classes[name] for name in CLASSES]
         told["classes"] = bar_chart(CLASSES, sizes, title="How many in each class")
     return told
 
 
-def _hottest(frame: pl.DataFrame) -> pl.DataFrame:
-    """The best of a frame of published scores, in the words of whoever looks at them."""
-    if "user_id" in frame.columns:
+def _hottest(published: pl.DataFrame) -> pl.DataFrame:
+    """The best of published scores, in the words of whoever looks at them."""
+    if "user_id" in published.columns:
         shown = ["user_id", "email", "account_id", "pql_score", "classification", "segment", "activation_stage"]
-        key, score = "user_id", "pql_score"
     else:
         shown = ["account_id", "name", "pqa_score", "classification", "quadrant", "segment", "active_users_30d"]
-        key, score = "account_id", "pqa_score"
-    best = frame.sort(score, key, descending=[True, False]).head(HOTTEST)
-    return best.select(*shown, why=_strongest())
+    best = _best(published.select(*shown, "explanation")).select(*shown, why=_strongest())
+    # Made anew, because texts that were picked from a frame keep all of its texts in memory.
+    return pl.DataFrame(best.rows(), schema=best.schema, orient="row")
+
+
+def _best(scored: pl.DataFrame) -> pl.DataFrame:
+    key, score = _KEYS["user" if "user_id" in scored.columns else "account"]
+    enough = pl.col(score) >= scored[score].top_k(HOTTEST).min()
+    return scored.filter(enough).sort(score, key, descending=[True, False]).head(HOTTEST)
 
 
 def _strongest() -> pl.Expr:
