@@ -5,18 +5,16 @@ that of `defs/scoring.py`.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import duckdb
 import polars as pl
 
 from dagster_project.core.feeds import may_have_been_active
+from dagster_project.core.handoff_plan import Subject
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import ACCOUNT_STANDING, Scores, place_accounts, score_people, score_placed
 from dagster_project.landing.feeds import known_silences
 from dagster_project.portions import PORTION, portions
-
-Subject = Literal["account", "user"]
 
 
 def score_portions(
@@ -25,7 +23,8 @@ def score_portions(
     *,
     is_live: bool,
     model_version: str,
-    is_full: bool = True,
+    users: str = "true",
+    accounts: str = "true",
     rows: int = PORTION,
 ) -> Iterator[tuple[Subject, pl.DataFrame]]:
     """Score a moment a portion at a time; nobody's score depends on who else is in it.
@@ -35,18 +34,14 @@ def score_portions(
         playbook: The rules.
         is_live: The live moment, or else the baseline.
         model_version: What stands on each score.
-        is_full: Everybody, or in a delta whoever is scored again.
+        users: A condition that finds the users who are scored.
+        accounts: The same of accounts; the accounts of those users have to be among them.
         rows: Users or accounts of a portion.
 
     Yields:
         Scored accounts, then scored users (`core.scoring.Scores`), each in the order of their ids.
     """
     moment = f"select as_of, until from raw.moments where is_live = {is_live}"
-    users, accounts = "true", "true"
-    if not is_full:
-        users = "user_id in (select user_id from scores.rescored_users)"
-        # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
-        accounts = "account_id in (select account_id from scores.rescored_accounts)"
     measured = (
         "select * exclude (until) replace (until as as_of) from features.{subject}_features "
         f"join ({moment}) using (as_of) where {{whom}} order by {{subject}}_id"

@@ -7,8 +7,9 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from installation import Installation
+from installation import END, Installation
 
+from dagster_project.defs.handoffs import select_concerned
 from dagster_project.defs.scoring import write_scores
 from dagster_project.playbook_files import read_playbook
 from dagster_project.portions import add_portion, portions
@@ -16,6 +17,7 @@ from dagster_project.scored_moments import score_moment
 from dagster_project.warehouse import Warehouse
 
 EVERYBODY = 1_000_000
+NOBODY = pl.DataFrame()
 PLAYBOOK = read_playbook(None)
 SCORES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 
@@ -76,3 +78,14 @@ def test_written_scores_do_not_depend_on_portions(warehouse: duckdb.DuckDBPyConn
     for table in SCORES:
         assert portioned[table].equals(at_once[table]), table
     assert min(min(added.values()) for _, _, added, _ in told[0]) > 7
+
+
+def test_whom_decisions_are_about_does_not_depend_on_portions(warehouse: duckdb.DuckDBPyConnection) -> None:
+    found = []
+    for rows in (EVERYBODY, 7):
+        select_concerned(warehouse, PLAYBOOK, END, held=NOBODY, states=NOBODY, members=["no_one"], rows=rows)
+        found.append(
+            [warehouse.sql(f"from scores.looked_at_{who} order by all").fetchall() for who in ("users", "accounts")]
+        )
+    assert found[0] == found[1]
+    assert all(found[0])

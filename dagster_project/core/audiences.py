@@ -32,6 +32,10 @@ MEMBER_SCHEMA = pl.Schema(
 )
 
 
+AUDIENCE_COLUMNS = ("user_id", "contact_id", "account_id", "activation_stage")
+"""What is read of users."""
+
+
 def audiences(
     verdicts: Sequence[Verdict],
     members: pl.DataFrame,
@@ -46,7 +50,7 @@ def audiences(
     Args:
         verdicts: Decisions that are new in this run.
         members: ``MEMBER_SCHEMA``, those who are in an audience now.
-        users: Features with scores and stage of whoever is looked at, by user id.
+        users: `AUDIENCE_COLUMNS` of whoever is looked at, by user id.
         blocked: Why users may not be contacted, by user id.
         playbook: The rules.
         as_of: The moment of the run, naive UTC.

@@ -32,7 +32,7 @@ Slot = tuple[str, str]
 """What is decided as one: ``("account", id)`` or ``("user", id)``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Firing:
     """One trigger that fired. ``stood_before``: on a first run, its condition is older than the baseline."""
 
@@ -43,7 +43,7 @@ class Firing:
     stood_before: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What a decision needs to know of a person or an account; ``score`` is the PQL or the PQA score.
 
@@ -67,7 +67,7 @@ class Standing:
     account_id: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """What is decided as one: all firings of an account, of a person without one, or of one blocked.
 
@@ -175,23 +175,32 @@ def standings_of(users: pl.DataFrame, accounts: pl.DataFrame, firings: Iterable[
     for firing in firings:
         ids[firing.subject_type].add(firing.subject_id)
     behind = pl.col("user_id").is_in(list(ids["user"]))
+    users, accounts = users.select(STANDING_OF_USERS), accounts.select(STANDING_OF_ACCOUNTS)
     # the account's own triggers need everybody in it, to name the best of them
     users = users.filter(behind | pl.col("account_id").is_in(list(ids["account"])).fill_null(False))
     wanted = ids["account"] | set(users.filter(pl.col("account_id").is_not_null())["account_id"])
     accounts = accounts.filter(pl.col("account_id").is_in(list(wanted)))
     accounts = accounts.with_columns(blocked=account_block_reason())
     users = with_block_reasons(users, accounts)
-    best = (
-        users.filter(pl.col("blocked").is_null() & pl.col("account_id").is_in(list(ids["account"])))
-        .sort(pl.col("pql_score").fill_null(0.0), "user_id", descending=[True, False])
-        .unique("account_id", keep="first", maintain_order=True)
-    )
+    best = best_contactable(users.filter(pl.col("account_id").is_in(list(ids["account"]))))
     people = people_standing(users.filter(behind))
     champions = {standing.account_id: standing for standing in people_standing(best).values()}
     return Standings(
         people=people,
         accounts=accounts_standing(accounts),
         champions={account_id: person for account_id, person in champions.items() if account_id},
+    )
+
+
+def best_contactable(users: pl.DataFrame) -> pl.DataFrame:
+    """Of the rows of each account the best one that may be contacted.
+
+    ``users`` has ``user_id, account_id, pql_score, blocked`` and whatever else.
+    """
+    return (
+        users.filter(pl.col("blocked").is_null() & pl.col("account_id").is_not_null())
+        .sort(pl.col("pql_score").fill_null(0.0), "user_id", descending=[True, False])
+        .unique("account_id", keep="first", maintain_order=True)
     )
 
 
@@ -342,6 +351,18 @@ ACCOUNT_FLAGS = {
     "is_deleted": "the account was deleted in the CRM",
     "do_not_contact": "the account is marked do-not-contact",
 }
+
+
+_OF_BOTH = (*(name for name in _COMMON if name != "blocked"), "suppression_reason")
+STANDING_OF_USERS = (
+    "user_id", "account_id", "pql_score", "contact_name", "user_name", "email", "contact_owner_id", *_OF_BOTH,
+    *USER_FLAGS, *_USER_EXPANSION.values(),
+)  # fmt: skip
+STANDING_OF_ACCOUNTS = (
+    "account_id", "pqa_score", "name", "domain", "owner_id", "open_opportunity_id", *_OF_BOTH, *ACCOUNT_FLAGS,
+    *_USER_EXPANSION,
+)  # fmt: skip
+"""What a standing is made of: copies of everything else would be many times as large."""
 
 
 def user_block_reason() -> pl.Expr:

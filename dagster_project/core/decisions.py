@@ -48,7 +48,7 @@ class Circumstances:
     past: Mapping[tuple[str, str], Sequence[PastHandoff]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A decision with its reason, about ``candidate`` narrowed to the firings that were decided on.
 

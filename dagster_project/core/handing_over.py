@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import polars as pl
-
 from dagster_project.core.block_kit import handoff_blocks
 from dagster_project.core.candidates import Candidate, Standing, identity
 from dagster_project.core.decisions import Verdict
@@ -41,8 +39,8 @@ def hand_over(
         rules: `handoffs.yml`.
     """
     named = {verdict.candidate.key: verdict.candidate.person(rules.triggers) for verdict in sent}
-    people = rows_by(inputs.users, "user_id", {person.id for person in named.values() if person})
-    accounts = rows_by(inputs.accounts, "account_id", {v.candidate.account_id for v in sent if v.candidate.account_id})
+    people = inputs.whole("user", {person.id for person in named.values() if person})
+    accounts = inputs.whole("account", {v.candidate.account_id for v in sent if v.candidate.account_id})
     found = []
     for verdict in sent:
         candidate, person = verdict.candidate, named[verdict.candidate.key]
@@ -114,11 +112,6 @@ def _row(
 def handoff_id(candidate_key: str) -> str:
     """The id of the one handoff that a candidate can become."""
     return identity("ho", candidate_key)
-
-
-def rows_by(frame: pl.DataFrame, key: str, ids: set[str]) -> dict[str, Row]:
-    """The rows with these ids, by id."""
-    return {row[key]: row for row in frame.filter(pl.col(key).is_in(list(ids))).iter_rows(named=True)}
 
 
 def _told(

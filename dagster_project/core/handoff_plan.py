@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Literal
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from dagster_project.core.actions import Action
 from dagster_project.core.feeds import Silence
 from dagster_project.core.follow_ups import SalesAnswer
 
+Subject = Literal["user", "account"]
 _TEXT: pl.DataType = pl.String()
 _TEXTS: pl.DataType = pl.List(pl.String)
 _MOMENT: pl.DataType = pl.Datetime("us")
@@ -43,14 +45,38 @@ def _nothing() -> pl.DataFrame:
     return pl.DataFrame()
 
 
+class RowsBy(Mapping[str, Mapping[str, Any]]):
+    """The rows of a frame with these ids, by id; each is made when it is asked for.
+
+    With all that is known of somebody a row takes many times as much room as in the frame, and few are looked at.
+    """
+
+    def __init__(self, frame: pl.DataFrame, key: str, ids: Collection[str]) -> None:
+        self._frame = frame
+        places = frame.select(key).with_row_index("place").filter(pl.col(key).is_in(list(ids)))
+        self._places: dict[str, int] = dict(places.select(key, "place").iter_rows())
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        return self._frame.row(self._places[key], named=True)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 @dataclass(frozen=True)
 class HandoffInputs:
     """Everything the handoffs of a run depend on; a frame without columns counts as empty, moments are naive UTC.
 
     Attributes:
         as_of: The moment of the run.
-        users: User features with PQL columns, of the live moment.
-        accounts: Account features with PQA columns, of the live moment.
+        users: User features with PQL columns, of the live moment; `concerned.DECIDED_OF_USERS` at least.
+        accounts: Account features with PQA columns, of the live moment; `concerned.DECIDED_OF_ACCOUNTS` at least.
         baseline: The conditions of triggers and rules at `baseline_at`, on a first run only.
         owners: The CRM's owners.
         crm_hold_reason: Why no-contact flags can't be trusted now.
@@ -68,6 +94,8 @@ class HandoffInputs:
         overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales.
         answers: What became of their handoffs, by handoff id.
         silences: When feeds of events were silent.
+        read_whole: Reads the rows of those of whom more is told than `users` and `accounts` say; None if these say it
+            all.
     """
 
     as_of: datetime
@@ -89,6 +117,13 @@ class HandoffInputs:
     overlaps: pl.DataFrame = field(default_factory=_nothing)
     answers: Mapping[str, SalesAnswer] = field(default_factory=dict)
     silences: Sequence[Silence] = ()
+    read_whole: Callable[[Subject, Collection[str]], pl.DataFrame] | None = None
+
+    def whole(self, subject: Subject, ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Everything that is known of these users or accounts, by id."""
+        if self.read_whole is not None:
+            return RowsBy(self.read_whole(subject, ids), f"{subject}_id", ids)
+        return RowsBy({"user": self.users, "account": self.accounts}[subject], f"{subject}_id", ids)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dagster_project.core import decisions as table
-from dagster_project.core.audiences import MEMBER_SCHEMA, audiences
+from dagster_project.core.actions import Action
+from dagster_project.core.audiences import AUDIENCE_COLUMNS, MEMBER_SCHEMA, audiences
 from dagster_project.core.automation import (
     NOTICE_SCHEMA,
     RISE_SCHEMA,
@@ -32,6 +33,7 @@ from dagster_project.core.automation import (
 )
 from dagster_project.core.candidates import (
     CANDIDATE_SCHEMA,
+    USER_FLAGS,
     Candidate,
     Firing,
     OpenCandidate,
@@ -51,13 +53,14 @@ from dagster_project.core.follow_ups import (
     opportunity_notes,
     taken_over,
 )
-from dagster_project.core.handing_over import hand_over, handoff_id, rows_by
+from dagster_project.core.handing_over import hand_over, handoff_id
 from dagster_project.core.handoff_plan import (
     DECISION_SCHEMA,
     HANDOFF_SCHEMA,
     PAST_SCHEMA,
     HandoffInputs,
     HandoffPlan,
+    RowsBy,
 )
 from dagster_project.core.handoff_rules import PRIORITIES, HandoffRules
 from dagster_project.core.routing import (
@@ -72,6 +75,9 @@ from dagster_project.core.triggers import KEY, STATE_SCHEMA, conditions, conform
 
 if TYPE_CHECKING:
     from dagster_project.core.playbook import Playbook
+
+FOLLOWED = (*AUDIENCE_COLUMNS, *USER_FLAGS, "suppression_reason")
+"""What is looked at of everybody behind a decision, and of everybody in an audience."""
 
 
 def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
@@ -156,10 +162,8 @@ def _follow(
     members = conform(inputs.members, MEMBER_SCHEMA)
     behind = {user_id for verdict in news for user_id in verdict.candidate.people}
     behind |= {person.id for v in news if (person := v.candidate.person(playbook.handoffs.triggers))}
-    looked_at = inputs.users.filter(pl.col("user_id").is_in(sorted(behind | set(members["user_id"]))))
-    users = rows_by(looked_at, "user_id", set(looked_at["user_id"]))
-    accounts = rows_by(inputs.accounts, "account_id", {row["account_id"] for row in users.values()} - {None})
-    follow.actions += opportunity_notes(news, users, accounts, playbook)
+    looked_at = inputs.users.select(FOLLOWED).filter(pl.col("user_id").is_in(list(behind | set(members["user_id"]))))
+    follow.actions += _notes(news, inputs, playbook)
     follow.overlaps += taken_over(handed_over, playbook, follow, as_of=inputs.as_of)
     overlaps = conform(inputs.overlaps, OVERLAP_SCHEMA)
     follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, as_of=inputs.as_of)
@@ -167,7 +171,7 @@ def _follow(
     rows, actions = audiences(
         news,
         members,
-        users,
+        {row["user_id"]: row for row in looked_at.select(AUDIENCE_COLUMNS).iter_rows(named=True)},
         blocked=dict(blocked.select("user_id", "blocked").iter_rows()),
         playbook=playbook,
         as_of=inputs.as_of,
@@ -175,6 +179,14 @@ def _follow(
     follow.members += rows
     follow.actions += actions
     return follow
+
+
+def _notes(news: Sequence[Verdict], inputs: HandoffInputs, playbook: Playbook) -> list[Action]:
+    """What is noted on open opportunities."""
+    noted = [verdict for verdict in news if verdict.decision == table.OPEN_OPPORTUNITY]
+    people = {person.id for v in noted if (person := v.candidate.person(playbook.handoffs.triggers))}
+    accounts = {v.candidate.account_id for v in noted if v.candidate.account_id}
+    return opportunity_notes(noted, inputs.whole("user", people), inputs.whole("account", accounts), playbook)
 
 
 def _rules(
@@ -185,15 +197,16 @@ def _rules(
     edge = edges(current, before, inputs.as_of)
     fired = stood_before(edge.fired, inputs.baseline, inputs.baseline_at)
     firings = [Firing(**row) for row in fired.iter_rows(named=True)]
-    users = rows_by(inputs.users, "user_id", {f.subject_id for f in firings if f.subject_type == "user"})
-    concerned = {row["account_id"] for row in users.values()} | {f.subject_id for f in firings}
+    behind = [firing.subject_id for firing in firings if firing.subject_type == "user"]
+    theirs = inputs.users.select("user_id", "account_id").filter(pl.col("user_id").is_in(behind))["account_id"]
+    concerned = {*theirs.drop_nulls(), *(firing.subject_id for firing in firings)}
     context = RuleRun(
         run=run,
         playbook=playbook,
         desk=desk,
         standings=standings_of(inputs.users, inputs.accounts, firings),
-        users=users,
-        accounts=rows_by(inputs.accounts, "account_id", concerned - {None}),
+        users=RowsBy(inputs.users, "user_id", behind),
+        accounts=RowsBy(inputs.accounts, "account_id", concerned),
         rises=dict(conform(inputs.rises, RISE_SCHEMA).iter_rows()),
         past=inputs.past_rules,
     )

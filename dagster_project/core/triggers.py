@@ -140,16 +140,7 @@ def edges(current: pl.DataFrame, states: pl.DataFrame, as_of: datetime) -> Edges
     so an older one that arrives late is no edge. A subject that is absent from ``current`` keeps its state.
     """
     before = conform(states, STATE_SCHEMA)
-    joined = current.join(before, on=KEY, how="left", suffix="_before")
-    is_event, is_known = pl.col("occurrence").is_not_null(), pl.col("is_armed").is_not_null()
-    is_later = pl.col("occurrence") > pl.col("occurrence_before")
-    fires = pl.col("holds") & (
-        ~is_known | pl.when(is_event).then(is_later.fill_null(True)).otherwise(pl.col("is_armed"))
-    )
-    rearms = pl.col("rearmed") & is_known & ~pl.col("is_armed")
-    moved = joined.with_columns(fires=fires.fill_null(False), rearms=rearms.fill_null(False)).filter(
-        pl.col("fires") | pl.col("rearms")
-    )
+    moved = moves(current, before)
     moment = as_of.isoformat(timespec="microseconds")
     fired = moved.filter("fires").select(*KEY, pl.col("occurrence").fill_null(pl.lit(moment)))
     changed = moved.select(
@@ -162,6 +153,20 @@ def edges(current: pl.DataFrame, states: pl.DataFrame, as_of: datetime) -> Edges
     )
     kept = before.join(changed, on=KEY, how="anti")
     return Edges(fired=fired.sort(FIRED_SCHEMA.names()), states=pl.concat([kept, changed]).sort(KEY))
+
+
+def moves(current: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
+    """The conditions that fire or re-arm now (``fires``, ``rearms``), with their states before; see ``edges``."""
+    joined = current.join(conform(states, STATE_SCHEMA), on=KEY, how="left", suffix="_before")
+    is_event, is_known = pl.col("occurrence").is_not_null(), pl.col("is_armed").is_not_null()
+    is_later = pl.col("occurrence") > pl.col("occurrence_before")
+    fires = pl.col("holds") & (
+        ~is_known | pl.when(is_event).then(is_later.fill_null(True)).otherwise(pl.col("is_armed"))
+    )
+    rearms = pl.col("rearmed") & is_known & ~pl.col("is_armed")
+    return joined.with_columns(fires=fires.fill_null(False), rearms=rearms.fill_null(False)).filter(
+        pl.col("fires") | pl.col("rearms")
+    )
 
 
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

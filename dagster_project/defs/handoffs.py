@@ -1,6 +1,8 @@
 """Decisions: gather what they depend on, plan, keep the plan. What it says is sent in `delivery`."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -8,13 +10,22 @@ import duckdb
 import polars as pl
 
 from dagster_project.actions import action_request
-from dagster_project.core.automation import RISE_SCHEMA, rule_conditions, score_rises
+from dagster_project.core.automation import RISE_SCHEMA, score_rises
+from dagster_project.core.concerned import (
+    ACCOUNT_COLUMNS,
+    DECIDED_OF_ACCOUNTS,
+    DECIDED_OF_USERS,
+    USER_COLUMNS,
+    Concerned,
+    conditions_of_accounts,
+    conditions_of_users,
+)
 from dagster_project.core.follow_ups import SalesAnswer
-from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan, Subject
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.moments import end_of_day
+from dagster_project.core.playbook import Playbook
 from dagster_project.core.routing import open_desk
-from dagster_project.core.triggers import conditions
 from dagster_project.core.waiting import to_decide_again
 from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
@@ -24,14 +35,20 @@ from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
+from dagster_project.portions import PORTION, portions
 from dagster_project.refresh import LIVE, current_refresh
-from dagster_project.scored_moments import score_moment
+from dagster_project.scored_moments import score_portions
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _SENDING = timedelta(minutes=15)
 """For how long somebody else may be sending a handoff that was asked for."""
 SHOWN = 20
 """Rows and packages that the UI shows."""
+LOOKED_AT: Mapping[Subject, str] = {
+    "user": "user_id in (select user_id from scores.looked_at_users)",
+    "account": "account_id in (select account_id from scores.looked_at_accounts)",
+}
+"""Of whom decisions are made in this run."""
 A_DAY_ANYWHERE = 2
 """Days that hold the whole of today in every time zone."""
 _RESCORED_ACCOUNTS = (
@@ -80,29 +97,42 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
                 had_room=ledger.with_room(),
                 crm_hold_reason=crm_hold_reason,
             )
-        _select_looked_at(connection, held, is_full=refresh.is_full)
-        users, accounts = _scored(connection, "user", "pql_scores"), _scored(connection, "account", "pqa_scores")
+        members = ledger.audience_members()
+        risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
+        if refresh.is_full:
+            states = ledger.trigger_states(None)
+            select_concerned(
+                connection, playbook, risen_since, held=held, states=states, members=members["user_id"].to_list()
+            )
+        else:
+            _select_touched(connection, held)
+        of_users, of_accounts = (DECIDED_OF_USERS, DECIDED_OF_ACCOUNTS) if refresh.is_full else (None, None)
+        users = connection.sql(_scored(connection, "user", LOOKED_AT["user"], of_users)).pl()
+        accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], of_accounts)).pl()
+        if not refresh.is_full:
+            states = ledger.trigger_states({*users["user_id"], *accounts["account_id"]})
         overlaps = ledger.overlaps_with_sales()
         inputs = HandoffInputs(
             as_of=as_of,
             users=users,
             accounts=accounts,
-            baseline=_baseline(connection, workplace),
+            baseline=_baseline(connection, playbook),
             baseline_at=_baseline_at(connection),
             owners=owners,
             crm_hold_reason=crm_hold_reason,
-            states=ledger.trigger_states(None if refresh.is_full else {*users["user_id"], *accounts["account_id"]}),
+            states=states,
             open_candidates=held,
             past=past,
             turns=turns,
             scored_since=_scored_since(connection),
-            rises=_rises(connection, end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))),
+            rises=_rises(connection, users.select("user_id"), risen_since),
             past_rules=ledger.acted_rules(since),
             past_notices=notices,
-            members=ledger.audience_members(),
+            members=members,
             overlaps=overlaps,
             answers=_answers(ledger, overlaps, as_of),
             silences=known_silences(connection),
+            read_whole=partial(_whole, connection) if refresh.is_full else None,
         )
         plan = plan_handoffs(inputs, playbook)
         asked = [action_request(crm_name(workplace), action) for action in plan.actions]
@@ -113,7 +143,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         ledger.set_meta(CRM_HOLD, inputs.crm_hold_reason or "")
         ledger.adopt_asked_for(workplace.now() - _SENDING)
         # An installation that has nobody yet has not had its first run: what comes later must not flood anyone.
-        if inputs.baseline is not None and inputs.users.height:
+        if inputs.baseline is not None and connection.sql("from scores.pql_scores limit 1").fetchall():
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())
         # Those of the day, the most urgent first, as sellers get them; a few of many.
         today = ledger.packages_since(datetime.combine(as_of.date(), time.min), SHOWN)
@@ -132,48 +162,110 @@ def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {found for (found,) in rows if found is not None}
 
 
-def _select_looked_at(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame, *, is_full: bool) -> None:
-    """Whom the decisions look at: everybody, or in a delta those scored again and those who wait for a decision."""
-    if is_full:
-        connection.execute("create or replace temp table looked_at_users as select user_id from scores.pql_scores")
-        connection.execute(
-            "create or replace temp table looked_at_accounts as select account_id from scores.pqa_scores"
-        )
-        return
+def select_concerned(
+    connection: duckdb.DuckDBPyConnection,
+    playbook: Playbook,
+    since: datetime,
+    *,
+    held: pl.DataFrame,
+    states: pl.DataFrame,
+    members: Sequence[str],
+    rows: int = PORTION,
+) -> None:
+    """In a full run look at those whom something can be decided about, found among everybody a portion at a time.
+
+    Args:
+        connection: The warehouse; they are noted in `scores.looked_at_users` and `scores.looked_at_accounts`.
+        playbook: The rules.
+        since: The moment that rises of scores are measured from.
+        held: Candidates that wait.
+        states: Of triggers and rules.
+        members: Ids of the users who are in an audience.
+        rows: Users of a portion.
+    """
+    accounts = connection.sql(_scored(connection, "account", "true", ACCOUNT_COLUMNS)).pl()
+    concerned = Concerned(accounts, states, held, playbook, silences=known_silences(connection))
+    for users in portions(connection, _scored(connection, "user", "true", USER_COLUMNS), rows=rows):
+        concerned.look_at(users, _rises(connection, users.select("user_id"), since))
+    # Found by DuckDB as local variables.
+    people = pl.DataFrame({"user_id": sorted(concerned.users.union(members))}, schema={"user_id": pl.String})  # noqa: F841
+    companies = pl.DataFrame({"account_id": sorted(concerned.accounts)}, schema={"account_id": pl.String})  # noqa: F841
+    connection.execute("create or replace table scores.looked_at_users as from people")
+    connection.execute(
+        "create or replace table scores.looked_at_accounts as from companies union select account_id "
+        "from scores.pql_scores where user_id in (from scores.looked_at_users) and account_id is not null"
+    )
+
+
+def _select_touched(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame) -> None:
+    """In a delta look at those scored again and those who wait for a decision."""
     connection.register("held", held.select("user_id", "account_id"))
     connection.execute(
-        f"create or replace temp table looked_at_accounts as select account_id from ({_LOOKED_AT_ACCOUNTS}) "
+        f"create or replace table scores.looked_at_accounts as select account_id from ({_LOOKED_AT_ACCOUNTS}) "
         "where account_id is not null"
     )
     connection.execute(
-        "create or replace temp table looked_at_users as select user_id from scores.rescored_users "
+        "create or replace table scores.looked_at_users as select user_id from scores.rescored_users "
         "union select user_id from held union select user_id from scores.pql_scores "
-        "where account_id in (select account_id from looked_at_accounts)"
+        "where account_id in (select account_id from scores.looked_at_accounts)"
     )
     connection.unregister("held")
 
 
-def _scored(connection: duckdb.DuckDBPyConnection, subject: str, scores: str) -> pl.DataFrame:
-    """The features of whoever is looked at, with the scores beside them."""
-    key = f"{subject}_id"
-    looked_at = f"{key} in (select {key} from looked_at_{subject}s)"
-    measured = connection.sql(
-        "select * replace ((select until from raw.moments where is_live) as as_of) "
-        f"from features.{subject}_features where {LIVE} and {looked_at}"
-    ).pl()
-    scored = connection.sql(f"select * from scores.{scores} where {looked_at}").pl()
-    added = [column for column in scored.columns if column not in measured.columns]
-    return measured.join(scored.select(key, *added), on=key, how="inner", maintain_order="left")
+def _whole(connection: duckdb.DuckDBPyConnection, subject: Subject, ids: Collection[str]) -> pl.DataFrame:
+    """Everything that is known of some users or accounts."""
+    wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})  # noqa: F841
+    return connection.sql(_scored(connection, subject, f"{subject}_id in (select id from wanted)")).pl()
 
 
-def _baseline(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> pl.DataFrame | None:
-    """Which conditions of triggers and rules held at the baseline moment; None on every run but the first."""
+def _scored(
+    connection: duckdb.DuckDBPyConnection, subject: Subject, whom: str, names: Sequence[str] | None = None
+) -> str:
+    """A query for features with the scores beside them.
+
+    Args:
+        connection: The warehouse.
+        subject: Of users or of accounts.
+        whom: A condition on their id.
+        names: The columns; all of them if it is None.
+    """
+    key, scores = f"{subject}_id", {"user": "pql_scores", "account": "pqa_scores"}[subject]
+    measured = connection.sql(f"from features.{subject}_features limit 0").columns
+    scored = connection.sql(f"from scores.{scores} limit 0").columns
+    columns = names or [*measured, *(name for name in scored if name not in measured)]
+    said = [f"{'measured' if name in measured else 'scored'}.{name}" for name in columns if name != "as_of"]
+    return (
+        f"select (select until from raw.moments where is_live) as as_of, {', '.join(said)} "
+        f"from features.{subject}_features as measured join scores.{scores} as scored using ({key}) "
+        f"where measured.{LIVE} and {whom}"
+    )
+
+
+def _baseline(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, rows: int = PORTION) -> pl.DataFrame | None:
+    """Which conditions of triggers and rules held at the baseline moment, of whoever is looked at.
+
+    None on every run but the first.
+    """
     if _baseline_at(connection) is None:
         return None
-    playbook = workplace.playbook
-    then = score_moment(connection, playbook, is_live=False, model_version="")
-    risen = rule_conditions(then.users, then.accounts, RISE_SCHEMA.to_frame(), playbook)
-    return pl.concat([conditions(then.users, then.accounts, playbook), risen])
+    users = LOOKED_AT["user"]
+    accounts = (
+        "account_id in (select account_id from scores.looked_at_accounts union "
+        f"select account_id from features.user_features where not {LIVE} and {users})"
+    )
+    companies: list[pl.DataFrame] = []
+    held: list[pl.DataFrame] = []
+    for subject, scored in score_portions(
+        connection, playbook, is_live=False, model_version="", users=users, accounts=accounts, rows=rows
+    ):
+        if subject == "account":
+            companies.append(scored.select(ACCOUNT_COLUMNS))
+            continue
+        known, people = pl.concat(companies), scored.select(USER_COLUMNS)
+        if not held:
+            held.append(conditions_of_accounts(people.clear(), known, playbook))
+        held.append(conditions_of_users(people, known, RISE_SCHEMA.to_frame(), playbook))
+    return pl.concat(held).filter("holds")
 
 
 def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
@@ -181,14 +273,21 @@ def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return moments[0][0] if moments else None
 
 
-def _rises(connection: duckdb.DuckDBPyConnection, since: datetime) -> pl.DataFrame:
-    """How far the scores of whoever is looked at stand above where they stood at a moment."""
+def _rises(connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, since: datetime) -> pl.DataFrame:
+    """How far users' scores stand above where they stood at a moment.
+
+    Args:
+        connection: The warehouse.
+        users: `user_id`; found by DuckDB as a local variable.
+        since: The moment.
+    """
     history = connection.sql(
-        "with changed as (select distinct subject_id from scores.score_history "
-        "semi join looked_at_users on subject_id = user_id where subject_type = 'user' and as_of > ?) "
-        "select subject_id, score, as_of, model_version from scores.score_history semi join changed using (subject_id) "
-        "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live)",
-        params=[since],
+        "select subject_id, score, as_of, model_version from scores.score_history "
+        "semi join users on subject_id = user_id "
+        "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live) "
+        # of what was before the moment only the last counts
+        "qualify as_of > $since or row_number() over (partition by subject_id, as_of > $since order by as_of desc) = 1",
+        params={"since": since},
     ).pl()
     return score_rises(history, since)
 

@@ -19,6 +19,7 @@ from dagster_project.core.changes import (
     segment_changes,
     standing,
 )
+from dagster_project.core.handoff_plan import Subject
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import ACCOUNT_STANDING, PQA_COLUMNS, PQL_COLUMNS, accounts_that_moved
 from dagster_project.core.scoring_rules import CLASSES
@@ -29,7 +30,7 @@ from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.portions import PORTION, add_portion
 from dagster_project.refresh import current_refresh
-from dagster_project.scored_moments import Subject, score_portions
+from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
@@ -142,7 +143,16 @@ def write_scores(
     written = {subject: Written(table) for subject, table in _TABLES.items()}
     for table, at in _HISTORIES.items():
         _forget_moment(connection, table, at, is_full=is_full)
-    found = score_portions(connection, playbook, is_live=True, model_version=version, is_full=is_full, rows=rows)
+    found = score_portions(
+        connection,
+        playbook,
+        is_live=True,
+        model_version=version,
+        users="true" if is_full else RESCORED["pql_scores"],
+        # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
+        accounts="true" if is_full else RESCORED["pqa_scores"],
+        rows=rows,
+    )
     for subject, frame in found:
         told = written[subject]
         published = frame.select(_PUBLISHED_COLUMNS[subject])
