@@ -119,7 +119,8 @@ def plan_fields(
     Yields:
         `core.sync.PLAN_SCHEMA` of the records that had to be looked at, by portions; all others are unchanged.
     """
-    desired = with_digest(desired, target)
+    slices = desired.iter_slices(PORTION) if desired.height else [desired]
+    desired = pl.concat(with_digest(part, target) for part in slices)
     # A request whose end nobody saw may have changed what it was about: that is not taken for confirmed.
     doubtful = ledger.unsettled(to.name, object_type, OPERATION)
     few = desired["object_id"].to_list() if desired.height <= FEW else None

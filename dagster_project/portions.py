@@ -31,6 +31,11 @@ def portions(connection: duckdb.DuckDBPyConnection, query: str, *, rows: int = P
             yield pl.DataFrame(batches.schema.empty_table())
 
 
+def on_its_own(picked: pl.DataFrame) -> pl.DataFrame:
+    """The same rows, for keeping: texts that were picked from a frame keep all texts of that frame in memory."""
+    return pl.DataFrame(picked.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
 def add_portion(connection: duckdb.DuckDBPyConnection, table: str, portion: pl.DataFrame) -> None:
     """Add rows to a table (schema.name), which is made with the frame's columns where it is missing.
 

@@ -30,6 +30,8 @@ _TABLES = (
     )
     """,
 )
+PORTION = 5_000
+"""Records that are in memory at a time."""
 _ENTITIES = {"accounts": "account", "contacts": "contact"}
 
 
@@ -60,32 +62,51 @@ class LocalCrm:
             How many records were new, changed or deleted.
         """
         with self._transaction() as connection:
-            known = self._records(connection, object_type)
             made = self._made(connection, object_type)
-            by_email = {_email(row): object_id for object_id, row in extracted.items()} if made else {}
-            for object_id, email in made.items():
-                ours, _, _ = known.pop(object_id)
-                if email and email in by_email:  # the extracts have got to know whom we made: one person, one record
-                    known.setdefault(by_email[email], ({}, {}, False))[0].update(ours)
-                    for table in ("records", "made"):
-                        connection.execute(
-                            f"delete from {table} where object_type = ? and object_id = ?", [object_type, object_id]
-                        )
-            rows = []
-            for object_id, now in extracted.items():
-                held = known.pop(object_id, None)
-                fields, before, is_deleted = held or ({}, {}, False)
-                said = {name: value for name, value in now.items() if before.get(name) != value}
-                unsaid = {name: None for name in before if name not in now}
-                if held is None or said or unsaid or is_deleted:
-                    rows.append((object_type, object_id, {**fields, **unsaid, **said}, now, 0))
-            rows += [
-                (object_type, object_id, fields, before, 1)
-                for object_id, (fields, before, is_deleted) in known.items()
-                if not is_deleted
-            ]
-            self._put(connection, rows)
-        return len(rows)
+            adopted = self._adopted(connection, object_type, made, extracted)
+            count = 0
+            for ids in _portions(list(extracted)):
+                known = self._records(connection, object_type, [key for key in ids if key not in made])
+                rows = []
+                for object_id in ids:
+                    now = extracted[object_id]
+                    held = known.get(object_id, ({}, {}, False) if object_id in adopted else None)
+                    fields, before, is_deleted = held or ({}, {}, False)
+                    fields |= adopted.get(object_id, {})
+                    said = {name: value for name, value in now.items() if before.get(name) != value}
+                    unsaid = {name: None for name in before if name not in now}
+                    if held is None or said or unsaid or is_deleted:
+                        rows.append((object_type, object_id, {**fields, **unsaid, **said}, now, 0))
+                self._put(connection, rows)
+                count += len(rows)
+            there = connection.execute(
+                "select object_id from records where object_type = ? and not is_deleted", [object_type]
+            ).fetchall()
+            for ids in _portions([key for (key,) in there if key not in extracted and key not in made]):
+                gone = self._records(connection, object_type, ids)
+                self._put(connection, [(object_type, key, held, said, 1) for key, (held, said, _) in gone.items()])
+                count += len(gone)
+        return count
+
+    def _adopted(
+        self,
+        connection: sqlite3.Connection,
+        object_type: str,
+        made: Mapping[str, str],
+        extracted: Mapping[str, Mapping[str, Any]],
+    ) -> dict[str, dict[str, Any]]:
+        """By the extracts' id, our fields of whom we made and they have got to know: one person, one record."""
+        by_email = {_email(row): object_id for object_id, row in extracted.items()} if made else {}
+        adopted: dict[str, dict[str, Any]] = {}
+        for object_id, email in made.items():
+            if email and email in by_email:
+                [(ours, _, _)] = self._records(connection, object_type, [object_id]).values()
+                adopted.setdefault(by_email[email], {}).update(ours)
+                for table in ("records", "made"):
+                    connection.execute(
+                        f"delete from {table} where object_type = ? and object_id = ?", [object_type, object_id]
+                    )
+        return adopted
 
     def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         """Write fields of records; see `CrmClient.update`."""
@@ -248,6 +269,10 @@ class LocalCrm:
             raise CrmUnavailable(f"{self._path}: {error}") from error
         finally:
             connection.close()
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + PORTION] for start in range(0, len(ids), PORTION))
 
 
 def _email(fields: Mapping[str, Any]) -> str:

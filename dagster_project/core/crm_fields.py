@@ -63,6 +63,16 @@ def contact_fields(users: pl.DataFrame, top_signals: int, *, made_of: Collection
     Returns:
         `object_id`, `create_as` (JSON, null for a contact that is there), our fields; null is unknown.
     """
+    return fields_of(contacts_of(users, made_of=made_of), top_signals)
+
+
+def contacts_of(users: pl.DataFrame, *, made_of: Collection[str] = ()) -> pl.DataFrame:
+    """The users who speak for a contact, with `object_id` and `create_as`.
+
+    Args:
+        users: `user_id, contact_id, email, pql_score, classification` of scored users, and whatever else.
+        made_of: See `contact_fields`.
+    """
     if made_of:
         may = pl.col("classification").is_in(list(made_of)) & pl.col("may_be_made") & pl.col("email").is_not_null()
         address = pl.when(may).then(pl.col("email").str.strip_chars().str.to_lowercase())
@@ -73,11 +83,20 @@ def contact_fields(users: pl.DataFrame, top_signals: int, *, made_of: Collection
         )
     else:
         users = users.with_columns(object_id="contact_id", create_as=pl.lit(None, pl.String))
-    speaking = (
+    return (
         users.filter(pl.col("object_id").is_not_null())
         .sort("pql_score", "user_id", descending=[True, False])
         .unique("object_id", keep="first", maintain_order=True)
     )
+
+
+def fields_of(speaking: pl.DataFrame, top_signals: int) -> pl.DataFrame:
+    """Our fields of contacts, see `contact_fields`.
+
+    Args:
+        speaking: Scored users with `object_id` and `create_as`.
+        top_signals: How many of the strongest signals are told.
+    """
     strongest = pl.concat([_strongest(part, top_signals) for part in speaking.iter_slices(PORTION)] or [_NOBODY])
     return speaking.join(strongest, on="object_id", how="left", maintain_order="left").select(
         "object_id",

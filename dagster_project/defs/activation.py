@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,9 +12,9 @@ import polars as pl
 from dagster_project.activation import PORTION, SendRules, SyncResult, plan_fields, send_plan
 from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
-from dagster_project.core.candidates import account_block_reason, user_block_reason
+from dagster_project.core.candidates import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
 from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.crm_fields import account_fields, contact_fields
+from dagster_project.core.crm_fields import account_fields, contacts_of, fields_of
 from dagster_project.core.feeds import hold_reason
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, REFUSED_BEFORE, counts_of, differences
@@ -22,6 +22,8 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
+from dagster_project.portions import PORTION as USERS
+from dagster_project.portions import on_its_own, portions
 from dagster_project.refresh import LIVE, current_refresh
 
 ENTITIES = {"contact": "contacts", "account": "accounts"}
@@ -167,7 +169,7 @@ CHECKS = [the_crm_took_what_was_sent]
 
 
 def wanted_fields(
-    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, *, is_full: bool
+    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, *, is_full: bool, rows: int = USERS
 ) -> dict[str, pl.DataFrame]:
     """What contacts and accounts should hold, by object type.
 
@@ -175,11 +177,14 @@ def wanted_fields(
         connection: The warehouse.
         rules: `crm_fields.yml`.
         is_full: All of them; otherwise those that the last delta touched.
+        rows: Users who are in memory with all that is known of them, at a time.
     """
     concerned = "true" if is_full else _CONTACTS_CONCERNED
-    users = connection.sql(f"select * from scores.pql_scores where {concerned}").pl()
+    users = connection.sql(
+        f"select user_id, contact_id, email, pql_score, classification from scores.pql_scores where {concerned}"
+    ).pl()
     accounts = connection.sql(
-        "select scores.*, features.in_crm from scores.pqa_scores as scores "
+        "select scores.* exclude (explanation), features.in_crm from scores.pqa_scores as scores "
         "join features.account_features as features using (account_id) "
         f"where features.{LIVE} and "
         + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
@@ -190,8 +195,13 @@ def wanted_fields(
         users = users.join(may, on="user_id", how="left").with_columns(pl.col("may_be_made").fill_null(False))
         if rules.no_contact == "skip":
             users = users.filter("may_be_made")
+    contacts = contacts_of(users, made_of=rules.create_contacts_of).select("user_id", "object_id", "create_as")
+    parts = [
+        on_its_own(fields_of(part.join(contacts, on="user_id"), rules.top_signals))
+        for part in portions(connection, f"select * from scores.pql_scores where {concerned}", rows=rows)
+    ]
     return {
-        "contact": contact_fields(users, rules.top_signals, made_of=rules.create_contacts_of),
+        "contact": pl.concat(parts),
         "account": account_fields(accounts),
     }
 
@@ -275,10 +285,11 @@ def contactable(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.Data
         connection: The warehouse.
         whose: A condition on `user_id`.
     """
-    users = connection.sql(f"select * from features.user_features where {LIVE} and {whose}").pl()
+    said = ", ".join(("user_id", "account_id", *USER_FLAGS, "suppression_reason"))
+    users = connection.sql(f"select {said} from features.user_features where {LIVE} and {whose}").pl()
+    said = ", ".join(("account_id", *ACCOUNT_FLAGS, "suppression_reason"))
     accounts = connection.sql(
-        f"select * from features.account_features where {LIVE} and list_contains(?, account_id)",
-        params=[users["account_id"].drop_nulls().unique().to_list()],
+        f"select {said} from features.account_features where {LIVE} and account_id in (select account_id from users)"
     ).pl()
     of_account = accounts.select("account_id", account_reason=account_block_reason())
     return (
@@ -351,7 +362,26 @@ class _Plan:
             yield part
 
 
-def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> dict[str, dict[str, Any]]:
+class _Payloads(Mapping[str, dict[str, Any]]):
+    """Records as JSON, each read when it is asked for: as dicts they take many times the room."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        return json.loads(self._texts[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._texts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> _Payloads:
     """The CRM's own records as the extracts show them at the live moment, by id."""
     rows = connection.sql(
         "select records.key, versions.payload from intermediate.int_crm_records as records "
@@ -359,4 +389,4 @@ def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> dict[str, 
         f"where records.{LIVE} and records.entity = ? and not records.is_deleted",
         params=[entity],
     ).fetchall()
-    return {key: json.loads(payload) for key, payload in rows}
+    return _Payloads(dict(rows))
