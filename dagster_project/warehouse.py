@@ -46,6 +46,7 @@ create table if not exists raw.events (
 alter table raw.events add column if not exists message_key ubigint;
 create table if not exists raw.touched (batch_id integer, user_id varchar, anonymous_id varchar, day date);
 create table if not exists raw.email_domains (domain varchar, registrable_domain varchar);
+create table if not exists raw.hosts_seen (batch_id integer, version_id bigint);
 create table if not exists raw.crm_versions (
   version_id bigint, entity varchar, key varchar, row_hash varchar, payload varchar,
   updated_at timestamp, created_at timestamp

@@ -4,10 +4,13 @@ Which domains make an account, and which are free-mail, is decided in the dbt mo
 """
 
 import ipaddress
+from collections.abc import Sequence
 
 import duckdb
 import pyarrow as pa
 from publicsuffixlist import PublicSuffixList
+
+from dagster_project.landing.register import transaction
 
 HOST_OF_EMAIL = "split_part(lower(trim({})), '@', 2)"
 HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', '')"
@@ -15,13 +18,14 @@ HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-
 _NEW_HOSTS = f"""
 with emails as (
   select {HOST_OF_EMAIL.format("traits ->> '$.email'")} as host
-  from raw.events where type = 'identify' and contains(traits, '"email"')
+  from raw.events where batch_id > $batch_id and type = 'identify' and contains(traits, '"email"')
   union all
-  select {HOST_OF_EMAIL.format("payload ->> '$.email'")} from raw.crm_versions where entity = 'contacts'
+  select {HOST_OF_EMAIL.format("payload ->> '$.email'")}
+  from raw.crm_versions where version_id > $version_id and entity = 'contacts'
 ),
 sites as (
   select {HOST_OF_SITE.format("payload ->> '$.domain'")} as host
-  from raw.crm_versions where entity = 'accounts'
+  from raw.crm_versions where version_id > $version_id and entity = 'accounts'
 )
 select distinct host from (from emails union all from sites) as named
 where host <> '' and host not in (select domain from raw.email_domains)
@@ -29,7 +33,7 @@ where host <> '' and host not in (select domain from raw.email_domains)
 
 
 def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
-    """Add the hosts that are new.
+    """Add the hosts that are new: of what was loaded since the last time.
 
     `domain` is the host as SQL finds it, so that these join: `split_part(lower(trim(email)), '@', 2)` for
     addresses, and for `accounts.domain` `lower(trim(domain))` without scheme and without everything from the
@@ -42,9 +46,21 @@ def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
     Returns:
         How many hosts were added.
     """
-    hosts = [host for (host,) in connection.sql(_NEW_HOSTS).fetchall()]
-    if not hosts:
-        return 0
+    seen = connection.sql("select batch_id, version_id from raw.hosts_seen").fetchall()
+    batch_id, version_id = seen[0] if seen else (0, 0)
+    hosts = connection.execute(_NEW_HOSTS, {"batch_id": batch_id, "version_id": version_id}).fetchall()
+    with transaction(connection):
+        if hosts:
+            _add(connection, [host for (host,) in hosts])
+        connection.execute("delete from raw.hosts_seen")
+        connection.execute(
+            "insert into raw.hosts_seen select (select coalesce(max(batch_id), 0) from raw.batches), "
+            "(select coalesce(max(version_id), 0) from raw.crm_versions)"
+        )
+    return len(hosts)
+
+
+def _add(connection: duckdb.DuckDBPyConnection, hosts: Sequence[str]) -> None:
     suffixes = PublicSuffixList()
     found = pa.table(
         {
@@ -57,7 +73,6 @@ def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
         connection.execute("insert into raw.email_domains select * from new_email_domains")
     finally:
         connection.unregister("new_email_domains")
-    return len(hosts)
 
 
 def registrable_domain(host: str, suffixes: PublicSuffixList) -> str | None:

@@ -54,6 +54,12 @@ def test_domains_come_from_identifies_contacts_and_accounts_once(landing: Landin
         ("www.gamma.com", "gamma.com"),
     ]  # fmt: skip
     assert update_email_domains(landing.connection) == 0
+    landing.events("b.ndjson", event("m3", type="identify", traits={"email": "li@epsilon.org"}),
+                   event("m4", type="identify", traits={"email": "al@mail.acme.com"}))  # fmt: skip
+    landing.put("crm/contacts.csv", "contact_id,email\nC1,x@zeta.net\n")
+    landing.load()
+    landing.load_crm()
+    assert update_email_domains(landing.connection) == 2
 
 
 def test_the_packaged_playbook_is_valid_and_becomes_tables(landing: Landing) -> None:
