@@ -19,6 +19,8 @@ from dagster_project.ledger_engine import ledger_engine, migrate
 
 PORTION = 500
 """Ids that one query asks for."""
+ROWS = 20_000
+"""Rows that are Python objects at a time."""
 WAITING = ("pending", "parked")
 """A handoff that nobody has got for certain."""
 WITH_ROOM = "with_room"
@@ -58,9 +60,13 @@ class LedgerReader:
             table: Its name.
             after: Only rows written by a later change than this one; of tables with the column `change`.
         """
+        return pl.concat(self.read_portions(table, after=after))
+
+    def read_portions(self, table: str, *, after: int | None = None) -> Iterator[pl.DataFrame]:
+        """A table as frames, at least one; see `read_frame`."""
         found = schema.METADATA.tables[table]
         query = sa.select(found) if after is None else sa.select(found).where(found.c.change > after)
-        return self._read(query, pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
+        return self._parts(query, pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
 
     def past_handoffs(self, since: datetime) -> pl.DataFrame:
         """Handoffs created after `since` that were not cancelled, as `core.handoffs.PAST_SCHEMA`."""
@@ -277,9 +283,14 @@ class LedgerReader:
             return int(connection.execute(sa.select(sa.func.count()).where(*written)).scalar_one())
 
     def _read(self, query: sa.Select[Any], kinds: pl.Schema) -> pl.DataFrame:
+        return pl.concat(self._parts(query, kinds))
+
+    def _parts(self, query: sa.Select[Any], kinds: pl.Schema) -> Iterator[pl.DataFrame]:
+        """As Python objects, rows take several times the room that they have in a frame."""
+        yield kinds.to_frame()
         with self._engine.connect() as connection:
-            rows = [tuple(row) for row in connection.execute(query)]
-        return pl.DataFrame(rows, schema=kinds, orient="row")
+            for rows in connection.execution_options(yield_per=ROWS).execute(query).partitions():
+                yield pl.DataFrame([tuple(row) for row in rows], schema=kinds, orient="row")
 
 
 def rows_of(

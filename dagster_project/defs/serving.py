@@ -16,6 +16,7 @@ from dagster_project.defs.tables import replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.ledger import Ledger
+from dagster_project.portions import add_portion
 from dagster_project.refresh import current_refresh, finish_refresh
 from dagster_project.warehouse import NOTHING, publish_changes, publish_serving_copy
 
@@ -94,7 +95,10 @@ def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
         is_full = current_refresh(connection, context.run.run_id).is_full
         for table, key in COPIED.items():
             if is_full:
-                replace_table(connection, f"ops.{table}", ledger.read_frame(table))
+                with transaction(connection):
+                    connection.execute(f"create schema if not exists ops; drop table if exists ops.{table}")
+                    for part in ledger.read_portions(table):
+                        add_portion(connection, f"ops.{table}", part)
                 connection.execute(
                     f"create or replace table ops.changed_{table} as select {key} from ops.{table} limit 0"
                 )
