@@ -102,15 +102,14 @@ def find(past: Past, models: Sequence[Model], *, observed_until: datetime) -> Fi
     rules = champion.playbook.calibration
     compared = compare(past.scores, past.outcomes, models, rules=rules, observed_until=observed_until)
     found = [{name: schema.to_frame() for name, schema in SCHEMAS.items()}, {"challengers": compared}]
-    by_model = past.scores.sort("model_version", "subject_type").partition_by(
-        "model_version", "subject_type", as_dict=True, maintain_order=True
-    )
-    for (version, subject), scores in by_model.items():
-        model = known.get(str(version), replace(champion, version=str(version)))
+    pairs = past.scores.select("model_version", "subject_type").unique().sort("model_version", "subject_type")
+    for version, subject in pairs.iter_rows():  # picked one at a time: all at once would be a second copy of the scores
+        scores = past.scores.filter(model_version=version, subject_type=subject)
+        model = known.get(version, replace(champion, version=version))
         samples = take_samples(scores, past.outcomes, rules, observed_until=observed_until, judged_on=model.judged_on)
-        told = {"model_version": model.version, "subject_type": str(subject)}
+        told = {"model_version": model.version, "subject_type": subject}
         if subject == "user":
-            found.append(_of_users(samples, past, model, told=told, is_present=str(version) in known))
+            found.append(_of_users(samples, past, model, told=told, is_present=version in known))
         else:
             found.append(_of_accounts(samples, model, told))
     return Findings(**{name: pl.concat(one[name] for one in found if name in one) for name in SCHEMAS})
