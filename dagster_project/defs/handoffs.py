@@ -106,9 +106,8 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             )
         else:
             _select_touched(connection, held)
-        of_users, of_accounts = (DECIDED_OF_USERS, DECIDED_OF_ACCOUNTS) if refresh.is_full else (None, None)
-        users = connection.sql(_scored(connection, "user", LOOKED_AT["user"], of_users)).pl()
-        accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], of_accounts)).pl()
+        users = connection.sql(_scored(connection, "user", LOOKED_AT["user"], DECIDED_OF_USERS)).pl()
+        accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
         if not refresh.is_full:
             states = ledger.trigger_states({*users["user_id"], *accounts["account_id"]})
         overlaps = ledger.overlaps_with_sales()
@@ -132,7 +131,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             overlaps=overlaps,
             answers=_answers(ledger, overlaps, as_of),
             silences=known_silences(connection),
-            read_whole=partial(_whole, connection) if refresh.is_full else None,
+            read_whole=partial(_whole, connection),
         )
         plan = plan_handoffs(inputs, playbook)
         asked = [action_request(crm_name(workplace), action) for action in plan.actions]

@@ -90,7 +90,9 @@ def take_samples(
     )
     if judged_on.segments:
         scores = scores.filter(pl.col("segment").is_in(judged_on.segments))
-    taken = _one_per_period(scores, rules.period_days).with_columns(
+    # The signals are most of the rows' size: they are added to those that are kept.
+    slim = scores.drop("signals").with_row_index("place")
+    taken = _one_per_period(slim, rules.period_days).with_columns(
         group=pl.coalesce("account_id", "subject_id"),
         scored_at=(pl.col("day").cast(pl.Datetime("us")) + timedelta(days=1)),
     )
@@ -103,9 +105,14 @@ def take_samples(
         won=in_time, won_at=pl.when(in_time).then("next_won_at"), is_mature=matures <= observed_until
     )
     kept = leads.drop("first_won_at", "next_won_at", "scored_at").sort("day", "subject_id")
+
+    def samples(which: pl.Expr) -> pl.DataFrame:
+        rows = kept.filter(which)
+        return rows.drop("is_mature", "place").with_columns(scores["signals"].gather(rows["place"]))
+
     return Samples(
-        matured=kept.filter("is_mature").drop("is_mature"),
-        censored=kept.filter(~pl.col("is_mature")).drop("is_mature"),
+        matured=samples(pl.col("is_mature")),
+        censored=samples(~pl.col("is_mature")),
         left_out=joined.height - leads.height,
         observed_until=observed_until,
     )
