@@ -1,43 +1,87 @@
 {#-
   Every measure is a running sum of changes: what an event adds on its day it takes back on the day on which it leaves the
   window. Between two changes of a user nothing moves, so that a state is computed once for all of its days.
+
+  Few user-days say more than how much somebody used the product, so the other measures have sums of their own.
 -#}
 {%- set range = past_range() -%}
-{%- set sums = ['sessions', 'session_microseconds', 'actions'] + counted_signals() -%}
+{%- set signals = counted_signals() -%}
+{%- set sums = ['sessions', 'session_microseconds', 'actions'] + signals -%}
 {%- set adds, takes = {'days_active': 1}, {'days_active': -1} -%}
 {%- for measure in sums -%}
   {%- do adds.update({measure: measure}) -%}
   {%- do takes.update({measure: '-' ~ measure}) -%}
 {%- endfor -%}
-{%- set measures = sums + ['days_active', 'days_active_before', 'features_used', 'integrations', 'steps_done',
-                           'imports_complete', 'imports_partial', 'limit_tickets'] -%}
-with days as (
+{%- set usage = ['sessions', 'session_microseconds', 'actions', 'days_active', 'features_used'] -%}
+{%- set rare = signals + ['active_before', 'integrations', 'steps_done', 'imports_complete', 'imports_partial',
+                          'limit_tickets'] -%}
+with windows as (
 
-    select
-        *,
-        greatest(valid_from, date '{{ range.first }}') as known_from,
-        {{ days_after('day', range.window) }} as left_on
-    from {{ ref('past_user_days') }}
-    where valid_from < date '{{ range.end }}'
+    select *
+    from (
+        select
+            user_id,
+            greatest(valid_from, date '{{ range.first }}') as from_day,
+            least({{ days_after('day', range.window) }}, valid_to) as to_day,
+            {{ sums | join(', ') }}
+        from {{ ref('past_user_days') }}
+        where valid_from < date '{{ range.end }}' and {{ days_after('day', range.window) }} > date '{{ range.first }}'
+    )
+    where from_day < to_day
 
 ),
 
-windows as (
+windows_with_signals as (
 
-    select user_id, known_from as from_day, least(left_on, valid_to) as to_day, {{ sums | join(', ') }}
-    from days
-    where left_on > date '{{ range.first }}'
+    select * from windows where {{ signals | join(' > 0 or ') }} > 0
 
 ),
 
 windows_before as (
 
+    select user_id, from_day, max(to_day) as to_day
+    from (
+        select
+            user_id,
+            greatest(valid_from, {{ days_after('day', range.window) }}, date '{{ range.first }}') as from_day,
+            least({{ days_after('day', 2 * (range.window | int)) }}, valid_to) as to_day
+        from {{ ref('past_user_days') }}
+        where
+            valid_from < date '{{ range.end }}'
+            and {{ days_after('day', 2 * (range.window | int)) }} > date '{{ range.first }}'
+            and {{ days_after('day', range.window) }} < date '{{ range.end }}'
+    )
+    where from_day < to_day
+    group by user_id, from_day
+
+),
+
+-- When there was any day in the window before: spans of it that overlap or meet are one.
+active_before as (
+
     select
         user_id,
-        greatest(known_from, left_on) as from_day,
-        least({{ days_after('left_on', range.window) }}, valid_to) as to_day
-    from days
-    where {{ days_after('left_on', range.window) }} > date '{{ range.first }}' and left_on < date '{{ range.end }}'
+        from_day,
+        lead(covered_to, 1, last_day) over (partition by user_id order by from_day) as to_day
+    from (
+        select
+            user_id,
+            from_day,
+            max(to_day) over (
+                partition by user_id order by from_day rows between unbounded preceding and 1 preceding
+            ) as covered_to,
+            max(to_day) over (partition by user_id) as last_day
+        from windows_before
+    )
+    where covered_to is null or covered_to < from_day
+
+),
+
+days as {{ not_materialized() }} (
+
+    select *, greatest(valid_from, date '{{ range.first }}') as known_from
+    from {{ ref('past_user_days') }}
+    where valid_from < date '{{ range.end }}'
 
 ),
 
@@ -119,47 +163,74 @@ weeks as (
 
 ),
 
-changes as (
+rare_changes as (
 
-    {{ changes_of('windows where from_day < to_day', 'from_day', adds, measures) }}
-    union all
-    {{ changes_of('windows where from_day < to_day', 'to_day', takes, measures) }}
-    union all
-    {{ changes_of('windows_before where from_day < to_day', 'from_day', {'days_active_before': 1}, measures) }}
-    union all
-    {{ changes_of('windows_before where from_day < to_day', 'to_day', {'days_active_before': -1}, measures) }}
-    union all
-    {{ changes_of(ref('past_feature_uses'), 'from_day', {'features_used': 1}, measures) }}
-    union all
-    {{ changes_of(ref('past_feature_uses'), 'to_day', {'features_used': -1}, measures) }}
-    union all
-    {{ changes_of('integrations where change <> 0', 'known_from', {'integrations': 'change'}, measures) }}
-    union all
-    {{ changes_of('steps', 'known_from', {'steps_done': 1}, measures) }}
-    union all
-    {{ changes_of("imports where what = 'complete'", 'known_from', {'imports_complete': 1}, measures) }}
-    union all
-    {{ changes_of("imports where what = 'partial'", 'known_from', {'imports_partial': 1}, measures) }}
-    union all
-    {{ changes_of(ref('past_limit_tickets'), 'from_day', {'limit_tickets': 1}, measures) }}
-    union all
-    {{ changes_of(ref('past_limit_tickets'), 'to_day', {'limit_tickets': -1}, measures) }}
-    union all
-    {{ changes_of('weeks', 'change_day', {}, measures) }}
-    union all
-    {{ changes_of('first_days', 'from_day', {}, measures) }}
-    union all
-    {{ changes_of('identities', 'from_day', {}, measures) }}
-    union all
-    {{ changes_of('identities', 'to_day', {}, measures) }}
+    select user_id, change_day
+    {%- for measure in rare %}, cast(sum({{ measure }}) as bigint) as {{ measure }}{% endfor %}
+    from (
+        {{ changes_of('windows_with_signals', 'from_day', adds, rare) }}
+        union all
+        {{ changes_of('windows_with_signals', 'to_day', takes, rare) }}
+        union all
+        {{ changes_of('active_before', 'from_day', {'active_before': 1}, rare) }}
+        union all
+        {{ changes_of('active_before', 'to_day', {'active_before': -1}, rare) }}
+        union all
+        {{ changes_of('integrations where change <> 0', 'known_from', {'integrations': 'change'}, rare) }}
+        union all
+        {{ changes_of('steps', 'known_from', {'steps_done': 1}, rare) }}
+        union all
+        {{ changes_of("imports where what = 'complete'", 'known_from', {'imports_complete': 1}, rare) }}
+        union all
+        {{ changes_of("imports where what = 'partial'", 'known_from', {'imports_partial': 1}, rare) }}
+        union all
+        {{ changes_of(ref('past_limit_tickets'), 'from_day', {'limit_tickets': 1}, rare) }}
+        union all
+        {{ changes_of(ref('past_limit_tickets'), 'to_day', {'limit_tickets': -1}, rare) }}
+    )
+    where change_day < date '{{ range.end }}'
+    group by user_id, change_day
 
 ),
 
-per_day as (
+rare_sums as (
 
-    select user_id, change_day
-    {%- for measure in measures %}, cast(sum({{ measure }}) as bigint) as {{ measure }}{% endfor %}
-    from changes
+    select user_id, change_day as rare_day
+    {%- for measure in rare %},
+    cast(sum({{ measure }}) over (of_user rows between unbounded preceding and current row) as bigint) as {{ measure }}
+    {%- endfor %}
+    from rare_changes
+    window of_user as (partition by user_id order by change_day)
+
+),
+
+-- All days on which something changes, with what has changed of the usage.
+usage_changes as (
+
+    select user_id, change_day, max(rare_day) as rare_day
+    {%- for measure in usage %}, cast(sum({{ measure }}) as bigint) as {{ measure }}{% endfor %}
+    from (
+        select *, cast(null as date) as rare_day
+        from (
+            {{ changes_of('windows', 'from_day', adds, usage) }}
+            union all
+            {{ changes_of('windows', 'to_day', takes, usage) }}
+            union all
+            {{ changes_of(ref('past_feature_uses'), 'from_day', {'features_used': 1}, usage) }}
+            union all
+            {{ changes_of(ref('past_feature_uses'), 'to_day', {'features_used': -1}, usage) }}
+            union all
+            {{ changes_of('weeks', 'change_day', {}, usage) }}
+            union all
+            {{ changes_of('first_days', 'from_day', {}, usage) }}
+            union all
+            {{ changes_of('identities', 'from_day', {}, usage) }}
+            union all
+            {{ changes_of('identities', 'to_day', {}, usage) }}
+        )
+        union all
+        select *, change_day from ({{ changes_of('rare_changes', 'change_day', {}, usage) }})
+    )
     where change_day < date '{{ range.end }}'
     group by user_id, change_day
 
@@ -170,11 +241,12 @@ standing as (
     select
         user_id,
         change_day as from_day,
-        lead(change_day, 1, date '{{ range.end }}') over of_user as to_day
-        {%- for measure in measures %},
+        lead(change_day, 1, date '{{ range.end }}') over of_user as to_day,
+        max(rare_day) over (of_user rows between unbounded preceding and current row) as rare_day
+        {%- for measure in usage %},
         cast(sum({{ measure }}) over (of_user rows between unbounded preceding and current row) as bigint) as {{ measure }}
         {%- endfor %}
-    from per_day
+    from usage_changes
     window of_user as (partition by user_id order by change_day)
 
 ),
@@ -183,10 +255,14 @@ measured as (
 
     select
         standing.*,
+        {%- for measure in rare %}
+        coalesce(rare_sums.{{ measure }}, 0) as {{ measure }},
+        {%- endfor %}
         identities.account_id,
         identities.department,
         {{ days_between('first_days.first_day', 'standing.from_day') }} + 1 as days_since_first_event
     from standing
+    left join rare_sums on standing.user_id = rare_sums.user_id and standing.rare_day = rare_sums.rare_day
     inner join identities
         on standing.user_id = identities.user_id
         and identities.from_day <= standing.from_day and standing.from_day < identities.to_day
@@ -204,14 +280,13 @@ catalogue as (
 )
 
 select
-    row_number() over () as state_id,
     measures.user_id,
     measures.account_id,
     measures.department,
     measures.from_day,
     measures.to_day,
     measures.days_active > 0 as active_in_window,
-    measures.days_active_before > 0 as active_before_window,
+    measures.active_before > 0 as active_before_window,
     cast(measures.sessions as double) * 7 / {{ days_observed() }} as sessions_per_week,
     cast(measures.session_microseconds as double) * 7 / (60000000 * {{ days_observed() }}) as minutes_per_week,
     measures.features_used,
