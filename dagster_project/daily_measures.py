@@ -26,18 +26,20 @@ def keep_measures(connection: duckdb.DuckDBPyConnection, days: Sequence[date], m
 
     Args:
         connection: The warehouse; the days' scores are noted already.
-        days: What `measured` holds.
-        measured: SQL of `day, user_id` and `MEASURED`.
+        days: What `measured` covers.
+        measured: SQL of spans: `user_id`, `MEASURED` and the days that they hold on, `from_day` up to but not
+            including `to_day`.
         period_days: The length of a period, as calibration counts them.
     """
     create_daily_measures(connection)
     first_days = (
-        "select distinct min(day) from scores.daily_score_days "
+        "select distinct min(day) as day from scores.daily_score_days "
         f"group by model_version, (day - date '1970-01-01') // {period_days}"
     )
     connection.execute(f"delete from {_TABLE} where day not in ({first_days}) or list_contains(?, day)", [list(days)])
     connection.execute(
-        f"insert into {_TABLE} by name select day, user_id, {', '.join(MEASURED)} from ({measured}) "
-        f"where day in ({first_days}) and list_contains(?, day)",
+        f"insert into {_TABLE} by name select day, user_id, {', '.join(MEASURED)} from ({measured}) as spans "
+        f"join (select day from ({first_days}) where list_contains(?, day)) as kept "
+        "on spans.from_day <= kept.day and kept.day < spans.to_day",
         [list(days)],
     )

@@ -28,13 +28,11 @@ from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, numbe
 from dagster_project.landing.register import transaction
 from dagster_project.transform import failure_report, run_past
 
-_MEASURED_ON = (
-    "select * exclude (from_day, to_day), unnest(generate_series(from_day, to_day - 1, interval 1 day))::date as day "
-    "from past.past_user_states"
-)
-ROWS_PER_PORTION = 2_000_000
-MOST_DAYS = 45
-"""A portion is at most so many days long, and about so many rows: what is in memory at once."""
+ROWS_PER_PORTION = 8_000_000
+MOST_DAYS = 90
+"""A portion is at most so many days long, and about so many rows: each computes the two windows before it as well."""
+SPANS_AT_ONCE = 400_000
+"""About how many spans of users are scored at once: what is in memory."""
 
 
 class PastDaysError(RuntimeError):
@@ -178,7 +176,7 @@ def score_past_days(
                 for version, playbook in models.items()
             )
             with transaction(connection):
-                keep_measures(connection, _days(first, last), _MEASURED_ON, period_days)
+                keep_measures(connection, _days(first, last), "from past.past_user_states", period_days)
         done += (last - first).days + 1
         say(f"{done} of {len(days)} days scored, up to {last}")
     return written
@@ -211,23 +209,32 @@ def _write_users(
 ) -> int:
     """Users by spans: their own, cut where the segment of their account changes."""
     spans = _segment_spans(accounts)
+    [(states,)] = connection.sql("select count(*) from past.past_user_states").fetchall()
+    parts = 1 + states // SPANS_AT_ONCE
     connection.register("segment_spans", spans)
-    users = connection.sql(
-        "select states.* exclude (account_id, from_day, to_day), states.account_id as own_account_id, "
-        "spans.span_id as account_id, greatest(states.from_day, spans.from_day) as from_day, "
-        "least(states.to_day, spans.to_day) as to_day from past.past_user_states as states "
-        "join segment_spans as spans on states.account_id = spans.own_account_id "
-        "and states.from_day < spans.to_day and spans.from_day < states.to_day "
-        "union all by name select * exclude (account_id), null as own_account_id, null as account_id "
-        "from past.past_user_states where account_id is null"
-    ).pl()
+    written = 0
+    for part in range(parts):
+        users = connection.sql(
+            f"with states as (from past.past_user_states where hash(user_id) % {parts} = {part}) "
+            "select states.* exclude (account_id, from_day, to_day), states.account_id as own_account_id, "
+            "spans.span_id as account_id, greatest(states.from_day, spans.from_day) as from_day, "
+            "least(states.to_day, spans.to_day) as to_day from states "
+            "join segment_spans as spans on states.account_id = spans.own_account_id "
+            "and states.from_day < spans.to_day and spans.from_day < states.to_day "
+            "union all by name select * exclude (account_id), null as own_account_id, null as account_id "
+            "from states where account_id is null"
+        ).pl()
+        placed = segment_users(users, spans.rename({"span_id": "account_id"}), playbook.segments)
+        number, found = patterns(grade_users(placed, playbook.scoring))
+        number_patterns(connection, found, "user", version)
+        scored = placed.select("user_id", "own_account_id", "segment", "from_day", "to_day", number)
+        written += _write_spans(connection, scored)
     connection.unregister("segment_spans")
-    placed = segment_users(users, spans.rename({"span_id": "account_id"}), playbook.segments)
-    number, found = patterns(grade_users(placed, playbook.scoring))
-    number_patterns(connection, found, "user", version)
-    connection.register(
-        "user_spans", placed.select("user_id", "own_account_id", "segment", "from_day", "to_day", number)
-    )
+    return written
+
+
+def _write_spans(connection: duckdb.DuckDBPyConnection, user_spans: pl.DataFrame) -> int:
+    connection.register("user_spans", user_spans)
     [(written,)] = connection.execute(
         "insert into scores.daily_score_rows by name select 'user' as subject_type, user_id as subject_id, "
         "own_account_id as account_id, unnest(generate_series(from_day, to_day - 1, interval 1 day))::date as day, "

@@ -24,7 +24,8 @@ from dagster_project.landing.register import transaction
 from dagster_project.refresh import current_refresh
 
 _MEASURED = (
-    "select * replace (len(features_used) as features_used), date '{day}' as day from features.user_features "
+    "select * replace (len(features_used) as features_used), date '{day}' as from_day, date '{day}' + 1 as to_day "
+    "from features.user_features "
     "where as_of = (select as_of from raw.moments where is_live)"
 )
 _MODELS = pl.Schema(
