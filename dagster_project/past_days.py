@@ -215,7 +215,8 @@ def _write_users(
     written = 0
     for part in range(parts):
         users = connection.sql(
-            f"with states as (from past.past_user_states where hash(user_id) % {parts} = {part}) "
+            "with states as (select * exclude (department, active_in_window, active_before_window) "
+            f"from past.past_user_states where hash(user_id) % {parts} = {part}) "
             "select states.* exclude (account_id, from_day, to_day), states.account_id as own_account_id, "
             "spans.span_id as account_id, greatest(states.from_day, spans.from_day) as from_day, "
             "least(states.to_day, spans.to_day) as to_day from states "
