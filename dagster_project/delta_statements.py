@@ -11,9 +11,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-from dbt_common.events.base_types import EventMsg
+
+if TYPE_CHECKING:
+    from dbt_common.events.base_types import EventMsg
 
 _MARKED = re.compile(r"/\*:(\w+)\*/(.*?)/\*;\*/", re.DOTALL)
 _CHANGES_SOMETHING = re.compile(r"(?:insert|delete|create|drop|alter)\b", re.IGNORECASE)
@@ -42,7 +45,7 @@ class DeltaStatements:
     after: tuple[str, ...]
 
 
-def statements_of(events: Iterable[EventMsg]) -> DeltaStatements | None:
+def statements_of(events: "Iterable[EventMsg]") -> DeltaStatements | None:
     """The statements among dbt's events; None if a delta of another shape would need others.
 
     Args:

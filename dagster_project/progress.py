@@ -5,16 +5,11 @@ the full log go to the instance, where the UI shows it.
 """
 
 import logging
-import time
 from collections.abc import Callable
 
 import dagster as dg
 from rich.console import Console
 from rich.markup import escape
-
-from dagster_project.landing.reports import FileOutcome, Progress
-
-TELL_SECONDS = 5.0
 
 STEP_TITLES = {
     "raw__playbook_rules": "Playbook read",
@@ -77,26 +72,6 @@ class _StepHandler(logging.Handler):
             colour = "yellow" if check.severity == dg.AssetCheckSeverity.WARN else "red"
             asset = "/".join(check.asset_key.path)
             self._say(f"  [{colour}]![/] check {check.check_name} of {asset} found something; see the UI")
-
-
-def tell_at_times(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
-    """Tell how many files and rows are done, every few seconds.
-
-    Args:
-        say: Takes the message, such as a step's log.
-        clock: Seconds.
-    """
-    files = rows = 0
-    told_at = clock()
-
-    def progress(outcome: FileOutcome) -> None:
-        nonlocal files, rows, told_at
-        files, rows = files + 1, rows + outcome.rows_in
-        if clock() - told_at >= TELL_SECONDS:
-            told_at = clock()
-            say(f"{rows:,} events of {files:,} files")
-
-    return progress
 
 
 def step_logger(console: Console) -> dg.LoggerDefinition:

@@ -1,28 +1,23 @@
-"""Runs dbt inside this process, which saves the seconds that starting its command costs.
+"""What is asked of dbt, and what became of it as plain records.
 
-What belongs here: how dbt is invoked and its outcome turned into plain records. Which models exist and what
-they compute is the dbt project's business; how outcomes show in the UI is `defs/transform.py`'s.
+Which models exist and what they compute is the dbt project's business; how outcomes show in the UI is
+`defs/transform.py`'s. dbt itself is called in `dbt_calls.py`, which is imported where it is needed.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner
-from dbt.contracts.graph.manifest import Manifest
-from dbt_common.events.base_types import EventMsg
 
 from dagster_project.delta_statements import NotRepeatable, execute_again, keep, kept, statements_of
 from dagster_project.settings import DBT_PROJECT_DIR
 
-_PARSED: dict[tuple[str, float], Manifest] = {}
-"""The dbt project, by the warehouse's name and the age of its youngest file. It holds no other path."""
+if TYPE_CHECKING:
+    from dbt_common.events.base_types import EventMsg
+
 _STATEMENTS = "delta_statements.json"
 """Among dbt's artefacts: the statements of the last delta that dbt executed."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
@@ -57,42 +52,12 @@ class NodeOutcome:
         return self.status in ("success", "pass", "warn", "no-op")
 
 
-def parse_project(target: Path) -> Path:
-    """Write the manifest into `target` and return its path."""
-    with _environment(target / "warehouse.duckdb"):
-        result = dbtRunner().invoke(["parse", *_project_arguments(target), "--quiet"])
-    if not result.success:
-        raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
-    return target / "manifest.json"
-
-
-def parsed_project(warehouse: Path, target: Path) -> Manifest:
-    """The project as dbt works with it, parsed once per process and state of its files: that takes longer than a delta.
-
-    Args:
-        warehouse: The DuckDB file that it is for; need not exist.
-        target: Where dbt keeps its artefacts.
-
-    Raises:
-        TransformError: dbt could not parse it.
-    """
-    state = warehouse.name, max(path.stat().st_mtime for path in _project_files())
-    if state not in _PARSED:
-        with _environment(warehouse):
-            result = dbtRunner().invoke(["parse", *_quietly(target)])
-        if not isinstance(result.result, Manifest):
-            raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
-        _PARSED.clear()
-        _PARSED[state] = result.result
-    return _PARSED[state]
-
-
 def manifest_is_current(manifest: Path) -> bool:
     """Whether the manifest is younger than every file of the dbt project."""
     if not manifest.exists():
         return False
     written = manifest.stat().st_mtime
-    return all(path.stat().st_mtime <= written for path in _project_files())
+    return all(path.stat().st_mtime <= written for path in project_files())
 
 
 def rollup_definition(settings: Mapping[str, str]) -> str:
@@ -102,7 +67,7 @@ def rollup_definition(settings: Mapping[str, str]) -> str:
         settings: The numbers that the models read from `raw.settings`.
     """
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
-    for path in _project_files():
+    for path in project_files():
         if path.suffix not in (".sql", ".csv") or any(path.is_relative_to(folder) for folder in _BUILT_ON_IT):
             continue
         digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
@@ -129,7 +94,9 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
     arguments = ["build", "--select", *select, "--exclude-resource-type", "unit_test"]
     if full_refresh:
         arguments.append("--full-refresh")
-    return _invoke(arguments, warehouse, target)
+    from dagster_project.dbt_calls import invoke
+
+    return invoke(arguments, warehouse, target)
 
 
 def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path, stands_on: str) -> bool:
@@ -184,40 +151,19 @@ def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     return _run_tagged("past", warehouse, target)
 
 
-def _run_tagged(tag: str, warehouse: Path, target: Path, events: list[EventMsg] | None = None) -> list[NodeOutcome]:
-    return _invoke(["run", "--select", f"tag:{tag}"], warehouse, target, events)
+def _run_tagged(tag: str, warehouse: Path, target: Path, events: "list[EventMsg] | None" = None) -> list[NodeOutcome]:
+    from dagster_project.dbt_calls import invoke
+
+    return invoke(["run", "--select", f"tag:{tag}"], warehouse, target, events)
 
 
 def _written_for(warehouse: Path, stands_on: str) -> str:
     """What statements depend on beside the tables: the project; the names of relations begin with the warehouse's."""
     digest = hashlib.sha256(f"{warehouse.name}\0{stands_on}".encode())
-    for path in _project_files():
+    for path in project_files():
         digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _invoke(
-    arguments: list[str], warehouse: Path, target: Path, events: list[EventMsg] | None = None
-) -> list[NodeOutcome]:
-    callbacks = [] if events is None else [events.append]
-    runner = dbtRunner(manifest=parsed_project(warehouse, target), callbacks=callbacks)
-    with _environment(warehouse):
-        result = runner.invoke([*arguments, *_quietly(target)])
-    if isinstance(result.exception, KeyboardInterrupt | SystemExit):
-        raise result.exception
-    if not isinstance(result.result, RunExecutionResult):
-        raise TransformError(f"dbt could not start: {result.exception}")
-    return [
-        NodeOutcome(
-            unique_id=node.node.unique_id,
-            status=str(node.status),
-            message=node.message or "",
-            seconds=node.execution_time,
-            failures=node.failures,
-        )
-        for node in result.result.results
-    ]
 
 
 def failure_report(outcomes: Sequence[NodeOutcome]) -> str | None:
@@ -230,39 +176,8 @@ def failure_report(outcomes: Sequence[NodeOutcome]) -> str | None:
     return "\n".join([f"{len(failed)} dbt nodes failed, {skipped} were skipped after them:", *lines])
 
 
-def _quietly(target: Path) -> list[str]:
-    """Nobody reads what dbt would write of itself: outcomes say it all, and writing it takes a third of a small run."""
-    return [*_project_arguments(target), "--quiet", "--no-write-json", "--log-level-file", "none"]
-
-
-def _project_arguments(target: Path) -> list[str]:
-    return [
-        "--project-dir", str(DBT_PROJECT_DIR),
-        "--profiles-dir", str(DBT_PROJECT_DIR),
-        "--target-path", str(target),
-        "--log-path", str(target / "logs"),
-        "--no-send-anonymous-usage-stats",
-        "--no-version-check",
-    ]  # fmt: skip
-
-
-def _project_files() -> Iterator[Path]:
+def project_files() -> Iterator[Path]:
+    """Every file that decides what dbt does."""
     for folder in ("models", "macros", "seeds", "tests"):
         yield from sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file())
     yield DBT_PROJECT_DIR / "dbt_project.yml"
-
-
-@contextmanager
-def _environment(warehouse: Path) -> Iterator[None]:
-    """dbt's profile takes the path from the environment, the only channel that does not make dbt parse anew."""
-    before = os.environ.get("PLS_WAREHOUSE_PATH")
-    os.environ["PLS_WAREHOUSE_PATH"] = str(warehouse)
-    try:
-        yield
-    finally:
-        # dbt keeps its connection for the life of the process, and with it the lock on the file.
-        DuckDBConnectionManager.close_all_connections()
-        if before is None:
-            del os.environ["PLS_WAREHOUSE_PATH"]
-        else:
-            os.environ["PLS_WAREHOUSE_PATH"] = before

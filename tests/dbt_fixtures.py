@@ -12,8 +12,9 @@ import duckdb
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
+from dagster_project.dbt_calls import parsed_project
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.transform import NodeOutcome, build, parsed_project
+from dagster_project.transform import NodeOutcome, build
 from dagster_project.warehouse import RAW_TABLES
 
 SETTINGS = """

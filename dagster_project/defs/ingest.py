@@ -21,9 +21,8 @@ from dagster_project.landing.crm_api import first_extract_at, load_fetched, stan
 from dagster_project.landing.domains import update_email_domains
 from dagster_project.landing.events import begin_batch, load_events
 from dagster_project.landing.feeds import update_silences
-from dagster_project.landing.reports import LoadReport
+from dagster_project.landing.reports import LoadReport, tell_at_times
 from dagster_project.landing.rules import write_rules
-from dagster_project.progress import tell_at_times
 
 COMMON: dict[str, Any] = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 BASELINE_DONE = "baseline_done_at"

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
-from dagster_dbt.asset_utils import get_asset_check_key_for_test, get_subset_selection_for_context
 
 from dagster_project.core.playbook import Playbook
+from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
 from dagster_project.refresh import NeedsEverything, Refresh, plan_refresh
@@ -23,7 +22,6 @@ from dagster_project.transform import (
     build,
     failure_report,
     manifest_is_current,
-    parse_project,
     repeat_delta,
     rollup_definition,
     run_delta,
@@ -56,38 +54,16 @@ DELTA_KEYS = {dg.AssetKey(["features", "user_features"]), dg.AssetKey(["features
 Event = dg.MaterializeResult | dg.AssetCheckResult
 
 
-class Translator(DagsterDbtTranslator):
-    """Asset keys are schema and name; groups follow the folders; several raw tables may be one asset."""
-
-    def __init__(self) -> None:
-        super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
-
-    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """`schema/name` for models and seeds, the filling asset for sources."""
-        name = dbt_resource_props["name"]
-        if dbt_resource_props["resource_type"] == "source":
-            source = dbt_resource_props["source_name"]
-            return dg.AssetKey([source, SOURCE_ASSETS.get(source, {}).get(name, name)])
-        return dg.AssetKey([dbt_resource_props["schema"], name])
-
-    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The schema: staging, intermediate, features, marts; seeds are reference. A model may name another."""
-        return super().get_group_name(dbt_resource_props) or str(dbt_resource_props["schema"])
-
-    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:
-        """The data team owns every model."""
-        return OWNERS
-
-
-TRANSLATOR = Translator()
-
-
 @cache
 def manifest_path() -> Path:
     """The manifest that the assets are made from, parsed anew when a file of the dbt project is younger."""
     target = DBT_PROJECT_DIR / "target"
     manifest = target / "manifest.json"
-    return manifest if manifest_is_current(manifest) else parse_project(target)
+    if manifest_is_current(manifest):
+        return manifest
+    from dagster_project.dbt_calls import parse_project
+
+    return parse_project(target)
 
 
 def sql_settings(playbook: Playbook) -> dict[str, str]:
@@ -95,17 +71,18 @@ def sql_settings(playbook: Playbook) -> dict[str, str]:
     return {key: str(value) for key, value in playbook.scoring.measurement.model_dump().items()}
 
 
-@dbt_assets(
-    manifest=manifest_path(),
-    select="tag:features",
-    dagster_dbt_translator=TRANSLATOR,
-    name="feature_models",
-    pool=WAREHOUSE_POOL,
+FEATURES, MARTS = "features", "marts"
+"""dbt's tags of what is built before and after scoring."""
+NODES = DbtNodes(manifest_path(), filled_by=SOURCE_ASSETS, owners=OWNERS)
+
+
+@dg.multi_asset(
+    specs=NODES.asset_specs(FEATURES), check_specs=NODES.check_specs(FEATURES), can_subset=True, pool=WAREHOUSE_POOL
 )
 def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
     """Staging, identities, rollups and features of all users and accounts."""
     _plan(context, workplace, may_be_delta=False)
-    yield from _build(context, workplace, select="tag:features", full_refresh=True)
+    yield from _build(context, workplace, tag=FEATURES, full_refresh=True)
 
 
 def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
@@ -115,7 +92,7 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
     """
     refresh = _plan(context, workplace, may_be_delta=True)
     if refresh.is_full:
-        outcomes = _built(workplace, select=["tag:features"], full_refresh=True)
+        outcomes = _built(workplace, select=[f"tag:{FEATURES}"], full_refresh=True)
     else:
         outcomes = _delta(workplace, refresh)
     with workplace.connect(stays_open=True) as connection:
@@ -144,35 +121,29 @@ def _plan(
     return refresh
 
 
-@dbt_assets(
-    manifest=manifest_path(),
-    select="tag:marts",
-    dagster_dbt_translator=TRANSLATOR,
-    name="mart_models",
-    pool=WAREHOUSE_POOL,
+@dg.multi_asset(
+    specs=NODES.asset_specs(MARTS), check_specs=NODES.check_specs(MARTS), can_subset=True, pool=WAREHOUSE_POOL
 )
 def mart_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
     """The published tables, with their contracts enforced."""
-    yield from _build(context, workplace, select="tag:marts", full_refresh=False)
+    yield from _build(context, workplace, tag=MARTS, full_refresh=False)
 
 
 def published_columns(model: str) -> Mapping[str, str]:
     """What the contract of a published table says about its columns; the tables behind it have them too."""
-    node = _manifest_of(mart_models)["nodes"][f"model.pls.{model}"]
-    return {name: column["description"] for name, column in node["columns"].items()}
+    columns = NODES.node(f"model.pls.{model}")["columns"]
+    return {name: column["description"] for name, column in columns.items()}
 
 
-def _build(
-    context: dg.AssetExecutionContext, workplace: Workplace, *, select: str, full_refresh: bool
-) -> Iterator[Event]:
-    manifest = _manifest(context)
-    arguments, indirect = get_subset_selection_for_context(context, manifest, select, None, None, TRANSLATOR, None)
-    selectors = arguments[1].split(" ") if arguments else []
-    selectors += ["--indirect-selection", indirect] if indirect else []
+def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str, full_refresh: bool) -> Iterator[Event]:
+    keys, checks = context.selected_asset_keys, context.selected_asset_check_keys
+    is_all = len(keys) == len(NODES.asset_specs(tag)) and len(checks) == len(NODES.check_specs(tag))
+    # Of some, what was asked for and nothing that dbt would add to it.
+    selectors = [f"tag:{tag}"] if is_all else [*NODES.selectors(keys, checks), "--indirect-selection", "empty"]
     outcomes = _built(workplace, select=selectors, full_refresh=full_refresh)
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
-    yield from _events(context, manifest, outcomes, shown)
+    yield from _events(context, outcomes, shown)
     _raise_for_failures(outcomes)
 
 
@@ -202,30 +173,20 @@ def _raise_for_failures(outcomes: Sequence[NodeOutcome]) -> None:
         raise dg.Failure(report)
 
 
-def _manifest(context: dg.AssetExecutionContext) -> Mapping[str, Any]:
-    return _manifest_of(context.assets_def)
-
-
-def _manifest_of(models: dg.AssetsDefinition) -> Mapping[str, Any]:
-    metadata = next(iter(models.metadata_by_key.values()))
-    return metadata["dagster_dbt/manifest"].manifest
-
-
 def _events(
     context: dg.AssetExecutionContext,
-    manifest: Mapping[str, Any],
     outcomes: Sequence[NodeOutcome],
     shown: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Event]:
     for outcome in outcomes:
         if outcome.unique_id.startswith(("model.", "seed.")):
-            key = TRANSLATOR.get_asset_key(manifest["nodes"][outcome.unique_id])
+            key = NODES.asset_key(outcome.unique_id)
             if outcome.ok and key in context.selected_asset_keys:
                 yield dg.MaterializeResult(
                     key, metadata={"seconds": outcome.seconds, **shown.get(".".join(key.path), {})}
                 )
         elif outcome.unique_id.startswith("test.") and outcome.status != "skipped":
-            check = get_asset_check_key_for_test(manifest, TRANSLATOR, outcome.unique_id, None)
+            check = NODES.check_key(outcome.unique_id)
             if check and check in context.selected_asset_check_keys:
                 yield _check_result(check, outcome)
 

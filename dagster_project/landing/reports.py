@@ -1,7 +1,10 @@
-"""What a load did, file by file. Plain records; nothing here reads or writes."""
+"""What a load did, file by file, and how far one has come. Nothing here reads or writes."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+TELL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,23 @@ class LoadReport:
 
 Progress = Callable[[FileOutcome], None]
 """Told of every finished file as soon as its rows are committed."""
+
+
+def tell_at_times(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Tell how many files and rows are done, every few seconds.
+
+    Args:
+        say: Takes the message, such as a step's log.
+        clock: Seconds.
+    """
+    files = rows = 0
+    told_at = clock()
+
+    def progress(outcome: FileOutcome) -> None:
+        nonlocal files, rows, told_at
+        files, rows = files + 1, rows + outcome.rows_in
+        if clock() - told_at >= TELL_SECONDS:
+            told_at = clock()
+            say(f"{rows:,} events of {files:,} files")
+
+    return progress

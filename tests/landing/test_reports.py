@@ -1,7 +1,6 @@
 """What is told while a long step works."""
 
-from dagster_project.landing.reports import FileOutcome
-from dagster_project.progress import TELL_SECONDS, tell_at_times
+from dagster_project.landing.reports import TELL_SECONDS, FileOutcome, tell_at_times
 
 
 def test_how_far_a_load_has_come_is_told_every_few_seconds() -> None:
