@@ -1,13 +1,14 @@
 """When runs start: what the landing sensor does at a tick, and that nothing starts by itself unless told to."""
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from dagster_project.defs.schedules import automations, landing_request, landing_version
+from dagster_project.defs.schedules import automations, landing_request, landing_version, look_for_a_while
 
 NOW = datetime(2026, 6, 30, 12, 0, 0)
 SETTLE = 2.0
@@ -66,10 +67,60 @@ def test_files_that_have_landed_start_a_run(tmp_path: Path) -> None:
 
 def test_a_file_that_is_still_written_is_waited_for(tmp_path: Path) -> None:
     put(tmp_path, "events/a.ndjson")
-    put(tmp_path, "events/b.ndjson", age=1)
-    assert skipped(tmp_path) == "events/b.ndjson is still being written"
-    put(tmp_path, "events/b.ndjson", age=3)
+    put(tmp_path, "crm/accounts.csv", age=1.9)
+    assert skipped(tmp_path) == "crm/accounts.csv is still being written"
+    put(tmp_path, "crm/accounts.csv", age=2.1)
     assert requested(tmp_path)
+
+
+def test_the_run_of_a_delta_is_asked_for_while_it_may_still_wait_itself(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    before = requested(tmp_path)
+    put(tmp_path, "events/b.ndjson", age=0.4)
+    assert skipped(tmp_path, cursor=before) == "events/b.ndjson is still being written"
+    put(tmp_path, "events/b.ndjson", age=0.6)
+    early = requested(tmp_path, cursor=before)
+    put(tmp_path, "events/b.ndjson", "a and more", age=0.6)
+    assert requested(tmp_path, cursor=early) != early, "what was written after all has a run of its own"
+
+
+@dataclass
+class Folder:
+    """A landing folder at which a look takes `look_seconds`, and what is asked for when something is in it."""
+
+    look_seconds: float = 0.0
+    lands_at: float = 1000.0
+    now: float = 0.0
+    looks: int = 0
+
+    def look(self) -> dg.RunRequest | dg.SkipReason:
+        self.looks += 1
+        self.now += self.look_seconds
+        return dg.RunRequest("new") if self.now >= self.lands_at else dg.SkipReason("nothing")
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+    def watched(self, seconds: float) -> dg.RunRequest | dg.SkipReason:
+        return look_for_a_while(self.look, seconds, clock=lambda: self.now, pause=self.pause)
+
+
+def test_a_tick_ends_as_soon_as_there_is_something_to_do() -> None:
+    folder = Folder(lands_at=1.1)
+    assert folder.watched(4) == dg.RunRequest("new")
+    assert folder.now == 1.25
+
+
+def test_a_tick_in_which_nothing_lands_is_over_in_time() -> None:
+    folder = Folder()
+    assert folder.watched(4) == dg.SkipReason("nothing")
+    assert (folder.looks, folder.now) == (17, 4.0)
+
+
+def test_looking_at_many_files_takes_a_tenth_of_the_time() -> None:
+    folder = Folder(look_seconds=0.1)
+    folder.watched(4)
+    assert (folder.looks, folder.now) == (4, pytest.approx(3.1))
 
 
 def test_a_time_in_the_future_is_no_sign_of_writing(tmp_path: Path) -> None:
@@ -139,7 +190,7 @@ def test_the_windows_slide_once_a_day_in_utc() -> None:
 def test_the_sensor_remembers_what_it_started_a_run_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
     put(tmp_path / "landing", "events/a.ndjson")
-    _, [sensor] = automations(automate=False)
+    _, [sensor] = automations(automate=False, looks_for=0)
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_sensor_context(instance=instance)
         first = sensor(context)

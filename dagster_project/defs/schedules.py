@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,13 @@ from dagster_project.landing.discovery import readable_files
 from dagster_project.playbook_files import read_playbook
 
 SCORE_EVERYTHING = "score_everything"
+LOOKS_FOR_SECONDS = 4.0
+"""How long a tick looks at the landing folder: the daemon begins one every five seconds, if the last one is over."""
+LOOK_AGAIN_SECONDS = 0.25
+RUN_COMES_LATER_SECONDS = 1.5
+"""The run of a delta takes longer than this to come to the files, and looks itself whether they were left alone."""
+Answer = dg.RunRequest | dg.SkipReason
+"""What a tick of a sensor ends with."""
 
 _PAST_DAYS = dg.AssetSelection.assets(DAILY_SCORES_KEY)
 """By partition, in a job of its own: neither of these two has one."""
@@ -34,33 +42,59 @@ def landing_version(landing: Path) -> str:
     return _version(_landed(landing))
 
 
-def landing_request(
-    landing: Path, *, now: datetime, settle_seconds: float, cursor: str | None
-) -> dg.RunRequest | dg.SkipReason:
-    """What the landing sensor does at a tick.
+def landing_request(landing: Path, *, now: datetime, settle_seconds: float, cursor: str | None) -> Answer:
+    """What there is to do for the files that have landed.
 
     Args:
         landing: The landing folder.
         now: Naive UTC.
-        settle_seconds: How long a file must have been left alone to count as complete.
+        settle_seconds: How long a file must have been left alone when a run reads it. The run of a delta is asked for a
+            little earlier: it judges that itself, and what is written meanwhile asks for another run.
         cursor: The version that the last run was requested for.
     """
     files = _landed(landing)
     if not files:
         return dg.SkipReason(f"{landing} holds no files that can be read")
-    youngest = max(files, key=lambda name: files[name].st_mtime)
-    age = (now - datetime(1970, 1, 1)).total_seconds() - files[youngest].st_mtime
-    if 0 <= age < settle_seconds:
-        return dg.SkipReason(f"{youngest} is still being written")
     version = _version(files)
     if version == cursor:
         return dg.SkipReason("nothing has landed since the last run")
     only_events = cursor is not None and version.split("-")[1:] == cursor.split("-")[1:]
+    youngest = max(files, key=lambda name: files[name].st_mtime)
+    age = (now - datetime(1970, 1, 1)).total_seconds() - files[youngest].st_mtime
+    if 0 <= age < settle_seconds - (RUN_COMES_LATER_SECONDS if only_events else 0):
+        return dg.SkipReason(f"{youngest} is still being written")
     return dg.RunRequest(
         job_name=SCORE_NEW_EVENTS if only_events else SCORE_EVERYTHING,
         run_key=version,
         tags={"pls/landing_version": version},
     )
+
+
+def look_for_a_while(
+    look: Callable[[], Answer],
+    seconds: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> Answer:
+    """Look again and again until there is something to do or the time is over; the last answer.
+
+    Args:
+        look: Looks once.
+        seconds: How long.
+        clock: Seconds.
+        pause: Waits for some seconds.
+    """
+    until = clock() + seconds
+    while True:
+        began = clock()
+        answer = look()
+        looked = clock()
+        # Where there are many files a look takes long: it may take a tenth of the time.
+        wait = max(LOOK_AGAIN_SECONDS, 9 * (looked - began))
+        if isinstance(answer, dg.RunRequest) or looked + wait > until:
+            return answer
+        pause(wait)
 
 
 def _landed(landing: Path) -> dict[str, os.stat_result]:
@@ -80,32 +114,36 @@ def _version(files: Mapping[str, os.stat_result]) -> str:
     return f"{events.hexdigest()[:24]}-{others.hexdigest()[:24]}"
 
 
-def automations(*, automate: bool) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
+def automations(
+    *, automate: bool, looks_for: float = LOOKS_FOR_SECONDS
+) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
     """The schedule and the sensor.
 
     Args:
         automate: Whether they run from the start. Both reach sellers and the CRM, so that somebody has to want it.
+        looks_for: How long a tick of the sensor waits for files, in seconds.
     """
 
     @dg.sensor(
         name="landing_files",
         jobs=[score_everything, score_new_events],
-        minimum_interval_seconds=5,
+        minimum_interval_seconds=1,  # as often as the daemon does
         default_status=dg.DefaultSensorStatus.RUNNING if automate else dg.DefaultSensorStatus.STOPPED,
         description="Starts score_new_events when product events have landed and are complete, score_everything when "
         "it is more than that.",
     )
-    def landing_files(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def landing_files(context: dg.SensorEvaluationContext) -> Answer:
         settings = environment_settings()
-        request = landing_request(
-            settings.landing,
-            now=datetime.now(UTC).replace(tzinfo=None),
-            settle_seconds=read_playbook(settings.playbook_dir).sources.settle_seconds,
-            cursor=context.cursor,
-        )
-        if isinstance(request, dg.RunRequest):
-            context.update_cursor(request.run_key)
-        return request
+        settle_seconds = read_playbook(settings.playbook_dir).sources.settle_seconds
+
+        def look() -> Answer:
+            now = datetime.now(UTC).replace(tzinfo=None)
+            return landing_request(settings.landing, now=now, settle_seconds=settle_seconds, cursor=context.cursor)
+
+        answer = look_for_a_while(look, looks_for)
+        if isinstance(answer, dg.RunRequest):
+            context.update_cursor(answer.run_key)
+        return answer
 
     daily = dg.ScheduleDefinition(
         name="daily_refresh",
