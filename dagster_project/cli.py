@@ -83,8 +83,8 @@ def watch(poll: float) -> None:
 @click.option("--if-empty", is_flag=True, help="Do nothing when the landing folder already holds files.")
 def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, if_empty: bool) -> None:
     """Write a simulated product-led company into the landing folder."""
-    from dagster_project.defs.resources import environment_settings
     from dagster_project.demo.company import write_demo_company
+    from dagster_project.settings import environment_settings
 
     landing = environment_settings().landing
     if if_empty and landing.exists() and any(path.is_file() for path in landing.rglob("*")):

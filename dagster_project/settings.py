@@ -3,11 +3,14 @@
 The environment itself is read in `environment_settings` alone; everything else takes a `Settings`.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from dotenv import load_dotenv
 
 from dagster_project.clients.connectors import CONNECTORS, LOCAL
 
@@ -120,6 +123,12 @@ class Settings:
 SHORTEST_TOKEN = 20
 """Characters of a token that nobody guesses."""
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def environment_settings(overrides: Mapping[str, str] | None = None) -> Settings:
+    """What the user set, from the environment and the checkout's `.env`; `overrides` win over both."""
+    load_dotenv(PROJECT_ROOT / ".env")
+    return settings_from({**os.environ, **(overrides or {})})
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

@@ -1,13 +1,12 @@
 """`pls why` and `pls assess`: answers about one user or account, from the serving copy."""
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
-from dagster_project.core.assessments import assess as assessed
-from dagster_project.core.assessments import assessment_json, assessment_markdown
-from dagster_project.core.whys import Dossier
-from dagster_project.core.whys import why as answer
+if TYPE_CHECKING:
+    from dagster_project.core.whys import Dossier
 
 _SUBJECT = "<user id, e-mail, account id, domain or account name>"
 
@@ -16,8 +15,9 @@ _SUBJECT = "<user id, e-mail, account id, domain or account name>"
 @click.argument("subject", metavar=_SUBJECT)
 def why(subject: str) -> None:
     """Say why somebody was handed over, or why nobody heard of them."""
-    from dagster_project.defs.resources import environment_settings
+    from dagster_project.core.whys import why as answer
     from dagster_project.playbook_files import read_playbook
+    from dagster_project.settings import environment_settings
 
     dossier = _dossier(subject)
     for line in answer(dossier, read_playbook(environment_settings().playbook_dir)):
@@ -29,8 +29,10 @@ def why(subject: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON instead of Markdown.")
 def assess(subject: str, as_json: bool) -> None:
     """Assess a user or an account: scores, signals, what to do next, and the handoff package."""
-    from dagster_project.defs.resources import environment_settings
+    from dagster_project.core.assessments import assess as assessed
+    from dagster_project.core.assessments import assessment_json, assessment_markdown
     from dagster_project.playbook_files import read_playbook
+    from dagster_project.settings import environment_settings
 
     dossier = _dossier(subject)
     if dossier.excluded:
@@ -42,8 +44,8 @@ def assess(subject: str, as_json: bool) -> None:
         click.echo(assessment_markdown(assessment), nl=False)
 
 
-def _dossier(subject: str) -> Dossier:
-    from dagster_project.defs.resources import environment_settings
+def _dossier(subject: str) -> "Dossier":
+    from dagster_project.settings import environment_settings
     from dagster_project.subjects import UnknownSubject, find_dossier
 
     try:

@@ -14,8 +14,8 @@ def answer(handoff_id: str, label: str, days: int, by: str | None) -> None:
     """Answer a handoff (its id is the name of its file in the outbox): claimed, snoozed, not_a_fit or closed."""
     from dagster_project.clients.slack import SlackBot
     from dagster_project.core.feedback import Answer
-    from dagster_project.defs.resources import environment_settings
     from dagster_project.ledger import Ledger
+    from dagster_project.settings import environment_settings
 
     now = datetime.now(UTC).replace(tzinfo=None)
     until = now + timedelta(days=days) if label == "snoozed" else None

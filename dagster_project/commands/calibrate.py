@@ -17,7 +17,7 @@ import click
 def calibrate(html: Path | None, markdown: Path | None, propose: Path | None, model: str | None) -> None:
     """Were the scores right? The report of the last full run, on the champion or another model."""
     from dagster_project.calibration_report import CalibrationError, last_report, write_proposal
-    from dagster_project.defs.resources import environment_settings
+    from dagster_project.settings import environment_settings
 
     settings = environment_settings()
     try:

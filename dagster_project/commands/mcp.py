@@ -23,8 +23,8 @@ def mcp(http: bool, host: str, port: int, who: str | None) -> None:
             f"the extra `assistant` is not installed ({error}): pip install 'product-led-sales[assistant]'"
         ) from error
     from dagster_project.core.playbook import PlaybookError
-    from dagster_project.defs.resources import environment_settings
     from dagster_project.playbook_files import read_playbook
+    from dagster_project.settings import environment_settings
     from dagster_project.tools import Tools
 
     settings = environment_settings()

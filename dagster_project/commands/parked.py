@@ -10,9 +10,9 @@ import click
 @click.option("--resend", multiple=True, metavar="MESSAGE", help="It is not there: the next run sends it.")
 def parked(arrived: tuple[str, ...], resend: tuple[str, ...]) -> None:
     """List messages of which nobody can tell whether they arrived, or say what became of them."""
-    from dagster_project.defs.resources import environment_settings
     from dagster_project.ledger import Ledger
     from dagster_project.parked import parked_messages, settle_parked
+    from dagster_project.settings import environment_settings
 
     now = datetime.now(UTC).replace(tzinfo=None)
     with Ledger(environment_settings().ledger_url) as ledger:

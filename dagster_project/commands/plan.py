@@ -29,10 +29,10 @@ def plan(proposal: Path | None, challenger: str | None, markdown: bool, top: int
     from dagster_project.core.planning.plan import passed_limits, sections
     from dagster_project.core.playbook import PlaybookError
     from dagster_project.core.sections import as_markdown
-    from dagster_project.defs.resources import environment_settings
     from dagster_project.playbook_files import read_playbook
     from dagster_project.playbook_plan import PlanError, make_plan
     from dagster_project.reports.terminal import print_sections
+    from dagster_project.settings import environment_settings
     from dagster_project.warehouse import WarehouseError
 
     settings = environment_settings()

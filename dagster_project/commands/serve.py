@@ -13,9 +13,9 @@ def serve(host: str, port: int) -> None:
     import uvicorn
 
     from dagster_project.clients.slack import SlackBot
-    from dagster_project.defs.resources import environment_settings
     from dagster_project.ledger import Ledger
     from dagster_project.serve import Clicks, slack_app
+    from dagster_project.settings import environment_settings
 
     settings = environment_settings()
     slack = settings.slack

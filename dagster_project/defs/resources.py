@@ -1,7 +1,6 @@
-"""The resources of the code location. The environment is read here and nowhere else."""
+"""The resources of the code location."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
-from dotenv import load_dotenv
 from filelock import FileLock, Timeout
 from pydantic import Field, PrivateAttr
 
@@ -19,17 +17,11 @@ from dagster_project.clients.crm import CrmClient
 from dagster_project.core.playbook import Playbook
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
-from dagster_project.settings import PROJECT_ROOT, Settings, SettingsError, settings_from
+from dagster_project.settings import Settings, SettingsError, environment_settings
 from dagster_project.warehouse import Warehouse, use_utc
 
 WAREHOUSE_POOL = "warehouse"
 """The pool that every asset which writes the warehouse is in; `dagster.yaml` limits it to one run."""
-
-
-def environment_settings(overrides: Mapping[str, str] | None = None) -> Settings:
-    """What the user set, from the environment and the checkout's `.env`; `overrides` win over both."""
-    load_dotenv(PROJECT_ROOT / ".env")
-    return settings_from({**os.environ, **(overrides or {})})
 
 
 @dataclass

@@ -11,10 +11,10 @@ from pathlib import Path
 import dagster as dg
 
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
-from dagster_project.defs.resources import environment_settings
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.landing.discovery import readable_files
 from dagster_project.playbook_files import read_playbook
+from dagster_project.settings import environment_settings
 
 SCORE_EVERYTHING = "score_everything"
 LOOKS_FOR_SECONDS = 4.0
