@@ -17,6 +17,7 @@ UNTIL = [f"{DAY} 08:00:00", f"{DAY} 12:00:00", f"{DAY} 12:00:01", f"{DAY} 18:00:
 COMPARED = {
     "intermediate.int_anonymous_identities": "anonymous_id",
     "intermediate.int_user_days": "day, user_id",
+    "intermediate.int_user_history": "as_of, user_id",
     "intermediate.int_user_measures": "as_of, user_id",
     "intermediate.int_user_identities": "as_of, user_id",
     "features.excluded_users": "as_of, user_id",

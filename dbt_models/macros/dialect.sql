@@ -89,6 +89,28 @@
   end)
 {%- endmacro %}
 
+{# Of a list of structs, each called `part`: an expression of those for which the condition holds. #}
+{% macro of_parts(list, value, condition='true') -%}
+  list_transform(list_filter({{ list }}, lambda part: {{ condition }}), lambda part: {{ value }})
+{%- endmacro %}
+
+{# The values of a list, once each and sorted. #}
+{% macro set_of(list) -%}
+  list_sort(list_distinct({{ list }}))
+{%- endmacro %}
+
+{# One list after the other; NULL is an empty one. #}
+{% macro both_of(first, second) -%}
+  list_concat({{ first }}, {{ second }})
+{%- endmacro %}
+
+{# Of two lists of structs the first, and of the second those whose key the first lacks. #}
+{% macro words_of(first, second, key) -%}
+  list_concat({{ first }}, list_filter({{ second }}, lambda word: not coalesce(
+    list_contains(list_transform({{ first }}, lambda said: said.{{ key }}), word.{{ key }}), false
+  )))
+{%- endmacro %}
+
 {# Whether a list of structs has one with this name. #}
 {% macro names_contain(list, name) -%}
   list_contains(list_transform({{ list }}, lambda part: part.name), '{{ name }}')

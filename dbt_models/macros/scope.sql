@@ -7,18 +7,31 @@
   they read with `only_touched`.
 #}
 
-{# A condition: everything in a full run, the touched users or accounts in a delta. #}
+{#
+  What a delta recomputes, as the pair of a key and a query for its values: touched users, users with a touched day before
+  the live moment's (`histories`), touched accounts.
+#}
+{% macro touched_keys(of) %}
+  {%- if of == 'users' %}
+    {{ return(('user_id', 'select user_id from ' ~ ref('int_users_touched'))) }}
+  {%- elif of == 'accounts' %}
+    {{ return(('account_id', 'select account_id from ' ~ ref('int_accounts_touched'))) }}
+  {%- endif %}
+  {%- set day = 'select day from ' ~ source('raw', 'moments') ~ ' where is_live' %}
+  {{ return(('user_id', 'select user_id from ' ~ ref('int_user_days_touched') ~ ' where day < (' ~ day ~ ')')) }}
+{% endmacro %}
+
+{# A condition: everything in a full run, what is touched in a delta. #}
 {% macro only_touched(key, of='users') -%}
-  {%- set touched = ref('int_users_touched') if of == 'users' else ref('int_accounts_touched') -%}
-  {{ key ~ ' in (select ' ~ ('user_id' if of == 'users' else 'account_id') ~ ' from ' ~ touched ~ ')' if is_incremental() else 'true' }}
+  {%- set touched = touched_keys(of)[1] -%}
+  {{ key ~ ' in (' ~ touched ~ ')' if is_incremental() else 'true' }}
 {%- endmacro %}
 
 {# Before the touched rows are inserted, inside the transaction. #}
 {% macro forget_touched(of='users') %}
+  {%- set key, touched = touched_keys(of) -%}
   {% if is_incremental() %}
-    {%- set touched, key = (ref('int_users_touched'), 'user_id') if of == 'users'
-                           else (ref('int_accounts_touched'), 'account_id') -%}
-    delete from {{ this }} where {{ key }} in (select {{ key }} from {{ touched }})
+    delete from {{ this }} where {{ key }} in ({{ touched }})
   {% else %}
     select 1
   {% endif %}

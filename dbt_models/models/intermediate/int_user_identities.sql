@@ -15,12 +15,6 @@ with measures as (
 
 ),
 
-moments as (
-
-    select as_of, day from {{ source('raw', 'moments') }}
-
-),
-
 domain_kinds as (
 
     select distinct lower(trim(domain)) as domain
@@ -69,10 +63,9 @@ user_groups as (
 
     select as_of, user_id, word.group_id as group_id, max(word.last_at) as last_at, max(word.last_received_at) as last_received_at
     from (
-        select moments.as_of, days.user_id, {{ each_of('days.groups') }} as word
-        from {{ ref('int_user_days') }} as days
-        inner join moments on days.day <= moments.day
-        where days.groups is not null and {{ only_touched('days.user_id') }}
+        select as_of, user_id, {{ each_of('groups') }} as word
+        from {{ ref('int_user_measures') }}
+        where groups is not null and {{ only_touched('user_id') }}
     )
     group by as_of, user_id, word.group_id
 

@@ -10,268 +10,80 @@
 -- depends_on: {{ ref('int_users_touched') }}
 -- depends_on: {{ ref('stg_playbook__settings') }}
 {%- set moments = measured_moments() %}
-{%- set days = 'days' if is_incremental() else ref('int_user_days') %}
+{%- set returned = days_between('history.last_day', 'today.day') ~ ' > ' ~ moments[0].inactive_days %}
+{%- set sums = ['sessions', 'session_microseconds', 'actions', 'imports_complete', 'imports_partial', 'imports_failed']
+               + counted_signals() %}
+{%- set earliest = ['first_import_at', 'first_invite_at', 'first_integration_at'] %}
+{%- set latest = ['last_unsubscribe_at', 'last_resubscribe_at', 'email', 'user_name'] + dated_signals().values() | list %}
+{%- set connected = of_parts('integrations', "coalesce(nullif(part.name, ''), 'unnamed')", 'part.is_connected') %}
+{%- set steps = set_of(of_parts('setup_steps', struct_of({'reached_at': 'part.first_at', 'step': 'part.step'}))) %}
 
-{#- How many moments were over before the day: what is grouped by this needs no row per moment. -#}
-{%- set period %}
-    {%- for moment in moments[:-1] %}{{ 'cast(' if loop.first else ' + cast(' }}day > {{ moment.day }} as integer){% else %}0{% endfor %}
-{%- endset %}
-{%- set until = 'day <= ' ~ moments[-1].day %}
+with history as (
 
-with moments as (
+    select * from {{ ref('int_user_history') }} where {{ only_touched('user_id') }}
+
+),
+
+-- The moment's own day.
+today as (
 
     {%- for moment in moments %}
     {{ 'union all' if not loop.first }}
-    select {{ moment.as_of }} as as_of, {{ moment.day }} as moment_day, {{ loop.index0 }} as position
-    {%- endfor %}
-
-),
-{%- if is_incremental() %}
-
--- Which rows are looked for in one narrow column, and only then are they read in their whole width.
-days as {{ materialized() }} (
-
-    select *
+    select {{ moment.as_of }} as as_of, *
     from {{ ref('int_user_days') }}
-    where rowid in (
-        select candidates.rowid from {{ ref('int_user_days') }} as candidates
-        where {{ only_touched('candidates.user_id') }}
-    )
-
-),
-{%- endif %}
-
--- Days of one block lie too close together for a return: only the first of a block can be one, after the last of the one before.
-blocks as (
-
-    select
-        user_id,
-        {{ period }} as period,
-        {{ days_between("date '1970-01-01'", 'day') }} // {{ moments[0].inactive_days + 1 }} as block,
-        min(day) as first_day,
-        max(day) as last_day,
-        min(first_event_at) as first_event_at,
-        max(last_event_at) as last_event_at
-    from {{ days }}
-    where {{ until }}
-    group by all
-
-),
-
-steps_in_time as (
-
-    select
-        *,
-        {{ days_between('lag(last_day) over (partition by user_id order by first_day)', 'first_day') }} > {{ moments[0].inactive_days }} as is_return,
-        lag(last_day) over (partition by user_id order by first_day) as previous_day
-    from blocks
+    where day = {{ moment.day }} and {{ only_touched('user_id') }}
+    {%- endfor %}
 
 ),
 
 to_date as (
 
     select
-        moments.as_of,
-        user_id,
-        min(first_event_at) as first_event_at,
-        max(last_event_at) as last_active_at,
-        {{ days_between('cast(min(first_event_at) as date)', 'max(moment_day)') }} + 1 as days_since_first_event,
-        max(first_event_at) filter (where is_return) as reactivated_at,
-        max(previous_day) filter (where is_return) as previous_active_day
-    from steps_in_time
-    inner join moments on period <= moments.position
-    group by all
-
-),
-
-in_window as (
-
-    {%- for moment in moments %}
-    {{ 'union all' if not loop.first }}
-    select
-        {{ moment.as_of }} as as_of,
-        user_id,
-        sum(sessions) as sessions,
-        sum(session_microseconds) as session_microseconds,
-        sum(actions) as actions,
-        sum(pricing_sessions) as pricing_visits,
-        {%- for signal in counted_signals() %}
-        sum({{ signal }}) as {{ signal }},
+        coalesce(today.as_of, history.as_of) as as_of,
+        coalesce(today.user_id, history.user_id) as user_id,
+        least(history.first_event_at, today.first_event_at) as first_event_at,
+        greatest(history.last_active_at, today.last_event_at) as last_active_at,
+        case when {{ returned }} then today.first_event_at else history.reactivated_at end as reactivated_at,
+        case when {{ returned }} then history.last_day else history.previous_active_day end as previous_active_day,
+        today.user_id is not null or history.active_in_window as active_in_window,
+        coalesce(history.active_before_window, false) as active_before_window,
+        {%- for column in sums %}
+        coalesce(history.{{ column }}, 0) + coalesce(today.{{ column }}, 0) as {{ column }},
         {%- endfor %}
-        {%- for column in dated_signals().values() %}
-        max({{ column }}) as {{ column }}{{ ',' if not loop.last }}
+        coalesce(history.pricing_sessions, 0) + coalesce(today.pricing_sessions, 0) as pricing_visits,
+        {%- for column in earliest %}
+        coalesce(history.{{ column }}, today.{{ column }}) as {{ column }},
         {%- endfor %}
-    from {{ days }}
-    where day >= {{ moment.window_from }} and day <= {{ moment.day }}
-    group by user_id
-    {%- endfor %}
-
-),
-
-before_window as (
-
-    {%- for moment in moments %}
-    {{ 'union all' if not loop.first }}
-    select distinct {{ moment.as_of }} as as_of, user_id
-    from {{ days }}
-    where day >= {{ moment.before_from }} and day < {{ moment.window_from }}
-    {%- endfor %}
-
-),
-
--- What few days have.
-milestones_by_period as (
-
-    select
-        user_id,
-        {{ period }} as period,
-        sum(imports_complete) as imports_complete,
-        sum(imports_partial) as imports_partial,
-        sum(imports_failed) as imports_failed,
-        min(first_import_at) as first_import_at,
-        min(first_invite_at) as first_invite_at,
-        min(first_integration_at) as first_integration_at,
-        max(last_unsubscribe_at) as last_unsubscribe_at,
-        max(last_resubscribe_at) as last_resubscribe_at,
-        {{ latest_value('email', 'day') }} as email,
-        max(day) filter (where email is not null) as email_day,
-        {{ latest_value('user_name', 'day') }} as user_name,
-        max(day) filter (where user_name is not null) as user_name_day
-    from {{ days }}
-    where {{ until }} and (
-        imports_complete > 0 or imports_partial > 0 or imports_failed > 0
-        or first_invite_at is not null or first_integration_at is not null
-        or last_unsubscribe_at is not null or last_resubscribe_at is not null
-        or email is not null or user_name is not null
-    )
-    group by all
-
-),
-
-milestones as (
-
-    select
-        moments.as_of,
-        user_id,
-        sum(imports_complete) as imports_complete,
-        sum(imports_partial) as imports_partial,
-        sum(imports_failed) as imports_failed,
-        min(first_import_at) as first_import_at,
-        min(first_invite_at) as first_invite_at,
-        min(first_integration_at) as first_integration_at,
-        max(last_unsubscribe_at) as last_unsubscribe_at,
-        max(last_resubscribe_at) as last_resubscribe_at,
-        {{ latest_value('email', 'email_day') }} as email,
-        {{ latest_value('user_name', 'user_name_day') }} as user_name
-    from milestones_by_period
-    inner join moments on period <= moments.position
-    group by all
-
-),
-
-features as (
-
-    {%- for moment in moments %}
-    {{ 'union all' if not loop.first }}
-    select {{ moment.as_of }} as as_of, user_id, {{ sorted_list('feature') }} as features_used
-    from (
-        select distinct user_id, {{ each_of('features') }} as feature
-        from {{ days }}
-        where day >= {{ moment.window_from }} and day <= {{ moment.day }} and features is not null
-    )
-    group by user_id
-    {%- endfor %}
-
-),
-
--- The latest word on each integration, to date.
-integration_words as (
-
-    select user_id, day, word.name as name, word.is_connected as is_connected
-    from (
-        select user_id, day, {{ each_of('integrations') }} as word
-        from {{ days }}
-        where integrations is not null
-    )
-
-),
-
-integrations as (
-
-    select
-        as_of,
-        user_id,
-        count(*) filter (where is_connected) as integrations,
-        {{ distinct_values("case when is_connected then coalesce(nullif(name, ''), 'unnamed') end") }} as integrations_connected
-    from (
-        select moments.as_of, user_id, name, max_by(is_connected, day) as is_connected
-        from integration_words
-        inner join moments on day <= moments.moment_day
-        group by all
-    )
-    group by as_of, user_id
-
-),
-
--- A step is reached once: of each the first time.
-steps as (
-
-    select user_id, word.step as step, min(word.first_at) as reached_at, min(day) as reached_on
-    from (
-        select user_id, day, {{ each_of('setup_steps') }} as word
-        from {{ days }}
-        where setup_steps is not null
-    )
-    group by user_id, word.step
-
-),
-
-step_lists as (
-
-    select
-        moments.as_of,
-        user_id,
-        {{ sorted_list('step') }} as setup_steps_done,
-        {{ sorted_list(struct_of({'reached_at': 'reached_at', 'step': 'step'})) }} as setup_steps
-    from steps
-    inner join moments on reached_on <= moments.moment_day
-    group by all
+        {%- for column in latest %}
+        coalesce(today.{{ column }}, history.{{ column }}) as {{ column }},
+        {%- endfor %}
+        {{ set_of(both_of('history.features', 'today.features')) }} as features,
+        {{ words_of('today.integrations', 'history.integrations', 'name') }} as integrations,
+        {{ words_of('history.setup_steps', 'today.setup_steps', 'step') }} as setup_steps,
+        {{ both_of('history.groups', 'today.groups') }} as groups
+    from history
+    full outer join today on history.as_of = today.as_of and history.user_id = today.user_id
 
 )
 
 select
-    to_date.*,
-    in_window.user_id is not null as active_in_window,
-    before_window.user_id is not null as active_before_window,
-    coalesce(in_window.sessions, 0) as sessions,
-    coalesce(in_window.session_microseconds, 0) as session_microseconds,
-    coalesce(in_window.actions, 0) as actions,
-    coalesce(in_window.pricing_visits, 0) as pricing_visits,
-    {%- for signal in counted_signals() %}
-    coalesce(in_window.{{ signal }}, 0) as {{ signal }},
+    to_date.as_of,
+    to_date.user_id,
+    to_date.first_event_at,
+    to_date.last_active_at,
+    {{ days_between('cast(to_date.first_event_at as date)', 'moments.day') }} + 1 as days_since_first_event,
+    to_date.reactivated_at,
+    to_date.previous_active_day,
+    to_date.active_in_window,
+    to_date.active_before_window,
+    {%- for column in sums + ['pricing_visits'] + earliest + latest %}
+    to_date.{{ column }},
     {%- endfor %}
-    {%- for column in dated_signals().values() %}
-    in_window.{{ column }},
-    {%- endfor %}
-    coalesce(milestones.imports_complete, 0) as imports_complete,
-    coalesce(milestones.imports_partial, 0) as imports_partial,
-    coalesce(milestones.imports_failed, 0) as imports_failed,
-    milestones.first_import_at,
-    milestones.first_invite_at,
-    milestones.first_integration_at,
-    milestones.last_unsubscribe_at,
-    milestones.last_resubscribe_at,
-    milestones.email,
-    milestones.user_name,
-    coalesce(features.features_used, {{ empty_list() }}) as features_used,
-    coalesce(integrations.integrations, 0) as integrations,
-    coalesce(integrations.integrations_connected, {{ empty_list() }}) as integrations_connected,
-    coalesce(step_lists.setup_steps_done, {{ empty_list() }}) as setup_steps_done,
-    coalesce({{ each_as('step_lists.setup_steps', ['step', 'reached_at']) }}, {{ empty_list('struct(step varchar, reached_at timestamp)') }}) as setup_steps
+    coalesce(to_date.features, {{ empty_list() }}) as features_used,
+    coalesce({{ length_of(connected) }}, 0) as integrations,
+    coalesce({{ set_of(connected) }}, {{ empty_list() }}) as integrations_connected,
+    coalesce({{ set_of(of_parts('setup_steps', 'part.step')) }}, {{ empty_list() }}) as setup_steps_done,
+    coalesce({{ each_as(steps, ['step', 'reached_at']) }}, {{ empty_list('struct(step varchar, reached_at timestamp)') }}) as setup_steps,
+    to_date.groups
 from to_date
-left join in_window on to_date.as_of = in_window.as_of and to_date.user_id = in_window.user_id
-left join before_window on to_date.as_of = before_window.as_of and to_date.user_id = before_window.user_id
-left join milestones on to_date.as_of = milestones.as_of and to_date.user_id = milestones.user_id
-left join features on to_date.as_of = features.as_of and to_date.user_id = features.user_id
-left join integrations on to_date.as_of = integrations.as_of and to_date.user_id = integrations.user_id
-left join step_lists on to_date.as_of = step_lists.as_of and to_date.user_id = step_lists.user_id
+inner join {{ source('raw', 'moments') }} as moments on to_date.as_of = moments.as_of
