@@ -92,12 +92,7 @@
     {{ mark.batch_id }},
     {{ mark.as_of or 'null' }}
   from {{ source('raw', 'moments') }} where is_live;
-  delete from {{ rollup_state('rolled_up_identities') }} as rolled_up
-  where not exists (
-    select 1 from {{ ref('int_anonymous_identities') }} as identities
-    where identities.anonymous_id = rolled_up.anonymous_id and identities.user_id = rolled_up.user_id
-  );
+  delete from {{ rollup_state('rolled_up_identities') }} where {{ only_newly_identified() }};
   insert into {{ rollup_state('rolled_up_identities') }}
-  select anonymous_id, user_id from {{ ref('int_anonymous_identities') }}
-  where anonymous_id not in (select anonymous_id from {{ rollup_state('rolled_up_identities') }})
+  select anonymous_id, user_id from {{ ref('int_anonymous_identities') }} where {{ only_newly_identified() }}
 {% endmacro %}

@@ -73,6 +73,12 @@
     and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > {{ mark.as_of }}{% endif %})
 {%- endmacro %}
 
+{# A condition on anonymous ids: all of them in a full run, in a delta those whose identity the run has computed. #}
+{% macro only_newly_identified() -%}
+  {%- set identified = newly_identified() -%}
+  {{ 'true' if flags.FULL_REFRESH else 'anonymous_id in (' ~ identified ~ ')' }}
+{%- endmacro %}
+
 {% macro forget_newly_identified() %}
   {% if is_incremental() %}
     delete from {{ this }} where anonymous_id in ({{ newly_identified() }})

@@ -16,16 +16,20 @@ compared as (
         coalesce(identities.anonymous_id, rolled_up.anonymous_id) as anonymous_id,
         identities.user_id,
         rolled_up.user_id as previous_user_id
-    from {{ ref('int_anonymous_identities') }} as identities
-    full outer join {{ rollup_state('rolled_up_identities') }} as rolled_up
+    from (
+        select * from {{ ref('int_anonymous_identities') }} where {{ only_newly_identified() }}
+    ) as identities
+    full outer join (
+        select * from {{ rollup_state('rolled_up_identities') }} where {{ only_newly_identified() }}
+    ) as rolled_up
         on identities.anonymous_id = rolled_up.anonymous_id
 
 ),
 
 owners_of_anonymous_ids as (
 
-    select anonymous_id, user_id from compared where user_id is not null
-    union
+    select anonymous_id, user_id from {{ ref('int_anonymous_identities') }} where user_id is not null
+    union all
     select anonymous_id, previous_user_id from compared where previous_user_id is not null
 
 ),
