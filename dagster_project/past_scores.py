@@ -9,6 +9,7 @@ from dagster_project.core.calibration.findings import Past
 from dagster_project.core.calibration.points import MEASURES
 from dagster_project.core.calibration.rates import FIRED
 from dagster_project.core.calibration.samples import DAILY_SCORES, OUTCOMES
+from dagster_project.portions import portions
 
 DAILY = "scores.daily_scores"
 _DEALS = "intermediate.int_won_opportunities"
@@ -104,5 +105,5 @@ def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def _read(connection: duckdb.DuckDBPyConnection, schema: pl.Schema, rows: str) -> pl.DataFrame:
-    found = connection.sql(f"select {', '.join(schema)} from {DAILY} where {rows}").pl()
-    return found.select(pl.col(name).cast(kind) for name, kind in schema.items())
+    found = portions(connection, f"select {', '.join(schema)} from {DAILY} where {rows}")
+    return pl.concat([one.select(pl.col(name).cast(kind) for name, kind in schema.items()) for one in found])

@@ -13,7 +13,10 @@ from dagster_project.core.calibration.intervals import Codes
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.challenger_rules import JudgedOn
 
-SIGNALS = pl.List(pl.Struct({"signal": pl.String(), "points": pl.Float64()}))
+SIGNALS = pl.List(
+    pl.Struct({"signal": pl.Categorical(pl.Categories("signals", physical=pl.UInt8)), "points": pl.Float64()})
+)
+"""The names are few, and everybody's points stand beside them: as texts they would be most of a frame's size."""
 DAILY_SCORES = pl.Schema(
     {
         **dict.fromkeys(("subject_type", "subject_id", "account_id"), pl.String()),
