@@ -5,8 +5,6 @@ until the next full refresh, whose moment and rules stand in them. The macro `of
 Whatever is out of the ordinary is dbt's.
 """
 
-import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -15,21 +13,18 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from dagster_project.kept_statements import NotRepeatable, executed_by_nodes, keep_file, kept_file
+
 if TYPE_CHECKING:
     from dbt_common.events.base_types import EventMsg
 
 _MARKED = re.compile(r"/\*:(\w+)\*/(.*?)/\*;\*/", re.DOTALL)
 _CHANGES_SOMETHING = re.compile(r"(?:insert|delete|create|drop|alter)\b", re.IGNORECASE)
-_DBT_COMMENT = re.compile(r"^\s*/\*.*?\*/\s*", re.DOTALL)
 _MODEL = "model."
 _ROLLUP = "model.pls.int_user_days"
 _LITERALS = frozenset({"batch_id", "as_of", "day_end", "days"})
 MOST_USER_DAYS = 20_000
 """Of more, dbt computes the user-days in portions that fit in memory."""
-
-
-class NotRepeatable(RuntimeError):
-    """This delta is dbt's; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +47,10 @@ def statements_of(events: "Iterable[EventMsg]") -> DeltaStatements | None:
         events: Everything that dbt told of while it ran the models tagged `delta`.
     """
     executed = [
-        (event.data.node_info.unique_id, _DBT_COMMENT.sub("", event.data.sql))
-        for event in events
-        if event.info.name == "SQLQuery" and event.data.node_info.unique_id.startswith(_MODEL)
+        (node, sql)
+        for node, sql in executed_by_nodes(events)
+        if node.startswith(_MODEL) and _CHANGES_SOMETHING.match(sql)
     ]
-    executed = [(node, sql) for node, sql in executed if _CHANGES_SOMETHING.match(sql)]
     rollup = [number for number, (node, _) in enumerate(executed) if node == _ROLLUP]
     values = {(name, literal) for _, sql in executed for name, literal in _MARKED.findall(sql)}
     if not rollup or sorted(name for name, _ in values) != sorted(_LITERALS):
@@ -73,21 +67,13 @@ def keep(path: Path, written_for: str, statements: DeltaStatements) -> None:
         written_for: What they depend on beside the tables.
         statements: As dbt wrote them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"written_for": written_for, **asdict(statements)}), encoding="utf-8")
-    fresh.replace(path)
+    keep_file(path, written_for, asdict(statements))
 
 
 def kept(path: Path, written_for: str) -> DeltaStatements | None:
     """The statements that were kept last, if they were written for the same; None as well where nothing can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if found["written_for"] != written_for:
-        return None
-    return DeltaStatements(tuple(found["before"]), tuple(found["after"]))
+    found = kept_file(path, written_for)
+    return None if found is None else DeltaStatements(tuple(found["before"]), tuple(found["after"]))
 
 
 def execute_again(connection: duckdb.DuckDBPyConnection, statements: DeltaStatements) -> None:

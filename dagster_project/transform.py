@@ -5,14 +5,25 @@ Which models exist and what they compute is the dbt project's business; how outc
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from dagster_project.delta_statements import NotRepeatable, execute_again, keep, kept, statements_of
+from dagster_project.delta_statements import execute_again, keep, kept, statements_of
+from dagster_project.kept_statements import NotRepeatable
+from dagster_project.node_statements import (
+    NodeStatements,
+    columns_below,
+    execute_node,
+    keep_nodes,
+    kept_nodes,
+    nodes_of,
+)
 from dagster_project.settings import DBT_PROJECT_DIR
 
 if TYPE_CHECKING:
@@ -20,8 +31,15 @@ if TYPE_CHECKING:
 
 _STATEMENTS = "delta_statements.json"
 """Among dbt's artefacts: the statements of the last delta that dbt executed."""
+_TESTS, _MARTS = "feature_tests.json", "mart_statements.json"
+"""The same of the tests of features, and of the published views with their tests."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
+
+
+_NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
+"""They are the developer's: they run in `make test`, not on every run."""
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 class TransformError(RuntimeError):
@@ -90,13 +108,91 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
-    # Unit tests are the developer's: they run in `make test`, not on every run.
-    arguments = ["build", "--select", *select, "--exclude-resource-type", "unit_test"]
+    arguments = ["build", "--select", *select, *_NO_UNIT_TESTS]
     if full_refresh:
         arguments.append("--full-refresh")
     from dagster_project.dbt_calls import invoke
 
     return invoke(arguments, warehouse, target)
+
+
+def build_features(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
+    """Build all features anew and test them.
+
+    Args:
+        warehouse: The DuckDB file; this process must have no open connection to it that dbt's would conflict with.
+        target: Where dbt keeps its artefacts.
+        connect: Opens the warehouse.
+
+    Returns:
+        One outcome per node, in the order in which they finished.
+
+    Raises:
+        TransformError: dbt itself failed before any node ran.
+    """
+    written_for = _written_for(warehouse, "")
+    tests = kept_nodes(target / _TESTS, written_for)
+    if tests is None:
+        return _build_and_keep(
+            "tag:features", "--full-refresh", warehouse=warehouse, kept_in=target / _TESTS, written_for=written_for
+        )
+    from dagster_project.dbt_calls import invoke
+
+    of_features = ["--select", "tag:features", "--resource-type"]
+    made = invoke(["build", "--full-refresh", *of_features, "model", "--resource-type", "seed"], warehouse, target)
+    if not all(outcome.ok for outcome in made):
+        return made
+    with connect() as connection:
+        tested = _repeated(connection, tests)
+    return made + (invoke(["test", *of_features, "test"], warehouse, target) if tested is None else tested)
+
+
+def build_marts(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
+    """Make the published views and test them; see `build_features`."""
+    with connect() as connection:
+        written_for = _written_for(warehouse, columns_below(connection, "marts", "past"))
+        nodes = kept_nodes(target / _MARTS, written_for)
+        made = None if nodes is None else _repeated(connection, nodes)
+    if made is not None:
+        return made
+    return _build_and_keep("tag:marts", warehouse=warehouse, kept_in=target / _MARTS, written_for=written_for)
+
+
+def _build_and_keep(select: str, *flags: str, warehouse: Path, kept_in: Path, written_for: str) -> list[NodeOutcome]:
+    """Let dbt do all of it, and keep the statements of what is to be found in the file later."""
+    from dagster_project.dbt_calls import invoke, parsed_project
+
+    target = kept_in.parent
+    events: list[EventMsg] = []
+    outcomes = invoke(["build", "--select", select, *flags, *_NO_UNIT_TESTS], warehouse, target, events)
+    kinds = ("test.", "model.") if kept_in.name == _MARTS else ("test.",)
+    ids = [outcome.unique_id for outcome in outcomes if outcome.unique_id.startswith(kinds)]
+    known = parsed_project(warehouse, target).nodes
+    nodes = nodes_of(events, {one: str(known[one].config.get("severity", "")).lower() == "warn" for one in ids})
+    if nodes is not None and all(outcome.ok for outcome in outcomes):
+        keep_nodes(kept_in, written_for, nodes)
+    return outcomes
+
+
+def _repeated(connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeStatements]) -> list[NodeOutcome] | None:
+    """What became of nodes whose statements are executed again; None, and nothing done, where this is for dbt to do."""
+    outcomes = []
+    connection.begin()
+    try:
+        for node in nodes:
+            begun = time.monotonic()
+            found = execute_node(connection, node)
+            status = "success" if found is None else "warn" if found else "pass"
+            message = f"Got {found} results" if found else ""
+            outcomes.append(NodeOutcome(node.unique_id, status, message, time.monotonic() - begun, found))
+        connection.commit()
+    except NotRepeatable:
+        connection.rollback()
+        return None
+    except BaseException:
+        connection.rollback()
+        raise
+    return outcomes
 
 
 def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path, stands_on: str) -> bool:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dbt.cli.main import dbtRunner
 
 from dagster_project.dbt_calls import parsed_project
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.transform import NodeOutcome, build
+from dagster_project.transform import NodeOutcome, build, build_features, build_marts
 from dagster_project.warehouse import RAW_TABLES
 
 SETTINGS = """
@@ -215,10 +216,18 @@ class Shop:
 
     def build(self, select: str = "tag:features", *, delta: bool = False) -> list[NodeOutcome]:
         """Run dbt in this process; no connection to the warehouse may be open. Returns what became of its nodes."""
-        outcomes = build(select=[select], warehouse=self.path, target=self.folder / "target", full_refresh=not delta)
+        outcomes = self.outcomes(select, delta=delta)
         failed = {outcome.unique_id: outcome.message for outcome in outcomes if not outcome.ok}
         assert not failed, failed
         return outcomes
+
+    def outcomes(self, select: str, *, delta: bool = False) -> list[NodeOutcome]:
+        """The same, whatever became of them."""
+        places = {"warehouse": self.path, "target": self.folder / "target"}
+        whole = {"tag:features": build_features, "tag:marts": build_marts}
+        if delta or select not in whole:
+            return build(select=[select], full_refresh=not delta, **places)
+        return whole[select](connect=partial(duckdb.connect, str(self.path)), **places)
 
     def run_unit_tests(self, select: str = "tag:features") -> None:
         """Run the dbt project's own unit tests; what they are about must have been built."""

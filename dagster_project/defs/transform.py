@@ -4,7 +4,7 @@ dbt runs inside this process, so its results are turned into events here instead
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from dagster_project.transform import (
     NodeOutcome,
     TransformError,
     build,
+    build_features,
+    build_marts,
     failure_report,
     manifest_is_current,
     repeat_delta,
@@ -82,7 +84,7 @@ NODES = DbtNodes(manifest_path(), filled_by=SOURCE_ASSETS, owners=OWNERS)
 def feature_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
     """Staging, identities, rollups and features of all users and accounts."""
     _plan(context, workplace, may_be_delta=False)
-    yield from _build(context, workplace, tag=FEATURES, full_refresh=True)
+    yield from _build(context, workplace, tag=FEATURES)
 
 
 def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
@@ -91,10 +93,7 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
     All of them, and tested, where more has changed than events.
     """
     refresh = _plan(context, workplace, may_be_delta=True)
-    if refresh.is_full:
-        outcomes = _built(workplace, select=[f"tag:{FEATURES}"], full_refresh=True)
-    else:
-        outcomes = _delta(workplace, refresh)
+    outcomes = _built(workplace, tag=FEATURES) if refresh.is_full else _delta(workplace, refresh)
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
     for key in sorted(DELTA_KEYS):
@@ -126,7 +125,7 @@ def _plan(
 )
 def mart_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
     """The published tables, with their contracts enforced."""
-    yield from _build(context, workplace, tag=MARTS, full_refresh=False)
+    yield from _build(context, workplace, tag=MARTS)
 
 
 def published_columns(model: str) -> Mapping[str, str]:
@@ -135,22 +134,25 @@ def published_columns(model: str) -> Mapping[str, str]:
     return {name: column["description"] for name, column in columns.items()}
 
 
-def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str, full_refresh: bool) -> Iterator[Event]:
+def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str) -> Iterator[Event]:
     keys, checks = context.selected_asset_keys, context.selected_asset_check_keys
     is_all = len(keys) == len(NODES.asset_specs(tag)) and len(checks) == len(NODES.check_specs(tag))
     # Of some, what was asked for and nothing that dbt would add to it.
-    selectors = [f"tag:{tag}"] if is_all else [*NODES.selectors(keys, checks), "--indirect-selection", "empty"]
-    outcomes = _built(workplace, select=selectors, full_refresh=full_refresh)
+    only = None if is_all else [*NODES.selectors(keys, checks), "--indirect-selection", "empty"]
+    outcomes = _built(workplace, tag=tag, only=only)
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
     yield from _events(context, outcomes, shown)
     _raise_for_failures(outcomes)
 
 
-def _built(workplace: Workplace, *, select: Sequence[str], full_refresh: bool) -> list[NodeOutcome]:
-    settings = workplace.settings
+def _built(workplace: Workplace, *, tag: str, only: Sequence[str] | None = None) -> list[NodeOutcome]:
+    places = {"warehouse": workplace.settings.warehouse, "target": workplace.settings.dbt_target}
     try:
-        return build(select=select, warehouse=settings.warehouse, target=settings.dbt_target, full_refresh=full_refresh)
+        if only is not None:
+            return build(select=only, full_refresh=tag == FEATURES, **places)
+        build_all = build_features if tag == FEATURES else build_marts
+        return build_all(connect=partial(workplace.connect, stays_open=True), **places)
     except TransformError as error:
         raise dg.Failure(str(error)) from error
 
