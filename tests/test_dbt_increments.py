@@ -59,7 +59,7 @@ def grown(tmp_path_factory) -> tuple[Shop, list[tuple[str, list[dict]]]]:
         if number == 2:
             shop.build("+int_user_days_touched")  # and the run died before the rollup: the next one makes up for it
             shop.begin_batch()
-        shop.build("+user_features")
+        shop.build()
         events = list(known.values())
         for as_of in (live, baseline):
             wanted = expected(events, live, as_of)
