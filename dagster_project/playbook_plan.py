@@ -26,6 +26,7 @@ from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
 from dagster_project.past_scores import observed_until, read_past
+from dagster_project.refresh import LIVE
 from dagster_project.scored_moments import score_moment
 from dagster_project.settings import Settings
 from dagster_project.warehouse import Warehouse
@@ -88,9 +89,7 @@ def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, scored: Score
         users=scored.users,
         accounts=scored.accounts,
         baseline=None,
-        owners=connection.sql(
-            "select * from features.owners where as_of = (select as_of from raw.moments where is_live)"
-        ).pl(),
+        owners=connection.sql(f"select * from features.owners where {LIVE}").pl(),
         crm_hold_reason=crm_freshness(connection, as_of, live.sources).hold_reason,
         states=ledger.read_frame("trigger_states"),
         open_candidates=ledger.read_frame("candidates"),

@@ -8,7 +8,7 @@ decided in `landing/`; every other schema is made by whoever fills it (dbt, scor
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,22 @@ class PublishedView:
 
     sql: str
     tables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The few rows that changed rows of published views are made of.
+
+    Attributes:
+        views: The published tables whose changed rows are made of nothing else of these tables.
+        rows: By table as `schema.name`, a condition that finds them.
+    """
+
+    views: Collection[str]
+    rows: Mapping[str, str]
+
+
+NO_EXCERPT = Excerpt((), MappingProxyType({}))
 
 
 class WarehouseError(RuntimeError):
@@ -184,7 +200,23 @@ def publish_serving_copy(
         _copy_marts(connection, views)
 
 
-def publish_changes(warehouse_path: Path, serving_path: Path, changed: Mapping[str, str]) -> None:
+def rows_where(table: str, condition: str, *, name: str | None = None) -> str:
+    """A condition that finds the same rows of a wide table as `condition`, which looks at few of its columns.
+
+    DuckDB reads all columns of a table in which rows are looked for all over; so their ids are looked for first. What a
+    delta has written stands together at the end of its table, and by the ids everything before it is skipped.
+
+    Args:
+        table: As `schema.name`.
+        condition: Which rows.
+        name: What the query calls the table, if it is something else.
+    """
+    return f"{name or table}.rowid in (select rowid from {table} where {condition})"
+
+
+def publish_changes(
+    warehouse_path: Path, serving_path: Path, changed: Mapping[str, str], excerpt: Excerpt = NO_EXCERPT
+) -> None:
     """Replace the serving database with itself and the rows that have changed, in one step.
 
     The file is copied as it is, which takes a fraction of the time that writing its tables anew would.
@@ -194,22 +226,62 @@ def publish_changes(warehouse_path: Path, serving_path: Path, changed: Mapping[s
         serving_path: The file that SQL users open read-only; it exists.
         changed: By table of schema `marts`, a condition that finds the changed rows, in the warehouse and in the copy,
             which is attached as `serving`; `NOTHING` where there are none.
+        excerpt: What some of them are made of, so that a view is not computed for everybody and then searched.
     """
     with _fresh_copy(serving_path) as fresh:
         shutil.copyfile(serving_path, fresh)
-        with _attached(warehouse_path, fresh) as connection:
+        with _attached(warehouse_path, fresh) as connection, _excerpt_first(connection, excerpt) as search_path:
+            queries = _view_queries(connection, excerpt.views)
             connection.begin()
             for table, condition in changed.items():
                 if condition == NOTHING:
                     continue
                 name = _identifier(table)
+                if table in excerpt.views:
+                    connection.execute(f"set search_path = {_literal(search_path)}")
+                query = queries[table] if table in excerpt.views else f"select * from marts.{name}"
                 connection.execute(
-                    f"create or replace temp table incoming as select * from marts.{name} where {condition}"
+                    f"create or replace temp table incoming as select * from ({query}) where {condition}"
                 )
+                connection.execute("reset search_path")
                 connection.execute(f"delete from serving.marts.{name} where {condition}")
                 connection.execute(f"insert into serving.marts.{name} by name select * from incoming")
             connection.commit()
             connection.execute("drop table incoming; checkpoint serving")
+
+
+@contextmanager
+def _excerpt_first(connection: duckdb.DuckDBPyConnection, excerpt: Excerpt) -> Iterator[str]:
+    """A search path by which `schema.name` means the excerpt's rows of a table, where it has some."""
+    [(warehouse,)] = connection.sql("select current_database()").fetchall()
+    schemas = connection.execute(
+        "select schema_name from duckdb_schemas() where database_name = ? and not internal order by all", [warehouse]
+    ).fetchall()
+    path = [(warehouse, "main")]
+    connection.execute("attach ':memory:' as excerpt")
+    try:
+        for table, condition in excerpt.rows.items():
+            schema = table.partition(".")[0]
+            path += [("excerpt", schema)] * (("excerpt", schema) not in path)
+            connection.execute(f"create schema if not exists excerpt.{schema}")
+            connection.execute(
+                f"create table excerpt.{table} as select * from {table} where {rows_where(table, condition)}"
+            )
+        path += [(warehouse, schema) for (schema,) in schemas]
+        yield ",".join(f"{_identifier(catalog)}.{_identifier(schema)}" for catalog, schema in path)
+    finally:
+        connection.execute("reset search_path")
+        connection.execute("detach excerpt")
+
+
+def _view_queries(connection: duckdb.DuckDBPyConnection, views: Collection[str]) -> dict[str, str]:
+    """What views of schema `marts` select, by name; they name tables by their schemas."""
+    found = connection.execute(
+        "select view_name, sql from duckdb_views() where database_name = current_database() and schema_name = 'marts' "
+        "and list_contains(?, view_name)",
+        [list(views)],
+    ).fetchall()
+    return {name: sql.partition(" AS ")[2].rstrip().removesuffix(";") for name, sql in found}
 
 
 @contextmanager

@@ -29,6 +29,8 @@ ACCOUNT_STANDING = (
     "segment", "motion", "segment_source", "is_customer", "subscription_status", "subscription_status_since",
 )  # fmt: skip
 """What users' scores and stages take from their account; kept with its score, so that a delta sees a change of it."""
+SEEN_ON_USERS = (*ACCOUNT_STANDING, "name")
+"""And what is published beside them."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ def accounts_that_moved(accounts: pl.DataFrame, before: pl.DataFrame, playbook: 
 
     Args:
         accounts: Account features.
-        before: `account_id` and `ACCOUNT_STANDING` as they were scored last.
+        before: `account_id` and `SEEN_ON_USERS` as they were scored last.
         playbook: The rules.
 
     Returns:
         One column, `account_id`.
     """
     placed = place_accounts(accounts, playbook)
-    now = placed.select("account_id", *ACCOUNT_STANDING)
+    now = placed.select("account_id", *SEEN_ON_USERS)
     same = before.select(pl.col(name).cast(kind) for name, kind in now.schema.items())
     return now.join(same, on=now.columns, how="anti", nulls_equal=True).select("account_id")
 

@@ -9,11 +9,12 @@ import polars as pl
 from dagster_project.actions import ActionReport, carry_out
 from dagster_project.core.actions import ActionKind
 from dagster_project.defs.activation import crm_fields
-from dagster_project.defs.delivery import blocked_people, delivered_handoffs
+from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.handoffs import crm_name
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table
 from dagster_project.defs.transform import OWNERS
+from dagster_project.no_contact import blocked_people
 
 ABOUT_CONTACTING: frozenset[ActionKind] = frozenset({"task", "note", "assign_owner"})
 """Kinds that send somebody to a person: no-contact flags are asked again before each."""

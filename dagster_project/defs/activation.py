@@ -12,7 +12,6 @@ import polars as pl
 from dagster_project.activation import PORTION, SendRules, SyncResult, plan_fields, send_plan
 from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
-from dagster_project.core.candidates import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_fields import account_fields, contacts_of, fields_of
 from dagster_project.core.feeds import hold_reason
@@ -22,6 +21,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
+from dagster_project.no_contact import contactable
 from dagster_project.portions import PORTION as USERS
 from dagster_project.portions import on_its_own, portions
 from dagster_project.refresh import LIVE, current_refresh
@@ -29,11 +29,12 @@ from dagster_project.refresh import LIVE, current_refresh
 ENTITIES = {"contact": "contacts", "account": "accounts"}
 SHOWN = 25
 """Rows of a table that the UI shows."""
+_RESCORED = "from scores.pql_scores where user_id in (select user_id from scores.rescored_users)"
 _CONTACTS_CONCERNED = (
-    "contact_id in (select contact_id from scores.pql_scores "
-    "where user_id in (select user_id from scores.rescored_users) "
-    "union select previous_contact_id from intermediate.int_users_touched) "
-    "or contact_id is null and user_id in (select user_id from scores.rescored_users)"
+    # Found by one narrow column after the other; see `rows_where`.
+    f"scores.pql_scores.rowid in (select rowid {_RESCORED} union all select rowid from scores.pql_scores "
+    f"where contact_id in (select contact_id {_RESCORED} "
+    "union all select previous_contact_id from intermediate.int_users_touched))"
 )
 """In a delta: everybody who shares a contact with somebody scored again, before or now."""
 _PLAN, _TROUBLES = "activation.crm_updates", "activation.crm_troubles"
@@ -192,7 +193,7 @@ def wanted_fields(
     if rules.create_contacts_of or rules.no_contact == "skip":
         whose = "true" if is_full else f"user_id in (select user_id from scores.pql_scores where {concerned})"
         may = contactable(connection, whose=whose)
-        users = users.join(may, on="user_id", how="left").with_columns(pl.col("may_be_made").fill_null(False))
+        users = users.with_columns(may_be_made=pl.col("user_id").is_in(may["user_id"].implode()))
         if rules.no_contact == "skip":
             users = users.filter("may_be_made")
     contacts = contacts_of(users, made_of=rules.create_contacts_of).select("user_id", "object_id", "create_as")
@@ -276,27 +277,6 @@ def _troubles(stage: str, troubles: Sequence[str]) -> pl.DataFrame:
     """What somebody has to know of, for the check that tells it."""
     kinds = {"stage": pl.String(), "trouble": pl.String()}
     return pl.DataFrame([(stage, trouble) for trouble in troubles], schema=kinds, orient="row")
-
-
-def contactable(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.DataFrame:
-    """`user_id` and `may_be_made`: whether neither the person nor the company has said no.
-
-    Args:
-        connection: The warehouse.
-        whose: A condition on `user_id`.
-    """
-    said = ", ".join(("user_id", "account_id", *USER_FLAGS, "suppression_reason"))
-    users = connection.sql(f"select {said} from features.user_features where {LIVE} and {whose}").pl()
-    said = ", ".join(("account_id", *ACCOUNT_FLAGS, "suppression_reason"))
-    accounts = connection.sql(
-        f"select {said} from features.account_features where {LIVE} and account_id in (select account_id from users)"
-    ).pl()
-    of_account = accounts.select("account_id", account_reason=account_block_reason())
-    return (
-        users.with_columns(reason=user_block_reason())
-        .join(of_account, on="account_id", how="left")
-        .select("user_id", may_be_made=pl.coalesce("reason", "account_reason").is_null())
-    )
 
 
 class _Rows:

@@ -21,12 +21,11 @@ from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
-from dagster_project.refresh import current_refresh
+from dagster_project.refresh import LIVE, current_refresh
 
 _MEASURED = (
     "select * replace (len(features_used) as features_used), date '{day}' as from_day, date '{day}' + 1 as to_day "
-    "from features.user_features "
-    "where as_of = (select as_of from raw.moments where is_live)"
+    f"from features.user_features where {LIVE}"
 )
 _MODELS = pl.Schema(
     {
@@ -70,7 +69,7 @@ def models(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Materi
 
 def _score(connection: duckdb.DuckDBPyConnection, challengers: list[Model], today: ScoredDay) -> None:
     """Keep what challengers say of everybody at the live moment, as the champion's own day is kept."""
-    measured = "from features.{} where as_of = (select as_of from raw.moments where is_live) order by {}"
+    measured = f"from features.{{}} where {LIVE} order by {{}}"
     accounts = connection.sql(measured.format("account_features", "account_id")).pl()
     users = connection.sql(
         "select * replace (len(features_used) as features_used) " + measured.format("user_features", "user_id")

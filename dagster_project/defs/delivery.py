@@ -6,12 +6,10 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-import polars as pl
 
 from dagster_project.clients.chat import Chat
 from dagster_project.clients.chats import connect_chat, look_up_after
 from dagster_project.clients.slack import SlackBot
-from dagster_project.core.candidates import account_block_reason, user_block_reason
 from dagster_project.core.follow_ups import MARKETING
 from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
 from dagster_project.core.threads import OPEN, open_thread
@@ -19,6 +17,7 @@ from dagster_project.defs.handoffs import COMMON, handoff_decisions
 from dagster_project.defs.resources import Workplace
 from dagster_project.delivery import DeliveryReport, Pace, deliver
 from dagster_project.ledger import Ledger
+from dagster_project.no_contact import blocked_people
 from dagster_project.parked import parked_messages
 from dagster_project.refresh import LIVE
 
@@ -118,24 +117,3 @@ def owners_by_id(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, A
     """Name, team and Slack's id of the CRM's owners."""
     found = connection.sql(f"select owner_id, name, team, slack_user_id from features.owners where {LIVE}").pl()
     return {row["owner_id"]: row for row in found.to_dicts()}
-
-
-def blocked_people(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[str, str]:
-    """Why users may not be contacted, by user id, as the CRM and the product say it now."""
-    users = connection.sql(
-        f"select * from features.user_features where {LIVE} and list_contains(?, user_id)", params=[people]
-    ).pl()
-    accounts = connection.sql(
-        f"select * from features.account_features where {LIVE} and list_contains(?, account_id)",
-        params=[users["account_id"].drop_nulls().unique().to_list()],
-    ).pl()
-    of_account = accounts.select("account_id", account_reason=account_block_reason())
-    reasons = (
-        users.with_columns(reason=user_block_reason())
-        .join(of_account, on="account_id", how="left")
-        .select("user_id", reason=pl.coalesce("reason", "account_reason"))
-        .drop_nulls("reason")
-    )
-    # Of whom nothing is known any more it isn't known either whether they may be written to.
-    gone = dict.fromkeys(set(people) - set(users["user_id"]), "not among the users that are scored any more")
-    return gone | dict(reasons.iter_rows())

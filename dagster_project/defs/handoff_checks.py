@@ -9,8 +9,9 @@ import polars as pl
 from dagster_project.core.guards import late_alerts, over_capacity
 from dagster_project.core.letters import ALERT, HANDOFF
 from dagster_project.core.routing import Desk, owners_by_id
-from dagster_project.defs.delivery import blocked_people, delivered_handoffs
+from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.no_contact import blocked_people
 from dagster_project.refresh import LIVE
 
 LOOKED_BACK = timedelta(days=2)

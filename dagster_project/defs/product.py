@@ -10,10 +10,11 @@ from dagster_project.activation import SendRules, plan_fields, send_plan
 from dagster_project.clients.product import Product
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
-from dagster_project.defs.activation import contactable, result_metadata, troubles_of
+from dagster_project.defs.activation import result_metadata, troubles_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED_SUBJECTS
 from dagster_project.defs.transform import OWNERS
+from dagster_project.no_contact import contactable
 from dagster_project.refresh import LIVE, current_refresh
 
 TARGET = Target({name: name for name in ("owner", "contract_value", "segment", "custom_fields")}, clears=True)
@@ -68,11 +69,7 @@ def wanted_traits(
     ).pl()
     if rules.traits_of_no_contact == "skip":
         whose = "true" if is_full else "user_id in (select user_id from scores.rescored_users)"
-        may = (
-            contactable(connection, whose=whose)
-            .filter("may_be_made")
-            .select(object_id="user_id", is_welcome=pl.lit(True))
-        )
+        may = contactable(connection, whose=whose).select(object_id="user_id", is_welcome=pl.lit(True))
         traits = traits.join(may, on="object_id", how="left").filter(
             (pl.col("subject_type") == "account") | pl.col("is_welcome")
         )

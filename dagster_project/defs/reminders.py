@@ -10,9 +10,10 @@ from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
 from dagster_project.core.reminders import Nudge, nudges
 from dagster_project.defs.answers import read_back
-from dagster_project.defs.delivery import blocked_people, connected_chat, has_buttons, owners_by_id, send
+from dagster_project.defs.delivery import connected_chat, has_buttons, owners_by_id, send
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.ledger import Ledger
+from dagster_project.no_contact import blocked_people
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import environment_settings
 

@@ -21,7 +21,7 @@ from dagster_project.core.changes import (
 )
 from dagster_project.core.handoff_plan import Subject
 from dagster_project.core.playbook import Playbook
-from dagster_project.core.scoring import ACCOUNT_STANDING, PQA_COLUMNS, PQL_COLUMNS, accounts_that_moved
+from dagster_project.core.scoring import PQA_COLUMNS, PQL_COLUMNS, SEEN_ON_USERS, accounts_that_moved
 from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_own_day
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
@@ -29,9 +29,10 @@ from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.landing.register import transaction
 from dagster_project.portions import PORTION, add_portion
-from dagster_project.refresh import current_refresh
+from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
+from dagster_project.warehouse import rows_where
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])
@@ -45,10 +46,12 @@ RESCORED = {
 }
 """Which scores a delta replaces."""
 RESCORED_SUBJECTS = (
-    "case subject_type when 'user' then subject_id in (select user_id from scores.rescored_users) "
+    "subject_id in "
+    "(select user_id from scores.rescored_users union all select account_id from scores.rescored_accounts) "
+    "and case subject_type when 'user' then subject_id in (select user_id from scores.rescored_users) "
     "else subject_id in (select account_id from scores.rescored_accounts) end"
 )
-"""The same of the tables that hold users and accounts."""
+"""The same of the tables that hold users and accounts. The first half goes without saying; a scan is filtered by it."""
 _DESCRIPTIONS = {
     "pql_scores": "Users scored at the live moment, with segment, stage and explanation. One row per user.",
     "pqa_scores": "Accounts scored at the live moment, with quadrant and explanation. One row per account.",
@@ -148,9 +151,9 @@ def write_scores(
         playbook,
         is_live=True,
         model_version=version,
-        users="true" if is_full else RESCORED["pql_scores"],
+        users="true" if is_full else rows_where("features.user_features", RESCORED["pql_scores"]),
         # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
-        accounts="true" if is_full else RESCORED["pqa_scores"],
+        accounts="true" if is_full else rows_where("features.account_features", RESCORED["pqa_scores"]),
         rows=rows,
     )
     for subject, frame in found:
@@ -185,13 +188,12 @@ def _publish(connection: duckdb.DuckDBPyConnection, table: str, *, is_full: bool
 
 def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> None:
     """Note whom a delta scores again: touched users and accounts, and all users of accounts whose standing moved."""
+    touched = "account_id in (select account_id from intermediate.int_accounts_touched)"
     accounts = connection.sql(
-        "select * from features.account_features where as_of = (select as_of from raw.moments where is_live) "
-        "and account_id in (select account_id from intermediate.int_accounts_touched)"
+        f"select * from features.account_features where {LIVE} and " + rows_where("features.account_features", touched)
     ).pl()
     before = connection.sql(
-        f"select account_id, {', '.join(ACCOUNT_STANDING)} from scores.pqa_scores "
-        "where account_id in (select account_id from intermediate.int_accounts_touched)"
+        f"select account_id, {', '.join(SEEN_ON_USERS)} from scores.pqa_scores where {touched}"
     ).pl()
     connection.register("accounts_moved", accounts_that_moved(accounts, before, playbook))
     connection.execute(
@@ -281,10 +283,11 @@ def _latest(connection: duckdb.DuckDBPyConnection, subjects: pl.DataFrame, table
 
     DuckDB finds the subjects as a local variable; a registered name would be held in memory until the commit.
     """
+    subject = ", ".join(SUBJECT)
     return connection.sql(
-        f"select * from scores.{table} semi join subjects using ({', '.join(SUBJECT)}) "
-        f"where {at} < (select until from raw.moments where is_live) "
-        f"qualify row_number() over (partition by {', '.join(SUBJECT)} order by {at} desc) = 1"
+        f"select * from scores.{table} where {at} < (select until from raw.moments where is_live) and "
+        + rows_where(f"scores.{table}", f"({subject}) in (select ({subject}) from subjects)")
+        + f" qualify row_number() over (partition by {subject} order by {at} desc) = 1"
     ).pl()
 
 
@@ -299,7 +302,7 @@ def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, subjects
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
         "list_transform(explanation, lambda entry: entry.contribution) as contributions "
         f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
-        f"and {key} in (select subject_id from subjects)"
+        f"and {rows_where(f'scores.{table}', f'{key} in (select subject_id from subjects)')}"
     ).pl()
 
 

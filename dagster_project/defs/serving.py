@@ -1,6 +1,7 @@
 """What SQL users read: the ledger's tables copied beside the scores, and the serving database itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 import dagster as dg
 import duckdb
@@ -18,7 +19,7 @@ from dagster_project.landing.register import transaction
 from dagster_project.ledger import Ledger
 from dagster_project.portions import add_portion
 from dagster_project.refresh import current_refresh, finish_refresh
-from dagster_project.warehouse import NOTHING, publish_changes, publish_serving_copy
+from dagster_project.warehouse import NOTHING, Excerpt, publish_changes, publish_serving_copy
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {
@@ -36,9 +37,12 @@ PUBLISHED_AS = {"audience_members": "audiences"}
 _NEW_REFUSALS = (
     "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
 )
+_ADDED_SCORES = f"as_of = $until and {RESCORED_SUBJECTS}"
+"""A delta adds to the history and changes nothing of what was before."""
 CHANGED = {
     **RESCORED,
-    "score_history": RESCORED_SUBJECTS,
+    "score_history": _ADDED_SCORES,
+    # A row holds until the next one of its subject.
     "segment_history": RESCORED_SUBJECTS,
     "product_traits": RESCORED_SUBJECTS,
     **{
@@ -53,15 +57,32 @@ CHANGED = {
     "quarantine": _NEW_REFUSALS,
     "user_profiles": RESCORED["pql_scores"],
     "account_profiles": RESCORED["pqa_scores"],
-    # A lead names its company, which may have another name although nothing else of its users has changed.
-    "leads": f"({RESCORED['pql_scores']} or {RESCORED['pqa_scores']})",
+    # Of an account that is called something else everybody is scored again.
+    "leads": RESCORED["pql_scores"],
     # The CRM's records are as they were when only events have come.
     "crm_owners": NOTHING,
     "crm_opportunities": NOTHING,
     # Calibration is measured by full runs alone, and challengers with it.
     **dict.fromkeys(("outcomes", "models", *CALIBRATION_MARTS), NOTHING),
 }
-"""Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy."""
+"""Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy.
+
+`$until` is the moment of the delta.
+"""
+
+EXCERPT = Excerpt(
+    views=(*SCORE_TABLES, "product_traits", "user_profiles", "account_profiles", "leads"),
+    rows={
+        "scores.pql_scores": RESCORED["pql_scores"],
+        "scores.pqa_scores": RESCORED["pqa_scores"],
+        "scores.score_history": _ADDED_SCORES,
+        "scores.segment_history": RESCORED_SUBJECTS,
+        "features.user_features": RESCORED["pql_scores"],
+        # Accounts of rescored users are among them.
+        "features.account_features": RESCORED["pqa_scores"],
+    },
+)
+"""What those of them are made of that are about users and accounts scored again."""
 
 PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
@@ -135,16 +156,23 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
     settings = workplace.settings
     with workplace.connect(stays_open=True) as connection:
-        is_full = current_refresh(connection, context.run.run_id).is_full
-    if is_full or not settings.serving.exists():
+        refresh = current_refresh(connection, context.run.run_id)
+    if refresh.is_full or not settings.serving.exists():
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
         publish_serving_copy(settings.warehouse, settings.serving, views)
     else:
-        publish_changes(settings.warehouse, settings.serving, CHANGED)
+        changed = _at(refresh.until, CHANGED)
+        excerpt = Excerpt(EXCERPT.views, _at(refresh.until, EXCERPT.rows))
+        publish_changes(settings.warehouse, settings.serving, changed, excerpt)
     with workplace.connect(stays_open=True) as connection:
         finish_refresh(connection, context.run.run_id)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(metadata={"path": str(settings.serving), "megabytes": round(size / 1e6, 1)})
+
+
+def _at(until: datetime, conditions: Mapping[str, str]) -> dict[str, str]:
+    """Conditions with the moment as a literal: by one, and not by a query, DuckDB tells what it need not read."""
+    return {table: rows.replace("$until", f"timestamp '{until}'") for table, rows in conditions.items()}
 
 
 @dg.asset_check(asset=["serving", "serving_database"], blocking=False)

@@ -5,34 +5,37 @@ with stages as (
 ),
 
 -- The furthest stage that a user ever reached: who churned later still closed.
-users as (
+furthest as (
 
-    select
-        user_id,
-        case
-            when is_customer then 'closed'
-            when classification in ('hot', 'warm')
-                or activation_stage in ('pql', 'opportunity')
-                or {{ names_contain('milestones', 'first_pql') }} then 'pql'
-            when activated_at is not null or activation_stage = 'activated' then 'activated'
-            else 'signed_up'
-        end as stage
-    from {{ source('scores', 'pql_scores') }}
+    select stage, count(*) as users
+    from (
+        select
+            case
+                when is_customer then 'closed'
+                when classification in ('hot', 'warm')
+                    or activation_stage in ('pql', 'opportunity')
+                    or {{ names_contain('milestones', 'first_pql') }} then 'pql'
+                when activated_at is not null or activation_stage = 'activated' then 'activated'
+                else 'signed_up'
+            end as stage
+        from {{ source('scores', 'pql_scores') }}
+    )
+    group by stage
 
 ),
 
 positions as (
 
-    select users.user_id, stages.position
-    from users
-    inner join stages on users.stage = stages.stage
+    select stages.position, furthest.users
+    from furthest
+    inner join stages on furthest.stage = stages.stage
 
 ),
 
 -- Whoever is further on has been at every stage before.
 reached as (
 
-    select stages.position, stages.stage, stages.motion, count(positions.user_id) as users
+    select stages.position, stages.stage, stages.motion, cast(coalesce(sum(positions.users), 0) as bigint) as users
     from stages
     left join positions on positions.position >= stages.position
     group by stages.position, stages.stage, stages.motion
