@@ -83,6 +83,26 @@ def conditions_of_accounts(nobody: pl.DataFrame, accounts: pl.DataFrame, playboo
     return pl.concat(found)
 
 
+def concerned_by_accounts(
+    accounts: pl.DataFrame, nobody: pl.DataFrame, states: pl.DataFrame, waiting: pl.DataFrame, playbook: Playbook
+) -> Concerned:
+    """Whom some accounts and what waits make decisions be about, before any user is looked at.
+
+    Args:
+        accounts: `ACCOUNT_COLUMNS`.
+        nobody: A frame with `USER_COLUMNS` and no row.
+        states: What the ledger kept of the accounts' triggers and rules.
+        waiting: Candidates that are decided again.
+        playbook: The rules.
+
+    Returns:
+        `accounts` fired themselves, or wait: the best of their users is yet to be found. `users` wait.
+    """
+    concerned = Concerned(accounts, states, waiting, playbook)
+    concerned.look_at(nobody, RISE_SCHEMA.to_frame())
+    return concerned
+
+
 class Concerned:
     """Collects whom decisions can be about, while users go by a portion at a time.
 

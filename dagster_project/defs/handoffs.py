@@ -17,6 +17,7 @@ from dagster_project.core.concerned import (
     DECIDED_OF_USERS,
     USER_COLUMNS,
     Concerned,
+    concerned_by_accounts,
     conditions_of_accounts,
     conditions_of_users,
 )
@@ -36,8 +37,9 @@ from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.portions import PORTION, portions
-from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_moments import score_portions
+from dagster_project.warehouse import rows_where
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _SENDING = timedelta(minutes=15)
@@ -49,17 +51,12 @@ LOOKED_AT: Mapping[Subject, str] = {
     "account": "account_id in (select account_id from scores.looked_at_accounts)",
 }
 """Of whom decisions are made in this run."""
+_MEASURED_AND_SCORED: Mapping[Subject, tuple[str, str]] = {
+    "user": ("features.user_features", "scores.pql_scores"),
+    "account": ("features.account_features", "scores.pqa_scores"),
+}
 A_DAY_ANYWHERE = 2
 """Days that hold the whole of today in every time zone."""
-_RESCORED_ACCOUNTS = (
-    "select account_id from scores.rescored_accounts union "
-    "select account_id from scores.pql_scores where user_id in (select user_id from scores.rescored_users)"
-)
-_LOOKED_AT_ACCOUNTS = (
-    f"{_RESCORED_ACCOUNTS} union select account_id from held union "
-    "select account_id from scores.pql_scores where user_id in (select user_id from held)"
-)
-"""Accounts of which everybody is looked at in a delta: an account's handoff names the best of its users."""
 
 
 @dg.asset(
@@ -79,64 +76,15 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         refresh = current_refresh(connection, context.run.run_id)
         as_of = refresh.until
-        since = as_of - timedelta(days=max(playbook.handoffs.cooldown_days, A_DAY_ANYWHERE))
-        owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
-        crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
-        past, notices, turns = (
-            ledger.past_handoffs(since),
-            ledger.given_notices(since),
-            ledger.read_frame("routing_turns"),
-        )
-        waiting = held = ledger.read_frame("candidates")
-        if not refresh.is_full:
-            held = to_decide_again(
-                waiting,
-                touched=_touched(connection),
-                past=past,
-                desk=open_desk(owners, (past, notices), turns, rules=playbook.routing, as_of=as_of),
-                had_room=ledger.with_room(),
-                crm_hold_reason=crm_hold_reason,
-            )
-        members = ledger.audience_members()
-        risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
-        if refresh.is_full:
-            states = ledger.trigger_states(None)
-            select_concerned(
-                connection, playbook, risen_since, held=held, states=states, members=members["user_id"].to_list()
-            )
-        else:
-            _select_touched(connection, held)
-        users = connection.sql(_scored(connection, "user", LOOKED_AT["user"], DECIDED_OF_USERS)).pl()
-        accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
-        if not refresh.is_full:
-            states = ledger.trigger_states({*users["user_id"], *accounts["account_id"]})
-        overlaps = ledger.overlaps_with_sales()
-        inputs = HandoffInputs(
-            as_of=as_of,
-            users=users,
-            accounts=accounts,
-            baseline=_baseline(connection, playbook),
-            baseline_at=_baseline_at(connection),
-            owners=owners,
-            crm_hold_reason=crm_hold_reason,
-            states=states,
-            open_candidates=held,
-            past=past,
-            turns=turns,
-            scored_since=_scored_since(connection),
-            rises=_rises(connection, users.select("user_id"), risen_since),
-            past_rules=ledger.acted_rules(since),
-            past_notices=notices,
-            members=members,
-            overlaps=overlaps,
-            answers=_answers(ledger, overlaps, as_of),
-            silences=known_silences(connection),
-            read_whole=partial(_whole, connection),
-        )
+        inputs, untouched = _gather(connection, ledger, playbook, refresh=refresh)
         plan = plan_handoffs(inputs, playbook)
         asked = [action_request(crm_name(workplace), action) for action in plan.actions]
         ledger.apply_handoff_plan(
-            plan, known=inputs.states, decided=held["candidate_key"].to_list(), requests=asked, now=workplace.now()
+            plan,
+            known=inputs.states,
+            decided=inputs.open_candidates["candidate_key"].to_list(),
+            requests=asked,
+            now=workplace.now(),
         )
         # Who writes between two runs can't ask the CRM data again.
         ledger.set_meta(CRM_HOLD, inputs.crm_hold_reason or "")
@@ -146,8 +94,63 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
             ledger.set_meta(BASELINE_DONE, as_of.isoformat())
         # Those of the day, the most urgent first, as sellers get them; a few of many.
         today = ledger.packages_since(datetime.combine(as_of.date(), time.min), SHOWN)
-    untouched = waiting.height - held.height
     return dg.MaterializeResult(metadata=_decision_metadata(plan, today, untouched=untouched, is_full=refresh.is_full))
+
+
+def _gather(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, playbook: Playbook, *, refresh: Refresh
+) -> tuple[HandoffInputs, int]:
+    """What the decisions of a run depend on, and how many candidates a delta leaves waiting as they are."""
+    as_of = refresh.until
+    since = as_of - timedelta(days=max(playbook.handoffs.cooldown_days, A_DAY_ANYWHERE))
+    risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
+    owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
+    crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
+    past, notices, turns = ledger.past_handoffs(since), ledger.given_notices(since), ledger.read_frame("routing_turns")
+    waiting = held = ledger.read_frame("candidates")
+    members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
+    if refresh.is_full:
+        states = ledger.trigger_states(None)
+        select_concerned(
+            connection, playbook, risen_since, held=held, states=states, members=members["user_id"].to_list()
+        )
+    else:
+        held = to_decide_again(
+            waiting,
+            touched=_touched(connection),
+            past=past,
+            desk=open_desk(owners, (past, notices), turns, rules=playbook.routing, as_of=as_of),
+            had_room=ledger.with_room(),
+            crm_hold_reason=crm_hold_reason,
+        )
+        _select_touched(connection, ledger, playbook, held=held)
+    users = connection.sql(_scored(connection, "user", _found("user", LOOKED_AT["user"]), DECIDED_OF_USERS)).pl()
+    accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
+    if not refresh.is_full:
+        states = ledger.trigger_states({*users["user_id"], *accounts["account_id"]})
+    inputs = HandoffInputs(
+        as_of=as_of,
+        users=users,
+        accounts=accounts,
+        baseline=_baseline(connection, playbook),
+        baseline_at=_baseline_at(connection),
+        owners=owners,
+        crm_hold_reason=crm_hold_reason,
+        states=states,
+        open_candidates=held,
+        past=past,
+        turns=turns,
+        scored_since=_scored_since(connection),
+        rises=_rises(connection, users.select("user_id"), risen_since),
+        past_rules=ledger.acted_rules(since),
+        past_notices=notices,
+        members=members,
+        overlaps=overlaps,
+        answers=_answers(ledger, overlaps, as_of),
+        silences=known_silences(connection),
+        read_whole=partial(_whole, connection),
+    )
+    return inputs, waiting.height - held.height
 
 
 def crm_name(workplace: Workplace) -> str:
@@ -156,9 +159,9 @@ def crm_name(workplace: Workplace) -> str:
 
 
 def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Users and accounts that this delta scored again, and the accounts of these users."""
-    rows = connection.sql(f"select user_id from scores.rescored_users union all {_RESCORED_ACCOUNTS}").fetchall()
-    return {found for (found,) in rows if found is not None}
+    """Users and accounts that this delta scored again; the accounts of these users are among them."""
+    rows = connection.sql("from scores.rescored_users union all from scores.rescored_accounts").fetchall()
+    return {found for (found,) in rows}
 
 
 def select_concerned(
@@ -196,25 +199,38 @@ def select_concerned(
     )
 
 
-def _select_touched(connection: duckdb.DuckDBPyConnection, held: pl.DataFrame) -> None:
-    """In a delta look at those scored again and those who wait for a decision."""
-    connection.register("held", held.select("user_id", "account_id"))
+def _select_touched(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, playbook: Playbook, *, held: pl.DataFrame
+) -> None:
+    """In a delta look at those scored again and those who wait for a decision.
+
+    Their colleagues are looked at as well where an account fired itself: its handoff names the best of its users.
+    """
+    waiting = held.select("user_id", "account_id")  # noqa: F841, DuckDB finds it as a local variable
     connection.execute(
-        f"create or replace table scores.looked_at_accounts as select account_id from ({_LOOKED_AT_ACCOUNTS}) "
+        "create or replace table scores.looked_at_accounts as select account_id from ("
+        "from scores.rescored_accounts union select account_id from waiting "
+        "union select account_id from scores.pql_scores where user_id in (select user_id from waiting)) "
         "where account_id is not null"
     )
+    accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], ACCOUNT_COLUMNS)).pl()
+    nobody = connection.sql(_scored(connection, "user", "false", USER_COLUMNS)).pl()
+    states = ledger.trigger_states(accounts["account_id"].to_list())
+    concerned = concerned_by_accounts(accounts, nobody, states, held, playbook)
+    people = pl.DataFrame({"user_id": sorted(concerned.users)}, schema={"user_id": pl.String})  # noqa: F841
+    fired = pl.DataFrame({"account_id": sorted(concerned.accounts)}, schema={"account_id": pl.String})  # noqa: F841
     connection.execute(
-        "create or replace table scores.looked_at_users as select user_id from scores.rescored_users "
-        "union select user_id from held union select user_id from scores.pql_scores "
-        "where account_id in (select account_id from scores.looked_at_accounts)"
+        "create or replace table scores.looked_at_users as from scores.rescored_users union from people "
+        "union select user_id from waiting where user_id is not null "
+        "union select user_id from scores.pql_scores where account_id in (from fired)"
     )
-    connection.unregister("held")
 
 
 def _whole(connection: duckdb.DuckDBPyConnection, subject: Subject, ids: Collection[str]) -> pl.DataFrame:
     """Everything that is known of some users or accounts."""
     wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})  # noqa: F841
-    return connection.sql(_scored(connection, subject, f"{subject}_id in (select id from wanted)")).pl()
+    key = f"{subject}_id"
+    return connection.sql(_scored(connection, subject, _found(subject, f"{key} in (select id from wanted)"))).pl()
 
 
 def _scored(
@@ -225,19 +241,25 @@ def _scored(
     Args:
         connection: The warehouse.
         subject: Of users or of accounts.
-        whom: A condition on their id.
+        whom: A condition on their id, or on rows of `measured` and `scored`.
         names: The columns; all of them if it is None.
     """
-    key, scores = f"{subject}_id", {"user": "pql_scores", "account": "pqa_scores"}[subject]
-    measured = connection.sql(f"from features.{subject}_features limit 0").columns
-    scored = connection.sql(f"from scores.{scores} limit 0").columns
+    key, (features, scores) = f"{subject}_id", _MEASURED_AND_SCORED[subject]
+    measured = connection.sql(f"from {features} limit 0").columns
+    scored = connection.sql(f"from {scores} limit 0").columns
     columns = names or [*measured, *(name for name in scored if name not in measured)]
     said = [f"{'measured' if name in measured else 'scored'}.{name}" for name in columns if name != "as_of"]
     return (
         f"select (select until from raw.moments where is_live) as as_of, {', '.join(said)} "
-        f"from features.{subject}_features as measured join scores.{scores} as scored using ({key}) "
+        f"from {features} as measured join {scores} as scored using ({key}) "
         f"where measured.{LIVE} and {whom}"
     )
+
+
+def _found(subject: Subject, whose: str) -> str:
+    """A condition on their id as `_scored` asks for those rows alone, see `rows_where`."""
+    features, scores = _MEASURED_AND_SCORED[subject]
+    return f"{rows_where(features, whose, name='measured')} and {rows_where(scores, whose, name='scored')}"
 
 
 def _baseline(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, rows: int = PORTION) -> pl.DataFrame | None:

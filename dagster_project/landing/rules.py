@@ -36,5 +36,6 @@ def write_rules(connection: duckdb.DuckDBPyConnection, identity: IdentityRules, 
 def _replace(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[str, ...]]) -> None:
     connection.execute(f"delete from {table}")
     if rows:
-        places = ", ".join("?" for _ in rows[0])
-        connection.executemany(f"insert into {table} values ({places})", rows)
+        # In one statement: a statement for each row takes twenty times as long.
+        places = ", ".join(f"({', '.join('?' for _ in row)})" for row in rows)
+        connection.execute(f"insert into {table} values {places}", [value for row in rows for value in row])

@@ -11,6 +11,7 @@ from handoff_runs import person, runs, scarce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_project.core.concerned import concerned_by_accounts
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.routing import open_desk
 from dagster_project.core.waiting import to_decide_again
@@ -30,12 +31,13 @@ def delta(run: HandoffInputs, before: HandoffPlan, touched: set[str]) -> tuple[H
         had_room=before.with_room,
         crm_hold_reason=run.crm_hold_reason,
     )
-    people = touched | set(held["user_id"]) | set(held["subject_id"])
+    people = touched | set(held["user_id"])
     companies = set(held["account_id"]) | touched
     companies |= set(run.users.filter(pl.col("user_id").is_in(people))["account_id"])
-    looked_at = pl.col("user_id").is_in(list(people)) | pl.col("account_id").is_in(list(companies - {None}))
-    some_users = run.users.filter(looked_at.fill_null(False))
     some_accounts = run.accounts.filter(pl.col("account_id").is_in(list(companies - {None})))
+    fired = concerned_by_accounts(some_accounts, run.users.clear(), run.states, held, playbook())
+    looked_at = pl.col("user_id").is_in([*people, *fired.users]) | pl.col("account_id").is_in(list(fired.accounts))
+    some_users = run.users.filter(looked_at.fill_null(False))
     known = [*some_users["user_id"], *some_accounts["account_id"]]
     given = replace(
         run,
