@@ -13,12 +13,10 @@ def block_reasons(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.Da
 
     Args:
         connection: The warehouse.
-        whose: A condition on `user_id`.
+        whose: A condition on rows of `features.user_features`.
     """
     said = ", ".join(("user_id", "account_id", *USER_FLAGS, "suppression_reason"))
-    users = connection.sql(
-        f"select {said} from features.user_features where {LIVE} and {rows_where('features.user_features', whose)}"
-    ).pl()
+    users = connection.sql(f"select {said} from features.user_features where {LIVE} and {whose}").pl()
     said = ", ".join(("account_id", *ACCOUNT_FLAGS, "suppression_reason"))
     accounts = connection.sql(
         f"select {said} from features.account_features where {LIVE} and account_id in (select account_id from users)"
@@ -41,7 +39,8 @@ def blocked_people(connection: duckdb.DuckDBPyConnection, people: list[str]) -> 
     asked = pl.DataFrame({"user_id": people}, schema={"user_id": pl.String})
     connection.register("asked_about", asked)
     try:
-        reasons = block_reasons(connection, whose="user_id in (select user_id from asked_about)")
+        those = rows_where("features.user_features", "user_id in (select user_id from asked_about)")
+        reasons = block_reasons(connection, whose=those)
     finally:
         connection.unregister("asked_about")
     # Of whom nothing is known any more it isn't known either whether they may be written to.

@@ -6,11 +6,21 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dagster_project.warehouse import Warehouse, WarehouseLocked, publish_serving_copy
+from dagster_project.warehouse import (
+    NOTHING,
+    Excerpt,
+    Warehouse,
+    WarehouseLocked,
+    publish_changes,
+    publish_serving_copy,
+)
 
 
 def _hold(path: str, held: Event, seconds: float) -> None:
@@ -128,3 +138,58 @@ def test_a_failed_publication_leaves_the_old_copy(warehouse_with_marts: Path, tm
     with duckdb.connect(str(serving), read_only=True) as connection:
         assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(1,)]
     assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
+
+
+PEOPLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), min_size=1)
+"""A score by user."""
+
+
+@settings(max_examples=8, deadline=None)
+@given(PEOPLE, st.lists(PEOPLE, min_size=1, max_size=3))
+def test_changes_are_published_like_everything(first: dict[int, int], deltas: list[dict[int, int]]) -> None:
+    touched = "user_id in (from scores.touched)"
+    changed = {"people": touched, "histories": touched, "members": "true", "sizes": "true", "still": NOTHING}
+    excerpt = Excerpt(("people", "histories"), {"scores.people": touched, "scores.history": touched})
+    with TemporaryDirectory() as folder:
+        path, serving, whole = (Path(folder, f"{name}.duckdb") for name in ("warehouse", "serving", "whole"))
+        with Warehouse(path).connect() as warehouse:
+            warehouse.execute(_PEOPLE_AND_WHAT_IS_PUBLISHED)
+        _score(path, first)
+        publish_serving_copy(path, serving)
+        for scores in deltas:
+            _score(path, scores)
+            publish_changes(path, serving, changed, excerpt)
+            publish_serving_copy(path, whole)
+            for table in changed:
+                assert _rows(serving, table) == _rows(whole, table), table
+
+
+_PEOPLE_AND_WHAT_IS_PUBLISHED = """
+create schema marts; create schema scores;
+create table scores.people (user_id integer, score integer); create table scores.touched (user_id integer);
+create table scores.history (user_id integer, score integer, moment integer);
+create view marts.people as select user_id, score from scores.people;
+create view marts.histories as
+  select user_id, score, moment, lead(moment) over (partition by user_id order by moment) as until from scores.history;
+create view marts.members as
+  select member, score from range(10) as members(member) left join scores.people on people.user_id = member;
+create view marts.sizes as select score, count(*) as people from scores.people group by score;
+create table marts.still as select 1 as x;
+"""
+
+
+def _score(path: Path, scores: dict[int, int]) -> None:
+    with Warehouse(path).connect() as warehouse:
+        warehouse.execute("delete from scores.touched")
+        warehouse.executemany("insert into scores.touched values (?)", [[user_id] for user_id in scores])
+        warehouse.execute("delete from scores.people where user_id in (from scores.touched)")
+        warehouse.executemany("insert into scores.people values (?, ?)", [list(row) for row in scores.items()])
+        warehouse.execute(
+            "insert into scores.history select *, (select coalesce(max(moment), 0) + 1 from scores.history) "
+            "from scores.people semi join scores.touched using (user_id)"
+        )
+
+
+def _rows(path: Path, table: str) -> list[tuple]:
+    with duckdb.connect(str(path), read_only=True) as copy:
+        return copy.sql(f"from marts.{table} order by all").fetchall()

@@ -25,6 +25,7 @@ from dagster_project.no_contact import contactable
 from dagster_project.portions import PORTION as USERS
 from dagster_project.portions import on_its_own, portions
 from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.warehouse import rows_where
 
 ENTITIES = {"contact": "contacts", "account": "accounts"}
 SHOWN = 25
@@ -191,8 +192,10 @@ def wanted_fields(
         + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
     ).pl()
     if rules.create_contacts_of or rules.no_contact == "skip":
-        whose = "true" if is_full else f"user_id in (select user_id from scores.pql_scores where {concerned})"
-        may = contactable(connection, whose=whose)
+        those = rows_where(
+            "features.user_features", f"user_id in (select user_id from scores.pql_scores where {concerned})"
+        )
+        may = contactable(connection, whose="true" if is_full else those)
         users = users.with_columns(may_be_made=pl.col("user_id").is_in(may["user_id"].implode()))
         if rules.no_contact == "skip":
             users = users.filter("may_be_made")

@@ -12,10 +12,11 @@ from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
 from dagster_project.defs.activation import result_metadata, troubles_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import RESCORED_SUBJECTS
+from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
 from dagster_project.defs.transform import OWNERS
 from dagster_project.no_contact import contactable
 from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.warehouse import rows_where
 
 TARGET = Target({name: name for name in ("owner", "contract_value", "segment", "custom_fields")}, clears=True)
 """The CRM is read whole: what it does not have is known to be nothing."""
@@ -68,8 +69,10 @@ def wanted_traits(
         f"(select user_id from features.user_features where {LIVE} and contact_id in ({_NOT_TO_BE_SOLD})))"
     ).pl()
     if rules.traits_of_no_contact == "skip":
-        whose = "true" if is_full else "user_id in (select user_id from scores.rescored_users)"
-        may = contactable(connection, whose=whose).select(object_id="user_id", is_welcome=pl.lit(True))
+        those = rows_where("features.user_features", RESCORED["pql_scores"])
+        may = contactable(connection, whose="true" if is_full else those).select(
+            object_id="user_id", is_welcome=pl.lit(True)
+        )
         traits = traits.join(may, on="object_id", how="left").filter(
             (pl.col("subject_type") == "account") | pl.col("is_welcome")
         )
