@@ -109,7 +109,7 @@ def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes
         # Of somebody who says nothing the company is called something else.
         said.append({"type": "group", "user_id": "a stranger", "group_id": domain, "traits": {"name": f"New {number}"}})
         _land(data_dir, f"said-{number}", said)
-        assert Installation(data_dir).run("score_new_events").success
+        assert Installation(data_dir).run("score_new_events", as_of=END + timedelta(minutes=number)).success
         assert refreshed(data_dir) == (False, "only events have come")
         _copied_like_the_warehouse(data_dir)
         with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
