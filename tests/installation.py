@@ -41,6 +41,7 @@ class Installation:
         job: str = "score_everything",
         *,
         as_of: datetime = END,
+        now: datetime | None = None,
         raise_on_error: bool = True,
         only: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -51,6 +52,7 @@ class Installation:
         Args:
             job: Its name.
             as_of: The moment to score.
+            now: What the clock says, by default the time; on the day of `as_of` moments of that day differ.
             only: The scores to materialize, by default all assets of the job.
             raise_on_error: Whether a failing step is the caller's error.
             tags: Of the run.
@@ -60,7 +62,12 @@ class Installation:
         from dagster_project.defs.resources import Workplace
 
         places = {"PLS_DATA_DIR": str(self.data_dir), "PLS_LEDGER_URL": f"sqlite:///{self.data_dir / 'ledger.sqlite'}"}
-        workplace = Workplace(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
+
+        class Clocked(Workplace):
+            def now(self) -> datetime:
+                return now or super().now()
+
+        workplace = Clocked(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
         definition = build_definitions(workplace=workplace).resolve_job_def(job)
         with dg.DagsterInstance.ephemeral() as instance:
             return definition.execute_in_process(

@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -96,6 +96,8 @@ def test_the_serving_copy_holds_what_the_warehouse_publishes(grown: Path) -> Non
 
 def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes(grown: Path, tmp_path: Path) -> None:
     data_dir, draw = shutil.copytree(grown, tmp_path / "data"), random.Random(7)
+    day = END + timedelta(days=1)
+    assert Installation(data_dir).run(as_of=day, now=day).success
     with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
         users = [name for (name,) in serving.sql("select user_id from marts.pql_scores order by all").fetchall()]
         accounts = serving.sql("select account_id from marts.pqa_scores where not account_id is null order by all")
@@ -104,17 +106,29 @@ def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes
             "select user_id, company, account_id from marts.leads join marts.account_profiles using (account_id) "
             "where not in_crm order by all limit 1"
         ).fetchall()
-    for number in range(4):
+        elsewhere = "select user_id from marts.pql_scores where segment <> 'enterprise' order by all limit 4"
+        movers = [name for (name,) in serving.sql(elsewhere).fetchall()]
+        large = (
+            "select account_id from marts.pqa_scores join marts.account_profiles using (account_id) "
+            "where segment = 'enterprise' and in_crm order by all limit 1"
+        )
+        [(enterprise,)] = serving.sql(large).fetchall()
+    for number, mover in enumerate(movers, 1):
         said = [_something(draw, users, groups) for _ in range(40)]
+        said.append({"type": "group", "user_id": mover, "group_id": enterprise})
         # Of somebody who says nothing the company is called something else.
         said.append({"type": "group", "user_id": "a stranger", "group_id": domain, "traits": {"name": f"New {number}"}})
-        _land(data_dir, f"said-{number}", said)
-        assert Installation(data_dir).run("score_new_events", as_of=END + timedelta(minutes=number)).success
+        moment = day + timedelta(minutes=number)
+        _land(data_dir, f"said-{number}", said, at=moment)
+        assert Installation(data_dir).run("score_new_events", as_of=moment, now=moment).success
         assert refreshed(data_dir) == (False, "only events have come")
         _copied_like_the_warehouse(data_dir)
         with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
             named = serving.sql("select company from marts.leads where user_id = ?", params=[lead]).fetchall()
         assert named == [(f"New {number}",)] != [(company,)]
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        [(ended,)] = serving.execute("select count(*) from marts.segment_history where valid_to > ?", [day]).fetchall()
+    assert ended > 0, "nobody's segment has changed"
 
 
 def _something(draw: random.Random, users: list[str], groups: list[str]) -> dict[str, object]:
@@ -136,9 +150,9 @@ def _something(draw: random.Random, users: list[str], groups: list[str]) -> dict
     return {"type": kind, **user, "event" if kind == "track" else "name": draw.choice(events)}
 
 
-def _land(data_dir: Path, name: str, events: list[dict[str, object]]) -> None:
-    at = f"{END - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
-    rows = [{"message_id": f"{name}-{n}", "timestamp": at, "received_at": at, **e} for n, e in enumerate(events)]
+def _land(data_dir: Path, name: str, events: list[dict[str, object]], *, at: datetime) -> None:
+    when = f"{at - timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
+    rows = [{"message_id": f"{name}-{n}", "timestamp": when, "received_at": when, **e} for n, e in enumerate(events)]
     landed = data_dir / "landing" / "events" / f"{name}.ndjson"
     landed.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.utime(landed, (0, 0))  # left alone for long
