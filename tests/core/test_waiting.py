@@ -49,9 +49,12 @@ def delta(run: HandoffInputs, before: HandoffPlan, touched: set[str]) -> tuple[H
     return given, run.open_candidates.join(held, on="candidate_key", how="anti")
 
 
-def later(run: HandoffInputs, first: HandoffPlan, people: pl.DataFrame, as_of: datetime) -> HandoffInputs:
-    """The run after a plan, with its people as they are then."""
-    after = inputs(people, run.accounts, as_of=as_of, team=run.owners, handed_over=run.past, after=first)
+def later(
+    run: HandoffInputs, first: HandoffPlan, people: pl.DataFrame, as_of: datetime, companies: pl.DataFrame | None = None
+) -> HandoffInputs:
+    """The run after a plan, with its people and companies as they are then."""
+    companies = run.accounts if companies is None else companies
+    after = inputs(people, companies, as_of=as_of, team=run.owners, handed_over=run.past, after=first)
     return replace(after, crm_hold_reason=run.crm_hold_reason)
 
 
@@ -65,12 +68,18 @@ def test_a_delta_decides_what_a_run_over_everybody_would(run: HandoffInputs, dat
         rows[number] |= data.draw(person(number))
     people = pl.DataFrame(rows, schema=run.users.schema, orient="row")
     as_of = data.draw(st.sampled_from([TONIGHT, TONIGHT, TOMORROW]))
-    whole = later(run, first, people, as_of)
-    if data.draw(st.booleans()):
-        whole = replace(whole, crm_hold_reason=data.draw(st.sampled_from([None, "contacts are 9 days old"])))
     touched = {f"u_{number}" for number in changed}
     for frame in (run.users, people):
         touched |= set(frame.filter(pl.col("user_id").is_in(list(touched)))["account_id"].drop_nulls())
+    # What a company's people do together may fire for the company itself, which names the best of all of them.
+    grown = [
+        row | ({"active_users_30d": data.draw(st.integers(3, 12))} if row["account_id"] in touched else {})
+        for row in run.accounts.to_dicts()
+    ]
+    companies = pl.DataFrame(grown, schema=run.accounts.schema, orient="row")
+    whole = later(run, first, people, as_of, companies)
+    if data.draw(st.booleans()):
+        whole = replace(whole, crm_hold_reason=data.draw(st.sampled_from([None, "contacts are 9 days old"])))
     part, untouched = delta(whole, first, touched)
     one, other = scarce(whole), scarce(part)
     for name in ("decisions", "handoffs", "turns", "with_room"):
