@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
@@ -165,6 +166,11 @@ class Shop:
         """Replace the moments; the first is live. In a delta it is the full run's, and events count until later."""
         self.execute("delete from raw.moments")
         self._insert("raw.moments", [(m, m[:10], m == live, until or m) for m in (live, *others)])
+
+    def as_it_is(self, folder: Path) -> "Shop":
+        """The same warehouse in another folder, with everything that was built."""
+        shutil.copytree(self.folder, folder)
+        return Shop(folder, self.batch, _ids=self._ids, _domains=set(self._domains))
 
     def copy(self, folder: Path) -> "Shop":
         """The same raw tables in another warehouse, where nothing was built yet."""
