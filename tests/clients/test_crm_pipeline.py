@@ -101,6 +101,11 @@ def test_what_was_scored_stands_in_the_crm_and_a_second_run_sends_nothing(connec
     tasks = connected.company.tasks()
     assert len(tasks) == len(set(tasks)) == dict(read(connected.api, by_status.format("'create'")))["confirmed"] > 0
     assert connected.written()
+    if connected.company.name != "salesforce":  # the same engine: one whole run of it is enough
+        connected.company.server.asked.clear()
+        assert connected.sync().exit_code == 0
+        assert connected.written() == []
+        return
     result = connected.run()
     assert [evaluation.passed for evaluation in result.get_asset_check_evaluations() if evaluation.check_name == CHECK]
     assert connected.written() == []
