@@ -133,9 +133,8 @@ def build_features(*, warehouse: Path, target: Path, connect: Connect) -> list[N
     written_for = _written_for(warehouse, "")
     tests = kept_nodes(target / _TESTS, written_for)
     if tests is None:
-        return _build_and_keep(
-            "tag:features", "--full-refresh", warehouse=warehouse, kept_in=target / _TESTS, written_for=written_for
-        )
+        select = ["tag:features", "--full-refresh"]
+        return _build_and_keep(select, ("test.",), warehouse, kept_in=target / _TESTS, written_for=written_for)
     from dagster_project.dbt_calls import invoke
 
     of_features = ["--select", "tag:features", "--resource-type"]
@@ -155,17 +154,19 @@ def build_marts(*, warehouse: Path, target: Path, connect: Connect) -> list[Node
         made = None if nodes is None else _repeated(connection, nodes)
     if made is not None:
         return made
-    return _build_and_keep("tag:marts", warehouse=warehouse, kept_in=target / _MARTS, written_for=written_for)
+    kinds = ("model.", "test.")
+    return _build_and_keep(["tag:marts"], kinds, warehouse, kept_in=target / _MARTS, written_for=written_for)
 
 
-def _build_and_keep(select: str, *flags: str, warehouse: Path, kept_in: Path, written_for: str) -> list[NodeOutcome]:
-    """Let dbt do all of it, and keep the statements of what is to be found in the file later."""
+def _build_and_keep(
+    select: list[str], kinds: tuple[str, ...], warehouse: Path, *, kept_in: Path, written_for: str
+) -> list[NodeOutcome]:
+    """Let dbt do all of it, and keep the statements of nodes of these kinds."""
     from dagster_project.dbt_calls import invoke, parsed_project
 
     target = kept_in.parent
     events: list[EventMsg] = []
-    outcomes = invoke(["build", "--select", select, *flags, *_NO_UNIT_TESTS], warehouse, target, events)
-    kinds = ("test.", "model.") if kept_in.name == _MARTS else ("test.",)
+    outcomes = invoke(["build", "--select", *select, *_NO_UNIT_TESTS], warehouse, target, events)
     ids = [outcome.unique_id for outcome in outcomes if outcome.unique_id.startswith(kinds)]
     known = parsed_project(warehouse, target).nodes
     nodes = nodes_of(events, {one: str(known[one].config.get("severity", "")).lower() == "warn" for one in ids})

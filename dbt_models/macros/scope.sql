@@ -16,9 +16,11 @@
     {{ return(('user_id', 'select user_id from ' ~ ref('int_users_touched'))) }}
   {%- elif of == 'accounts' %}
     {{ return(('account_id', 'select account_id from ' ~ ref('int_accounts_touched'))) }}
+  {%- elif of == 'histories' %}
+    {%- set day = 'select day from ' ~ source('raw', 'moments') ~ ' where is_live' %}
+    {{ return(('user_id', 'select user_id from ' ~ ref('int_user_days_touched') ~ ' where day < (' ~ day ~ ')')) }}
   {%- endif %}
-  {%- set day = 'select day from ' ~ source('raw', 'moments') ~ ' where is_live' %}
-  {{ return(('user_id', 'select user_id from ' ~ ref('int_user_days_touched') ~ ' where day < (' ~ day ~ ')')) }}
+  {{ exceptions.raise_compiler_error("nothing is known to be touched of: " ~ of) }}
 {% endmacro %}
 
 {# A condition: everything in a full run, what is touched in a delta. #}

@@ -18,6 +18,12 @@
     {%- for moment in moments[:-1] %}{{ 'cast(' if loop.first else ' + cast(' }}day >= {{ moment.day }} as integer){% else %}0{% endfor %}
 {%- endset %}
 {%- set until = 'day < ' ~ moments[-1].day %}
+{#- What few days have, and how it adds up. -#}
+{%- set milestones = {
+    'imports_complete': 'sum', 'imports_partial': 'sum', 'imports_failed': 'sum',
+    'first_import_at': 'min', 'first_invite_at': 'min', 'first_integration_at': 'min',
+    'last_unsubscribe_at': 'max', 'last_resubscribe_at': 'max',
+} %}
 
 with moments as (
 
@@ -120,20 +126,14 @@ before_window as (
 
 ),
 
--- What few days have.
 milestones_by_period as (
 
     select
         user_id,
         {{ period }} as period,
-        sum(imports_complete) as imports_complete,
-        sum(imports_partial) as imports_partial,
-        sum(imports_failed) as imports_failed,
-        min(first_import_at) as first_import_at,
-        min(first_invite_at) as first_invite_at,
-        min(first_integration_at) as first_integration_at,
-        max(last_unsubscribe_at) as last_unsubscribe_at,
-        max(last_resubscribe_at) as last_resubscribe_at,
+        {%- for column, total in milestones.items() %}
+        {{ total }}({{ column }}) as {{ column }},
+        {%- endfor %}
         {{ latest_value('email', 'day') }} as email,
         max(day) filter (where email is not null) as email_day,
         {{ latest_value('user_name', 'day') }} as user_name,
@@ -154,14 +154,9 @@ milestones as (
     select
         moments.as_of,
         user_id,
-        sum(imports_complete) as imports_complete,
-        sum(imports_partial) as imports_partial,
-        sum(imports_failed) as imports_failed,
-        min(first_import_at) as first_import_at,
-        min(first_invite_at) as first_invite_at,
-        min(first_integration_at) as first_integration_at,
-        max(last_unsubscribe_at) as last_unsubscribe_at,
-        max(last_resubscribe_at) as last_resubscribe_at,
+        {%- for column, total in milestones.items() %}
+        {{ total }}({{ column }}) as {{ column }},
+        {%- endfor %}
         {{ latest_value('email', 'email_day') }} as email,
         {{ latest_value('user_name', 'user_name_day') }} as user_name
     from milestones_by_period
@@ -259,14 +254,9 @@ select
     {%- for column in counted_signals() + dated_signals().values() | list %}
     in_window.{{ column }},
     {%- endfor %}
-    milestones.imports_complete,
-    milestones.imports_partial,
-    milestones.imports_failed,
-    milestones.first_import_at,
-    milestones.first_invite_at,
-    milestones.first_integration_at,
-    milestones.last_unsubscribe_at,
-    milestones.last_resubscribe_at,
+    {%- for column in milestones %}
+    milestones.{{ column }},
+    {%- endfor %}
     milestones.email,
     milestones.user_name,
     features.features,
