@@ -25,8 +25,8 @@ from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
 from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
-from dagster_project.landing.register import transaction
 from dagster_project.transform import failure_report, run_past
+from dagster_project.warehouse import transaction
 
 ROWS_PER_PORTION = 8_000_000
 MOST_DAYS = 90

@@ -7,32 +7,32 @@ Which models exist and what they compute is the dbt project's business; how outc
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from dagster_project.delta_statements import execute_again, keep, kept, statements_of
-from dagster_project.kept_statements import NotRepeatable
 from dagster_project.node_statements import (
+    BEFOREHAND,
     NodeStatements,
+    NotRepeatable,
     columns_below,
     execute_node,
     keep_nodes,
     kept_nodes,
+    looked_for,
     nodes_of,
 )
 from dagster_project.settings import DBT_PROJECT_DIR
+from dagster_project.warehouse import MEMORY_ALONE, memory_limited, transaction
 
 if TYPE_CHECKING:
     from dbt_common.events.base_types import EventMsg
 
-_STATEMENTS = "delta_statements.json"
-"""Among dbt's artefacts: the statements of the last delta that dbt executed."""
-_TESTS, _MARTS = "feature_tests.json", "mart_statements.json"
-"""The same of the tests of features, and of the published views with their tests."""
+_FEATURES, _DELTA, _MARTS = "feature_statements.json", "delta_statements.json", "mart_statements.json"
+"""Among dbt's artefacts: the statements of all features and their tests, of a delta, of published views and theirs."""
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
@@ -117,7 +117,7 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
 
 
 def build_features(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
-    """Build all features anew and test them.
+    """Build all features anew and test them, with the statements of an earlier build if there was one alike.
 
     Args:
         warehouse: The DuckDB file; this process must have no open connection to it that dbt's would conflict with.
@@ -130,109 +130,74 @@ def build_features(*, warehouse: Path, target: Path, connect: Connect) -> list[N
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
-    written_for = _written_for(warehouse, "")
-    tests = kept_nodes(target / _TESTS, written_for)
-    if tests is None:
-        select = ["tag:features", "--full-refresh"]
-        return _build_and_keep(select, ("test.",), warehouse, kept_in=target / _TESTS, written_for=written_for)
-    from dagster_project.dbt_calls import invoke
-
-    of_features = ["--select", "tag:features", "--resource-type"]
-    made = invoke(["build", "--full-refresh", *of_features, "model", "--resource-type", "seed"], warehouse, target)
-    if not all(outcome.ok for outcome in made):
-        return made
     with connect() as connection:
-        tested = _repeated(connection, tests)
-    return made + (invoke(["test", *of_features, "test"], warehouse, target) if tested is None else tested)
+        written_for = _written_for(warehouse, looked_for(connection))
+        made = _again(connection, kept_nodes(target / _FEATURES, written_for), transaction_each=True)
+    command = ["build", "--select", "tag:features", "--full-refresh", *_NO_UNIT_TESTS]
+    return made or _by_dbt(command, warehouse, target / _FEATURES, written_for)
+
+
+def build_delta(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
+    """Recompute what new events touch: the models tagged `delta`, without their tests, which read whole tables.
+
+    Arguments, result and errors are those of `build_features`.
+    """
+    with connect() as connection:
+        written_for = _written_for(warehouse, looked_for(connection))
+        made = _again(connection, kept_nodes(target / _DELTA, written_for))
+    return made or _by_dbt(["run", "--select", "tag:delta"], warehouse, target / _DELTA, written_for)
 
 
 def build_marts(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
     """Make the published views and test them; see `build_features`."""
     with connect() as connection:
         written_for = _written_for(warehouse, columns_below(connection, "marts", "past"))
-        nodes = kept_nodes(target / _MARTS, written_for)
-        made = None if nodes is None else _repeated(connection, nodes)
-    if made is not None:
-        return made
-    kinds = ("model.", "test.")
-    return _build_and_keep(["tag:marts"], kinds, warehouse, kept_in=target / _MARTS, written_for=written_for)
+        made = _again(connection, kept_nodes(target / _MARTS, written_for))
+    return made or _by_dbt(["build", "--select", "tag:marts", *_NO_UNIT_TESTS], warehouse, target / _MARTS, written_for)
 
 
-def _build_and_keep(
-    select: list[str], kinds: tuple[str, ...], warehouse: Path, *, kept_in: Path, written_for: str
-) -> list[NodeOutcome]:
-    """Let dbt do all of it, and keep the statements of nodes of these kinds."""
+def _by_dbt(command: list[str], warehouse: Path, kept_in: Path, written_for: str) -> list[NodeOutcome]:
+    """Let dbt do it, and keep what it executed."""
     from dagster_project.dbt_calls import invoke, parsed_project
 
     target = kept_in.parent
     events: list[EventMsg] = []
-    outcomes = invoke(["build", "--select", *select, *_NO_UNIT_TESTS], warehouse, target, events)
-    ids = [outcome.unique_id for outcome in outcomes if outcome.unique_id.startswith(kinds)]
+    outcomes = invoke(command, warehouse, target, events)
     known = parsed_project(warehouse, target).nodes
-    nodes = nodes_of(events, {one: str(known[one].config.get("severity", "")).lower() == "warn" for one in ids})
+    only_warns = {o.unique_id: str(known[o.unique_id].config.get("severity", "")).lower() == "warn" for o in outcomes}
+    nodes = nodes_of(events, only_warns)
     if nodes is not None and all(outcome.ok for outcome in outcomes):
         keep_nodes(kept_in, written_for, nodes)
     return outcomes
 
 
-def _repeated(connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeStatements]) -> list[NodeOutcome] | None:
-    """What became of nodes whose statements are executed again; None, and nothing done, where this is for dbt to do."""
-    outcomes = []
-    connection.begin()
-    try:
-        for node in nodes:
-            begun = time.monotonic()
-            found = execute_node(connection, node)
-            status = "success" if found is None else "warn" if found else "pass"
-            message = f"Got {found} results" if found else ""
-            outcomes.append(NodeOutcome(node.unique_id, status, message, time.monotonic() - begun, found))
-        connection.commit()
-    except NotRepeatable:
-        connection.rollback()
-        return None
-    except BaseException:
-        connection.rollback()
-        raise
-    return outcomes
-
-
-def repeat_delta(connection: duckdb.DuckDBPyConnection, *, warehouse: Path, target: Path, stands_on: str) -> bool:
-    """Recompute what new events touch with the statements of an earlier delta; whether that was done.
+def _again(
+    connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeStatements] | None, *, transaction_each: bool = False
+) -> list[NodeOutcome] | None:
+    """What became of nodes whose statements are executed again; None where this is for dbt to do.
 
     Args:
         connection: The warehouse.
-        warehouse: Its file.
-        target: Where dbt keeps its artefacts.
-        stands_on: What tells the full refresh below the delta from others: its moments and rules stand in the
-            statements.
+        nodes: None if there are none.
+        transaction_each: Whether each node's changes stand by themselves, as with dbt: a table's old rows make room
+            when the new ones stand, not when all tables do. Otherwise nothing has changed where it is for dbt to do.
     """
-    statements = kept(target / _STATEMENTS, _written_for(warehouse, stands_on))
-    if statements is None:
-        return False
+    if nodes is None:
+        return None
+    outcomes = []
+    together, alone = (nullcontext, transaction) if transaction_each else (transaction, nullcontext)
     try:
-        execute_again(connection, statements)
+        with memory_limited(connection, MEMORY_ALONE), together(connection):
+            for node in nodes:
+                begun = time.monotonic()
+                with alone(connection):
+                    found = execute_node(connection, node)
+                status = "success" if found is None else "warn" if found else "pass"
+                message = f"Got {found} results" if found else ""
+                outcomes.append(NodeOutcome(node.unique_id, status, message, time.monotonic() - begun, found))
     except NotRepeatable:
-        return False
-    return True
-
-
-def run_delta(*, warehouse: Path, target: Path, stands_on: str) -> list[NodeOutcome]:
-    """Recompute what new events touch: the models tagged `delta`, without their tests, which read whole tables.
-
-    Args:
-        warehouse: The DuckDB file; this process must have no open connection to it.
-        target: Where dbt keeps its artefacts.
-        stands_on: See `repeat_delta`.
-
-    Raises:
-        TransformError: dbt itself failed before any node ran.
-    """
-    events: list[EventMsg] = []
-    outcomes = _run_tagged("delta", warehouse, target, events)
-    statements = statements_of(events)
-    if statements is not None and all(outcome.ok for outcome in outcomes):
-        keep(target / _STATEMENTS, _written_for(warehouse, stands_on), statements)
-    return outcomes
+        return None
+    return [outcome for outcome in outcomes if outcome.unique_id != BEFOREHAND]
 
 
 def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
@@ -245,18 +210,19 @@ def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
-    return _run_tagged("past", warehouse, target)
-
-
-def _run_tagged(tag: str, warehouse: Path, target: Path, events: "list[EventMsg] | None" = None) -> list[NodeOutcome]:
     from dagster_project.dbt_calls import invoke
 
-    return invoke(["run", "--select", f"tag:{tag}"], warehouse, target, events)
+    return invoke(["run", "--select", "tag:past"], warehouse, target)
 
 
-def _written_for(warehouse: Path, stands_on: str) -> str:
-    """What statements depend on beside the tables: the project; the names of relations begin with the warehouse's."""
-    digest = hashlib.sha256(f"{warehouse.name}\0{stands_on}".encode())
+def _written_for(warehouse: Path, found: str) -> str:
+    """What statements depend on: the project and where it lies; the warehouse, whose name relations begin with.
+
+    Args:
+        warehouse: The DuckDB file.
+        found: What of it decides which statements are written.
+    """
+    digest = hashlib.sha256(f"{DBT_PROJECT_DIR}\0{warehouse.name}\0{found}".encode())
     for path in project_files():
         digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
         digest.update(path.read_bytes())

@@ -19,8 +19,9 @@ import duckdb
 SERVING_STORAGE_VERSION = "v1.5.0"
 """The oldest DuckDB that analysts may open the serving copy with."""
 MEMORY_LIMIT = "600MB"
-"""Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse. Loading and dbt,
-which have nothing beside them, take more."""
+"""Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse."""
+MEMORY_ALONE = "1GB"
+"""The same of loading and of models, which have nothing beside them; dbt's profile says it too."""
 NOTHING = "false"
 """The condition that no row meets."""
 
@@ -338,6 +339,29 @@ def _copy_view(connection: duckdb.DuckDBPyConnection, name: str, view: Published
     for table, rows in view.tables.items():
         connection.execute(f"create table serving.scores.{_identifier(table)} as {rows}")
     connection.execute(f"create view serving.marts.{name} as {view.sql}")
+
+
+@contextmanager
+def memory_limited(connection: duckdb.DuckDBPyConnection, limit: str) -> Iterator[None]:
+    """DuckDB spills to disk what goes beyond the limit; whoever uses the connection next has its own back."""
+    [(before,)] = connection.sql("select current_setting('memory_limit')").fetchall()
+    connection.execute(f"set memory_limit = '{limit}'")
+    try:
+        yield
+    finally:
+        connection.execute(f"set memory_limit = '{before}'")
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit at the end of the block, or leave nothing of it behind."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
 
 
 def use_utc(connection: duckdb.DuckDBPyConnection) -> None:

@@ -7,11 +7,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.event_api import EventRecordsResult
+from dagster._core.instance.types import InstanceType
+from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
+from dagster._core.run_coordinator import DefaultRunCoordinator
+from dagster._core.storage.event_log import InMemoryEventLogStorage
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from dagster._core.storage.root import TemporaryLocalArtifactStorage
+from dagster._core.storage.runs import InMemoryRunStorage
+
+if TYPE_CHECKING:
+    from dagster._core.events.log import EventLogEntry
+    from dagster._core.storage.event_log.base import AssetRecord
 
 END = datetime(2026, 6, 30, 18, 0, 0)
 FIRST_SCORED = datetime(2026, 6, 25, 18, 0, 0)
+
+
+class Forgetful(InMemoryEventLogStorage):
+    """An event log that keeps nothing: results hold the events as well, and keeping them takes as long as the work."""
+
+    def store_event(self, event: "EventLogEntry") -> None:
+        """Nothing."""
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence["AssetRecord"]:
+        """None."""
+        return []
+
+    def fetch_observations(self, *_: object, **__: object) -> EventRecordsResult:
+        """None."""
+        return EventRecordsResult([], cursor="", has_more=False)
+
+
+def forgetful_instance() -> dg.DagsterInstance:
+    """A throw-away instance, as Dagster makes it but for the event log."""
+    return dg.DagsterInstance(
+        instance_type=InstanceType.EPHEMERAL,
+        local_artifact_storage=TemporaryLocalArtifactStorage(),
+        run_storage=InMemoryRunStorage(),
+        event_storage=Forgetful(),
+        compute_log_manager=NoOpComputeLogManager(),
+        run_coordinator=DefaultRunCoordinator(),
+        run_launcher=SyncInMemoryRunLauncher(),
+    )
 
 
 @dataclass(frozen=True)
@@ -69,7 +110,7 @@ class Installation:
 
         workplace = Clocked(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
         definition = build_definitions(workplace=workplace).resolve_job_def(job)
-        with dg.DagsterInstance.ephemeral() as instance:
+        with forgetful_instance() as instance:
             return definition.execute_in_process(
                 instance=instance,
                 tags=dict(tags or {}),

@@ -1,12 +1,23 @@
 """What dbt executed for published views and tests is executed again; what is out of the ordinary is dbt's."""
 
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 from dbt_fixtures import Shop
+from test_dbt_deltas import batch_of, with_accounts
 
-from dagster_project.node_statements import columns_below
+from dagster_project.node_statements import (
+    NodeStatements,
+    NotRepeatable,
+    columns_below,
+    execute_node,
+    keep_nodes,
+    kept_nodes,
+)
 from dagster_project.transform import NodeOutcome
 
 VIEWS = (
@@ -40,16 +51,42 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return shop
 
 
-def test_what_is_executed_again_is_what_dbt_makes(shop: Shop, tmp_path: Path) -> None:
+def test_views_that_are_made_again_are_those_of_dbt(shop: Shop, tmp_path: Path) -> None:
     """`build` always is dbt's; the same nodes come of both, and the same of them."""
     other = a_shop(tmp_path)
-    for select in ("tag:features", "tag:marts"):
-        again = other.outcomes(select)
-        by_dbt = shop.outcomes(f"{select},tag:{select[4:]}")
-        for kinds in (("model.", "seed."), ("test.",)):
-            assert by_id(again, kinds) == by_id(by_dbt, kinds)
+    other.build()
+    again, by_dbt = other.outcomes("tag:marts"), shop.outcomes("tag:marts,tag:marts")
+    for kinds in (("model.",), ("test.",)):
+        assert by_id(again, kinds) == by_id(by_dbt, kinds)
     assert other.rows(VIEWS) == shop.rows(VIEWS)
     assert other.rows(COLUMNS) == shop.rows(COLUMNS)
+
+
+def test_tables_that_are_made_again_are_those_of_dbt(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Over other events, of a first build and of one on a later day, beside what was built before."""
+    shop.build()  # dbt's, on what it has built before
+    chance = random.Random(5)
+    again, by_dbt = (with_accounts(tmp_path_factory.mktemp(name)) for name in ("again", "dbt"))
+    for number, day in enumerate(["2026-06-29", "2026-06-30"]):
+        events = batch_of(chance, number, 200)
+        told = []
+        for one, select in ((again, "tag:features"), (by_dbt, "tag:features,tag:features")):
+            one.begin_batch()
+            one.moments(f"{day} 18:00:00")
+            one.load(events)
+            told.append(by_id(one.build(select), ("model.", "seed.", "test.")))
+        assert told[0] == told[1]
+        assert tables_of(again) == tables_of(by_dbt)
+    assert not (again.folder / "target").exists(), "dbt was asked"
+
+
+def tables_of(shop: Shop) -> dict[str, list[tuple]]:
+    names = shop.rows(
+        "select format('{}.{}', schema_name, table_name) from duckdb_tables() "
+        "where schema_name in ('reference', 'intermediate', 'features') order by all"
+    )
+    assert len(names) > 25
+    return {name: sorted(shop.rows(f"from {name}"), key=str) for (name,) in names}
 
 
 def test_what_a_test_finds_is_told_in_dbts_words(shop: Shop) -> None:
@@ -66,6 +103,60 @@ def test_features_that_fail_a_test_are_told_in_dbts_words(shop: Shop) -> None:
     shop.execute("update raw.moments set is_live = true")
     assert [outcome.unique_id.split(".")[2] for outcome in failed] == ["source_exactly_one_raw_moments_is_live"]
     assert failed[0].message.startswith("Got 1 result")
+
+
+def test_statements_take_the_literals_of_today() -> None:
+    node = NodeStatements(
+        "model.pls.a",
+        (
+            "/*?*/ select last as until, cast(null as varchar) as nothing from asked",
+            "/*?*/ select part from parts order by all",
+            "create or replace table a as select 0 as n where 0 < /*:until.0*/7/*;*/",
+            "insert into a select * from range(10) where /*:part*/range = 9/*;*/ and range < /*:until.0*/7/*;*/",
+        ),
+    )
+    with duckdb.connect() as connection:
+        connection.execute("create table asked as select '5' as last; create table parts (part varchar)")
+        connection.execute("insert into parts values ('range = 2'), ('range between 4 and 6')")
+        assert execute_node(connection, node) is None
+        assert connection.sql("select list(n order by n) from a").fetchall() == [([0, 2, 4],)]
+        connection.execute("delete from asked")
+        with pytest.raises(NotRepeatable, match="nothing gives until of row 0"):
+            execute_node(connection, node)
+        one_by_one = NodeStatements("model.pls.b", (node.statements[1], "create table b as select /*:part*/1/*;*/"))
+        with pytest.raises(NotRepeatable, match="can't be made of the next"):
+            execute_node(connection, one_by_one)
+        nothing = NodeStatements("model.pls.b", (node.statements[0], "select /*:nothing.0*/1/*;*/"))
+        with pytest.raises(NotRepeatable, match="nothing gives nothing"):
+            execute_node(connection, nothing)
+
+
+WRITTEN = (
+    NodeStatements("model.pls.a", ("delete from a where day > '…'", "insert into a")),
+    NodeStatements("test.pls.b", ("select 0",), only_warns=True),
+)
+
+
+def test_statements_outlive_the_process_that_kept_them_but_not_what_they_were_written_for(tmp_path: Path) -> None:
+    path = tmp_path / "artefacts" / "statements.json"
+    keep_nodes(path, "today", WRITTEN)
+    read = (
+        "import sys, pathlib; from dagster_project.node_statements import NodeStatements, kept_nodes; "
+        "found = [kept_nodes(pathlib.Path(sys.argv[1]), day) for day in ('today', 'tomorrow')]; "
+        "print(found == [eval(sys.argv[2]), None])"
+    )
+    words = [sys.executable, "-c", read]
+    said = subprocess.run([*words, str(path), repr(WRITTEN)], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "True"
+    assert [found.name for found in path.parent.iterdir()] == ["statements.json"]
+
+
+@pytest.mark.parametrize("text", [None, "", '{"written_for": "to'])
+def test_what_cannot_be_read_is_written_anew(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "statements.json"
+    if text is not None:
+        path.write_text(text)
+    assert kept_nodes(path, "any day") is None
 
 
 def test_views_are_as_before_only_over_the_same_columns() -> None:

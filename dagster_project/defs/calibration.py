@@ -19,8 +19,8 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
-from dagster_project.landing.register import transaction
 from dagster_project.past_scores import observed_until, read_past
+from dagster_project.warehouse import transaction
 
 GROUP = "calibration"
 MARTS = {

@@ -20,8 +20,8 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
-from dagster_project.landing.register import transaction
 from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.warehouse import transaction
 
 _MEASURED = (
     "select * replace (len(features_used) as features_used), date '{day}' as from_day, date '{day}' + 1 as to_day "

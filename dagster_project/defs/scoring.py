@@ -27,12 +27,11 @@ from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_o
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
-from dagster_project.landing.register import transaction
 from dagster_project.portions import PORTION, add_portion
 from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.warehouse import rows_where
+from dagster_project.warehouse import rows_where, transaction
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])

@@ -15,11 +15,10 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
-from dagster_project.landing.register import transaction
 from dagster_project.ledger import Ledger
 from dagster_project.portions import add_portion
 from dagster_project.refresh import current_refresh, finish_refresh
-from dagster_project.warehouse import NOTHING, Excerpt, publish_changes, publish_serving_copy
+from dagster_project.warehouse import NOTHING, Excerpt, publish_changes, publish_serving_copy, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {

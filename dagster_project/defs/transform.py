@@ -20,13 +20,12 @@ from dagster_project.transform import (
     NodeOutcome,
     TransformError,
     build,
+    build_delta,
     build_features,
     build_marts,
     failure_report,
     manifest_is_current,
-    repeat_delta,
     rollup_definition,
-    run_delta,
 )
 
 OWNERS = ["team:data"]
@@ -93,7 +92,7 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
     All of them, and tested, where more has changed than events.
     """
     refresh = _plan(context, workplace, may_be_delta=True)
-    outcomes = _built(workplace, tag=FEATURES) if refresh.is_full else _delta(workplace, refresh)
+    outcomes = _built(workplace, tag=FEATURES, is_delta=not refresh.is_full)
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
     for key in sorted(DELTA_KEYS):
@@ -146,25 +145,15 @@ def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str)
     _raise_for_failures(outcomes)
 
 
-def _built(workplace: Workplace, *, tag: str, only: Sequence[str] | None = None) -> list[NodeOutcome]:
+def _built(
+    workplace: Workplace, *, tag: str, only: Sequence[str] | None = None, is_delta: bool = False
+) -> list[NodeOutcome]:
     places = {"warehouse": workplace.settings.warehouse, "target": workplace.settings.dbt_target}
     try:
         if only is not None:
             return build(select=only, full_refresh=tag == FEATURES, **places)
-        build_all = build_features if tag == FEATURES else build_marts
+        build_all = build_delta if is_delta else build_features if tag == FEATURES else build_marts
         return build_all(connect=partial(workplace.connect, stays_open=True), **places)
-    except TransformError as error:
-        raise dg.Failure(str(error)) from error
-
-
-def _delta(workplace: Workplace, refresh: Refresh) -> list[NodeOutcome]:
-    warehouse, target = workplace.settings.warehouse, workplace.settings.dbt_target
-    stands_on = f"{refresh.as_of.isoformat()} {workplace.playbook.fingerprint()}"
-    with workplace.connect(stays_open=True) as connection:
-        if repeat_delta(connection, warehouse=warehouse, target=target, stands_on=stands_on):
-            return []
-    try:
-        return run_delta(warehouse=warehouse, target=target, stands_on=stands_on)
     except TransformError as error:
         raise dg.Failure(str(error)) from error
 

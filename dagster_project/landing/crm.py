@@ -33,9 +33,9 @@ from dagster_project.landing.register import (
     record_redelivered,
     record_unreadable,
     record_waiting,
-    transaction,
 )
 from dagster_project.landing.reports import FileOutcome, LoadReport, Progress, RowCounts
+from dagster_project.warehouse import transaction
 
 _DATED = re.compile(r"crm/dt=([^/]+)/[^/]+")
 _FLAT = re.compile(r"crm/[^/]+")

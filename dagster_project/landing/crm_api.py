@@ -23,8 +23,9 @@ from dagster_project.landing.crm_pages import PageStore
 from dagster_project.landing.crm_reading import CRM_ROWS, read_crm_file
 from dagster_project.landing.crm_store import quarantine_crm_rows, refresh_delivery, store_extract
 from dagster_project.landing.discovery import API, LandedFile
-from dagster_project.landing.register import Writing, next_file_id, record_file, transaction
+from dagster_project.landing.register import Writing, next_file_id, record_file
 from dagster_project.landing.reports import FileOutcome, RowCounts
+from dagster_project.warehouse import transaction
 
 _WITHOUT_TIME = "json_merge_patch({}, '{{\"updated_at\": null}}')"
 """A payload apart from when it was changed: our own writes change that."""

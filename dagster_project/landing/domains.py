@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 from publicsuffixlist import PublicSuffixList
 
-from dagster_project.landing.register import transaction
+from dagster_project.warehouse import transaction
 
 HOST_OF_EMAIL = "split_part(lower(trim({})), '@', 2)"
 HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', '')"

@@ -6,7 +6,6 @@ in `event_reading`, how they are merged in `event_merge`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,14 +24,12 @@ from dagster_project.landing.register import (
     record_redelivered,
     record_unreadable,
     record_waiting,
-    transaction,
 )
 from dagster_project.landing.reports import FileOutcome, LoadReport, Progress
+from dagster_project.warehouse import MEMORY_ALONE, memory_limited, transaction
 
 GROUP_BYTES = 64 << 20
 GROUP_FILES = 500
-MEMORY_LIMIT = "1GB"
-"""Of DuckDB while it loads; as much as dbt's profile gives the models."""
 
 
 def begin_batch(connection: duckdb.DuckDBPyConnection, now: datetime) -> int:
@@ -77,7 +74,7 @@ def load_events(
     Returns:
         What became of every file that was looked at.
     """
-    with _memory_limited(connection):
+    with memory_limited(connection, MEMORY_ALONE):
         renew_keys(connection)
         register = Register(connection, "events")
 
@@ -107,17 +104,6 @@ def load_events(
                 loading = EventGroup(connection, rules, register, batch_id=batch_id, now=now)
                 tell(loading.load(group))
         return LoadReport(tuple(outcomes))
-
-
-@contextmanager
-def _memory_limited(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """DuckDB spills to disk what goes beyond the limit; whoever uses the connection next has its own back."""
-    [(before,)] = connection.sql("select current_setting('memory_limit')").fetchall()
-    connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
-    try:
-        yield
-    finally:
-        connection.execute(f"set memory_limit = '{before}'")
 
 
 def _groups(files: Sequence[LandedFile]) -> Iterator[list[LandedFile]]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from dagster_project.core.feeds import Silence, silences
 from dagster_project.core.source_rules import FeedSilence
-from dagster_project.landing.register import transaction
+from dagster_project.warehouse import transaction
 
 MAIN_FEED = "events"
 _FOLDER = r"^events/([^/]+)/"

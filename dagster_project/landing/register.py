@@ -4,8 +4,7 @@ Every function writes inside the caller's transaction, so that a file's rows and
 together.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,18 +72,6 @@ class Register:
         if known is None or (known.size, known.modified_at) != (file.size, file.modified_at):
             return None
         return known.detail
-
-
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit at the end of the block, or leave nothing of it behind."""
-    connection.begin()
-    try:
-        yield
-    except BaseException:
-        connection.rollback()
-        raise
-    connection.commit()
 
 
 def refused_rows(count: int, mapping: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from dagster_project.core.identity_rules import IdentityRules
-from dagster_project.landing.register import transaction
+from dagster_project.warehouse import transaction
 
 
 def write_rules(connection: duckdb.DuckDBPyConnection, identity: IdentityRules, settings: Mapping[str, str]) -> None:

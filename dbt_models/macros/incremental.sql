@@ -7,25 +7,12 @@
 {% materialization incremental, adapter='duckdb' %}
   {%- set existing = load_cached_relation(this) -%}
   {%- set target_relation = this.incorporate(type='table') -%}
-  {%- set to_drop = [] -%}
 
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
-  {%- if existing is none -%}
-    {%- set build_sql = create_table_as(false, target_relation, compiled_code) -%}
-  {%- elif should_full_refresh() or existing.is_view -%}
-    {#- Beside the old one, which others may still stand on while this one is computed from it. -#}
-    {%- set made = make_intermediate_relation(target_relation) -%}
-    {{ drop_relation_if_exists(load_cached_relation(made)) }}
-    {%- set build_sql = create_table_as(false, made, compiled_code) -%}
-    {%- do to_drop.append(made) -%}
+  {%- if existing is none or should_full_refresh() or existing.is_view -%}
+    {%- do replace_table(target_relation, existing) -%}
   {%- else -%}
-    {%- set build_sql = 'insert into ' ~ this ~ ' by name ' ~ compiled_code -%}
-  {%- endif -%}
-
-  {%- call statement('main') -%}{{ build_sql }}{%- endcall -%}
-  {%- if to_drop -%}
-    {%- do adapter.drop_relation(existing) -%}
-    {%- do adapter.rename_relation(to_drop[0], target_relation) -%}
+    {%- call statement('main') -%}insert into {{ this }} by name {{ compiled_code }}{%- endcall -%}
   {%- endif -%}
   {%- do persist_docs(target_relation, model) -%}
   {{ run_hooks(post_hooks, inside_transaction=True) }}

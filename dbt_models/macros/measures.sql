@@ -4,28 +4,26 @@
 {%- endmacro %}
 
 {#
-  The moments that features are measured at, the earliest first, with the days that their windows begin with, for literals:
-  a literal is what scans are pruned by. `inactive_days` is the same for all.
+  The moments that features are measured at, the earliest first, with the days that their windows begin with, as literals.
+  `inactive_days` is the same for all.
 #}
 {% macro measured_moments() %}
+  {% if not execute %}
+    {{ return([{
+        'as_of': "timestamp '2000-01-31 12:00:00'", 'day': "date '2000-01-31'", 'window_from': "date '2000-01-01'",
+        'before_from': "date '1999-12-01'", 'inactive_days': 30,
+    }]) }}
+  {% endif %}
   {% set query %}
     select
-      strftime(as_of, '%Y-%m-%d %H:%M:%S.%f'),
-      strftime(day, '%Y-%m-%d'),
-      strftime({{ days_before('day', 'window_days - 1') }}, '%Y-%m-%d'),
-      strftime({{ days_before('day', '2 * window_days - 1') }}, '%Y-%m-%d'),
-      inactive_days
-    from {{ source('raw', 'moments') }}
+      {{ literal_of('timestamp', 'as_of', '%Y-%m-%d %H:%M:%S.%f') }} as as_of,
+      {{ literal_of('date', 'day', '%Y-%m-%d') }} as day,
+      {{ literal_of('date', days_before('day', 'window_days - 1'), '%Y-%m-%d') }} as window_from,
+      {{ literal_of('date', days_before('day', '2 * window_days - 1'), '%Y-%m-%d') }} as before_from,
+      cast(inactive_days as varchar) as inactive_days
+    from {{ source('raw', 'moments') }} as moments
     cross join {{ ref('stg_playbook__settings') }}
-    order by day, as_of
+    order by moments.day, moments.as_of
   {% endset %}
-  {% set rows = run_query(query).rows if execute else [['2000-01-31 12:00:00', '2000-01-31', '2000-01-01', '1999-12-01', 30]] %}
-  {% set moments = [] %}
-  {% for row in rows %}
-    {% do moments.append({
-        'as_of': "timestamp '" ~ row[0] ~ "'", 'day': "date '" ~ row[1] ~ "'", 'window_from': "date '" ~ row[2] ~ "'",
-        'before_from': "date '" ~ row[3] ~ "'", 'inactive_days': row[4] | int,
-    }) %}
-  {% endfor %}
-  {{ return(moments) }}
+  {{ return(asked(query)) }}
 {% endmacro %}

@@ -25,40 +25,46 @@
 {% endmacro %}
 
 {#
-  The days to roll up, in portions of bounded size, oldest first. Each portion is a list of runs of consecutive days, and a
-  run the pair of its first and last day (ISO texts). A rollup that starts anew takes the days of all events, otherwise
-  those touched.
+  The days to roll up, in portions of bounded size, oldest first: of each the condition on `events` that finds its days, as
+  a literal, and the last day. Ranges of time are what DuckDB skips row groups by; a long list of days would be a join that
+  holds all events. A rollup that starts anew takes the days of all events, otherwise those touched. Without any, one
+  portion that no event is in.
 #}
 {% macro rollup_portions(starts_anew) %}
-  {% if not execute %}{{ return([]) }}{% endif %}
-  {% if starts_anew %}
-    {% set days %}
-      select day, count(*) as weight, null as days_since from {{ ref('stg_product__events') }} group by day order by day
-    {% endset %}
-  {% else %}
-    {# An average user-day has a handful of events. #}
-    {% set days %}
-      select day, 10 * count(*) as weight, day - lag(day) over (order by day) as days_since
-      from {{ ref('int_user_days_touched') }}
-      group by day
-      order by day
-    {% endset %}
-  {% endif %}
-  {% set state = namespace(weight=0) %}
-  {% set portions = [] %}
-  {% for row in run_query(days).rows %}
-    {% set day = row[0] | string %}
-    {% if not portions or state.weight + row[1] > var('rollup_events_per_portion') %}
-      {% do portions.append([[day, day]]) %}
-      {% set state.weight = 0 %}
-    {% elif row[2] is not none and row[2] > 1 %}
-      {% do portions[-1].append([day, day]) %}
-    {% endif %}
-    {% do portions[-1][-1].pop() %}
-    {% do portions[-1][-1].append(day) %}
-    {% set state.weight = state.weight + row[1] | int %}
-  {% endfor %}
-  {{ return(portions) }}
+  {% if not execute %}{{ return([{'days': 'false', 'up_to': 'none'}]) }}{% endif %}
+  {% set query %}
+    with days as (
+      {%- if starts_anew %}
+      select day, count(*) as weight from {{ ref('stg_product__events') }} group by day
+      {%- else %}
+      {# An average user-day has a handful of events. #}
+      select day, 10 * count(*) as weight from {{ ref('int_user_days_touched') }} group by day
+      {%- endif %}
+    ),
+    portions as (
+      select day, (sum(weight) over (order by day) - weight) // {{ var('rollup_events_per_portion') }} as portion
+      from days
+    ),
+    steps as (
+      select *, {{ days_before('day', 'row_number() over (partition by portion order by day)') }} as before_the_run
+      from portions
+    ),
+    runs as (
+      select portion, min(day) as first_day, max(day) as last_day from steps group by portion, before_the_run
+    )
+    select
+      string_agg(
+        'events.occurred_at >= timestamp ''' || first_day || ' 00:00:00'' and events.occurred_at <= timestamp '''
+        || last_day || ' 23:59:59.999999''', ' or ' order by first_day
+      ) as days,
+      cast(max(last_day) as varchar) as up_to
+    from runs
+    group by portion
+    union all
+    select 'false', 'none' where not exists (select * from days)
+    order by up_to
+  {% endset %}
+  {{ return(asked(query, one_by_one=true)) }}
 {% endmacro %}
 
 {# Before the first portion, inside the transaction. #}
@@ -78,9 +84,9 @@
     {% set starts_anew = not is_incremental() %}
     {% set portions = rollup_portions(starts_anew) %}
     {% for portion in portions[1:] %}
-      {% do run_query('insert into ' ~ this ~ ' ' ~ user_days_query(portion, starts_anew)) %}
+      {% do run_query('insert into ' ~ this ~ ' by name ' ~ user_days_query(portion.days, starts_anew)) %}
       {% do log('int_user_days: ' ~ (loop.index + 1) ~ ' of ' ~ (portions | length) ~ ' portions, up to '
-                ~ portion[-1][1], info=true) %}
+                ~ portion.up_to, info=true) %}
     {% endfor %}
   {% endif %}
   {% set mark = rolled_up_to() %}

@@ -40,31 +40,47 @@
 {% endmacro %}
 
 {#
-  A literal that differs from delta to delta on the same full refresh, marked so that the statement can be executed again
-  with the next one's (dagster_project/delta_statements.py). Everything else in a delta's statements stays the same until
-  the next full refresh.
+  What a query answers, as literals: a list of rows, each a dictionary by column, NULL as none. The columns hold SQL, as
+  texts. A literal is what scans are pruned by.
+
+  Query and literals are marked, so that a later run may execute the model's statements again with its own answers
+  (dagster_project/node_statements.py); the rest of a statement must not depend on them, but for how many rows there are,
+  unless it is executed for one row after the other (`one_by_one`).
 #}
-{% macro of_this_delta(name, literal) -%}
-  /*:{{ name }}*/{{ literal }}/*;*/
+{% macro asked(query, one_by_one=false) %}
+  {% set answer = run_query('/*?*/ ' ~ query) %}
+  {% set rows = [] %}
+  {% for row in answer.rows %}
+    {% set number = '' if one_by_one else '.' ~ loop.index0 %}
+    {% set literals = {} %}
+    {% for name in answer.column_names %}
+      {% do literals.update({name: none if row[name] is none else '/*:' ~ name ~ number ~ '*/' ~ row[name] ~ '/*;*/'}) %}
+    {% endfor %}
+    {% do rows.append(literals) %}
+  {% endfor %}
+  {{ return(rows) }}
+{% endmacro %}
+
+{# An SQL expression of the text of a date or timestamp literal. #}
+{% macro literal_of(type, value, format) -%}
+  '{{ type }} ''' || strftime({{ value }}, '{{ format }}') || ''''
 {%- endmacro %}
 
 {#
-  The batch and the moment that the rollup stands at, or stood at, and the end of that moment's day: as literals, because a
-  literal is what scans are pruned by. No moment before the first rollup.
+  The batch and the moment that the rollup stands at, or stood at, and the end of that moment's day, as literals. No moment
+  before the first rollup.
 #}
 {% macro rolled_up_to(before_this_run=false) %}
   {%- set which = 'previous_' if before_this_run else '' %}
   {% if not execute %}{{ return({'batch_id': 0, 'as_of': none, 'day_end': none}) }}{% endif %}
-  {% set rows = run_query(
-      "select coalesce(max(" ~ which ~ "batch_id), 0), strftime(max(" ~ which ~ "as_of), '%Y-%m-%d %H:%M:%S.%f') from "
-      ~ rollup_state('rollup_mark')
-  ).rows %}
-  {% set batch_id, as_of = rows[0][0], rows[0][1] %}
-  {{ return({
-      'batch_id': of_this_delta('batch_id', batch_id),
-      'as_of': of_this_delta('as_of', "timestamp '" ~ as_of ~ "'") if as_of else none,
-      'day_end': of_this_delta('day_end', "timestamp '" ~ as_of[:10] ~ " 23:59:59.999999'") if as_of else none,
-  }) }}
+  {% set query %}
+    select
+      cast(coalesce(max({{ which }}batch_id), 0) as varchar) as batch_id,
+      {{ literal_of('timestamp', 'max(' ~ which ~ 'as_of)', '%Y-%m-%d %H:%M:%S.%f') }} as as_of,
+      {{ literal_of('timestamp', 'max(' ~ which ~ 'as_of)', '%Y-%m-%d 23:59:59.999999') }} as day_end
+    from {{ rollup_state('rollup_mark') }}
+  {% endset %}
+  {{ return(asked(query)[0]) }}
 {% endmacro %}
 
 {# The anonymous ids of identifications that the rollup has not seen: loaded since, or still to come at its moment. #}

@@ -1,12 +1,11 @@
 {#
   The user-days of the given days, from scratch: sessions first, then days. Grain: user_id, day.
 
-  runs: pairs of first and last day as ISO texts, oldest first; an empty list gives no rows. Ranges of time are what
-    DuckDB skips row groups by; a long list of days would be a join that holds all events.
+  days: a condition on `events` that finds the days.
   everyone: true for all users of these days, false for those in int_user_days_touched.
   of_events: the events, by default int_user_events.
 #}
-{% macro user_days_query(runs, everyone, of_events=none) %}
+{% macro user_days_query(days, everyone, of_events=none) %}
 with settings as (
 
     select * from {{ ref('stg_playbook__settings') }}
@@ -44,7 +43,7 @@ events as {{ materialized() }} (
         end as feature,
         events.event_type = 'track' and coalesce(exact.is_action, true) as is_action,
         coalesce(exact.pricing_page_view, paths.pricing_page_view, false) as pricing_page_view
-    from {{ events_of(runs, everyone, of_events) }}
+    from {{ events_of(days, everyone, of_events) }}
     {{ catalogued_as('exact', 'left') }}
     {{ catalogued_as('paths', 'left') }} and exact.event_key is null
 
@@ -191,7 +190,7 @@ signal_events as {{ materialized() }} (
         {{ matched }}.{{ signal }},
         {%- endfor %}
         {{ matched }}.setup_steps
-    from {{ events_of(runs, everyone, of_events) }}
+    from {{ events_of(days, everyone, of_events) }}
     {{ catalogued_as(matched, 'inner') }} and {{ matched }}.has_signal
     {%- if matched == 'paths' %}
     {{ catalogued_as('exact', 'left') }}
@@ -291,7 +290,7 @@ identify_events as (
         row_number() over (
             partition by events.user_id, events.day order by events.occurred_at, events.received_at, events.message_id
         ) as position
-    from {{ events_of(runs, everyone, of_events) }}
+    from {{ events_of(days, everyone, of_events) }}
     where events.event_type = 'identify' and events.traits is not null
 
 ),
@@ -402,13 +401,7 @@ left join trait_days on event_days.user_id = trait_days.user_id and event_days.d
 {%- endmacro %}
 
 {# The events of these days, as a relation `events` in a `from`. #}
-{% macro events_of(runs, everyone, of_events) -%}
-{%- set days = [] %}
-{%- for first, last in runs %}
-{%- do days.append(
-    "events.occurred_at >= timestamp '" ~ first ~ " 00:00:00' and events.occurred_at <= timestamp '" ~ last ~ " 23:59:59.999999'"
-) %}
-{%- endfor -%}
+{% macro events_of(days, everyone, of_events) -%}
 (
         select events.*
         from {{ of_events or ref('int_user_events') }} as events
@@ -416,7 +409,7 @@ left join trait_days on event_days.user_id = trait_days.user_id and event_days.d
         inner join {{ ref('int_user_days_touched') }} as touched
             on events.user_id = touched.user_id and events.day = touched.day
         {%- endif %}
-        where ({{ of_this_delta('days', days | join(' or ') or 'false') }})
+        where ({{ days }})
     ) as events
 {%- endmacro %}
 

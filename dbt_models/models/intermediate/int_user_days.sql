@@ -21,4 +21,4 @@
 {%- set starts_anew = not is_incremental() -%}
 {%- set portions = rollup_portions(starts_anew) %}
 
-{{ user_days_query(portions[0] if portions else [], starts_anew) }}
+{{ user_days_query(portions[0].days, starts_anew) }}

@@ -54,7 +54,7 @@ blocks as (
     select
         user_id,
         {{ period }} as period,
-        {{ days_between("date '1970-01-01'", 'day') }} // {{ moments[0].inactive_days + 1 }} as block,
+        {{ days_between("date '1970-01-01'", 'day') }} // ({{ moments[0].inactive_days }} + 1) as block,
         min(day) as first_day,
         max(day) as last_day,
         min(first_event_at) as first_event_at,
