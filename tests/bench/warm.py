@@ -37,13 +37,12 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
     Returns:
         Seconds: `full`, `full_steps` by step, `batches` one by one, `steps` by step, of the median batch.
     """
-    import dagster as dg
-
     from dagster_project.definitions import build_definitions
     from dagster_project.defs.resources import Workplace
+    from dagster_project.run import persistent_instance
 
     definitions = build_definitions()
-    with tempfile.TemporaryDirectory() as home, dg.DagsterInstance.local_temp(home) as instance:
+    with _instance_home() as home, persistent_instance(home) as instance:
 
         def execute(job: str) -> tuple[float, dict[str, float]]:
             began = time.perf_counter()
@@ -56,7 +55,7 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
             return took, _steps(instance, result.run_id)
 
         full, full_steps = execute("score_everything")
-        execute("score_new_events")  # parses the models once per process
+        execute("score_new_events")  # opens what a process opens once
         runs = []
         for number in range(batches):
             land(folder, size, number=number, events=BATCH_EVENTS)
@@ -99,7 +98,7 @@ def watch(
     folder: Path, size: Size, batches: int, environment: Mapping[str, str]
 ) -> tuple[dict[str, list[float]], float]:
     """`latencies` under a running `pls watch`, whose printed line says that all of a file is recorded."""
-    with tempfile.TemporaryDirectory() as home, _started(PLS + ("watch",), Path(home), environment) as worker:
+    with _instance_home() as home, _started(PLS + ("watch",), home, environment) as worker:
         assert worker.stdout is not None
         said = worker.stdout
         said.readline()
@@ -126,18 +125,25 @@ def sensor(
                 raise PhaseFailed(f"the sensor published nothing within {SENSOR_PATIENCE} s")
             time.sleep(0.05)
 
-    with tempfile.TemporaryDirectory() as home:
+    with _instance_home() as home:
         daemon = (sys.executable, "-m", "dagster._daemon", "run", "-m", "dagster_project.definitions")
         settings = {"PLS_AUTOMATE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        with _started(daemon, Path(home), {**environment, **settings}) as started:
+        with _started(daemon, home, {**environment, **settings}) as started:
             published()  # what had landed before: a full refresh
             return latencies(folder, size, batches, Lane(started.pid, published))
 
 
 @contextmanager
+def _instance_home() -> Iterator[Path]:
+    """A folder for a Dagster instance that keeps to this project's settings; removed with the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "dagster.yaml").write_text(DAGSTER_YAML.read_text())
+        yield Path(folder)
+
+
+@contextmanager
 def _started(words: Sequence[str], home: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """A process with a Dagster instance of its own, that keeps to this project's settings; ended with the block."""
-    (home / "dagster.yaml").write_text(DAGSTER_YAML.read_text())
+    """A process with an instance at `home`; ended with the block."""
     own = {**os.environ, **environment, "DAGSTER_HOME": str(home)}
     with (home / "errors").open("w") as errors:
         worker = subprocess.Popen(words, env=own, cwd=home, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -165,7 +171,7 @@ def latencies(folder: Path, size: Size, batches: int, lane: Lane) -> tuple[dict[
     for number in range(taken, taken + batches + 1):
         landed = land(folder, size, number=1000 + number, events=WATCH_EVENTS, asks_for_sales=number)
         lane.published()
-        if number > taken:  # the first one parses the models
+        if number > taken:  # the first one opens what a process opens once
             found["published"].append((datetime.now(UTC).replace(tzinfo=None) - landed).total_seconds())
             for name, seconds in _receipts(folder, landed).items():
                 found[name].append(seconds)
