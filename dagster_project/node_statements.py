@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from dagster_project.settings import DBT_PROJECT_DIR
+
 if TYPE_CHECKING:
     from dbt_common.events.base_types import EventMsg
 
@@ -28,8 +30,12 @@ _ASKED = "/*?*/"
 _TEST, _OPERATION = "test.", "operation."
 BEFOREHAND = ""
 """The id of what dbt executes before its first node: that there are schemas."""
-_KEPT: dict[tuple[str, str], tuple["NodeStatements", ...]] = {}
-"""In this process, for all its warehouses: by the name of the file and what they were written for."""
+FOLDER = DBT_PROJECT_DIR / "target" / "statements"
+"""Where statements are kept, for all data folders: a file each, named by what they were written for."""
+_MOST_KEPT = 40
+"""Files; a state of the project needs up to nine."""
+_KEPT: dict[str, tuple["NodeStatements", ...]] = {}
+"""In this process, by what they were written for."""
 
 
 class NotRepeatable(RuntimeError):
@@ -90,35 +96,33 @@ def _is_one_by_one(sql: str) -> bool:
     return any(not row for _, row in _MARKED.findall(sql))
 
 
-def keep_nodes(path: Path, written_for: str, nodes: Sequence[NodeStatements]) -> None:
-    """Keep the statements of nodes for later runs, of other processes too.
+def keep_nodes(written_for: str, nodes: Sequence[NodeStatements], folder: Path = FOLDER) -> None:
+    """Keep the statements of nodes for later runs, of other processes and over other warehouses too.
 
     Args:
-        path: The file; replaced in one piece.
-        written_for: What they depend on beside the tables' rows.
+        written_for: What they depend on beside the tables' rows, as a name of a file.
         nodes: As dbt wrote them.
+        folder: Where; what was not kept for long goes.
     """
-    _KEPT[path.name, written_for] = tuple(nodes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(
-        json.dumps({"written_for": written_for, "nodes": [asdict(node) for node in nodes]}), encoding="utf-8"
-    )
-    fresh.replace(path)
+    _KEPT[written_for] = tuple(nodes)
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".{written_for}.{os.getpid()}"
+    fresh.write_text(json.dumps([asdict(node) for node in nodes]), encoding="utf-8")
+    fresh.replace(folder / f"{written_for}.json")
+    for old in sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)[_MOST_KEPT:]:
+        old.unlink(missing_ok=True)
 
 
-def kept_nodes(path: Path, written_for: str) -> Sequence[NodeStatements] | None:
-    """The statements that were kept for the same, by this process or in the file; None if there are none."""
-    if (path.name, written_for) in _KEPT:
-        return _KEPT[path.name, written_for]
+def kept_nodes(written_for: str, folder: Path = FOLDER) -> Sequence[NodeStatements] | None:
+    """The statements that were kept for the same, by this process or another; None if there are none."""
+    if written_for in _KEPT:
+        return _KEPT[written_for]
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads((folder / f"{written_for}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if found["written_for"] != written_for:
-        return None
-    nodes = [NodeStatements(n["unique_id"], tuple(n["statements"]), n["only_warns"]) for n in found["nodes"]]
-    return _KEPT.setdefault((path.name, written_for), tuple(nodes))
+    nodes = [NodeStatements(n["unique_id"], tuple(n["statements"]), n["only_warns"]) for n in found]
+    return _KEPT.setdefault(written_for, tuple(nodes))
 
 
 def execute_node(connection: duckdb.DuckDBPyConnection, node: NodeStatements) -> int | None:

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
+from dagster_project import node_statements
 from dagster_project.node_statements import (
     BEFOREHAND,
-    NodeStatements,
     NotRepeatable,
     columns_below,
     execute_node,
@@ -31,14 +32,15 @@ from dagster_project.warehouse import MEMORY_ALONE, memory_limited, transaction
 if TYPE_CHECKING:
     from dbt_common.events.base_types import EventMsg
 
-_FEATURES, _DELTA, _MARTS = "feature_statements.json", "delta_statements.json", "mart_statements.json"
-"""Among dbt's artefacts: the statements of all features and their tests, of a delta, of published views and theirs."""
+_NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
+"""They are the developer's: they run in `make test`, not on every run."""
+_FEATURES = ("build", "--select", "tag:features", "--full-refresh", *_NO_UNIT_TESTS)
+_DELTA = ("run", "--select", "tag:delta")
+_MARTS = ("build", "--select", "tag:marts", *_NO_UNIT_TESTS)
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
 
-_NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
-"""They are the developer's: they run in `make test`, not on every run."""
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
@@ -131,10 +133,9 @@ def build_features(*, warehouse: Path, target: Path, connect: Connect) -> list[N
         TransformError: dbt itself failed before any node ran.
     """
     with connect() as connection:
-        written_for = _written_for(warehouse, looked_for(connection))
-        made = _again(connection, kept_nodes(target / _FEATURES, written_for), transaction_each=True)
-    command = ["build", "--select", "tag:features", "--full-refresh", *_NO_UNIT_TESTS]
-    return made or _by_dbt(command, warehouse, target / _FEATURES, written_for)
+        written_for = _written_for(_FEATURES, warehouse, looked_for(connection))
+        made = _again(connection, written_for, transaction_each=True)
+    return made or _by_dbt(_FEATURES, warehouse, target, written_for)
 
 
 def build_delta(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
@@ -143,45 +144,45 @@ def build_delta(*, warehouse: Path, target: Path, connect: Connect) -> list[Node
     Arguments, result and errors are those of `build_features`.
     """
     with connect() as connection:
-        written_for = _written_for(warehouse, looked_for(connection))
-        made = _again(connection, kept_nodes(target / _DELTA, written_for))
-    return made or _by_dbt(["run", "--select", "tag:delta"], warehouse, target / _DELTA, written_for)
+        written_for = _written_for(_DELTA, warehouse, looked_for(connection))
+        made = _again(connection, written_for)
+    return made or _by_dbt(_DELTA, warehouse, target, written_for)
 
 
 def build_marts(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
     """Make the published views and test them; see `build_features`."""
     with connect() as connection:
-        written_for = _written_for(warehouse, columns_below(connection, "marts", "past"))
-        made = _again(connection, kept_nodes(target / _MARTS, written_for))
-    return made or _by_dbt(["build", "--select", "tag:marts", *_NO_UNIT_TESTS], warehouse, target / _MARTS, written_for)
+        written_for = _written_for(_MARTS, warehouse, columns_below(connection, "marts", "past"))
+        made = _again(connection, written_for)
+    return made or _by_dbt(_MARTS, warehouse, target, written_for)
 
 
-def _by_dbt(command: list[str], warehouse: Path, kept_in: Path, written_for: str) -> list[NodeOutcome]:
+def _by_dbt(command: Sequence[str], warehouse: Path, target: Path, written_for: str) -> list[NodeOutcome]:
     """Let dbt do it, and keep what it executed."""
     from dagster_project.dbt_calls import invoke, parsed_project
 
-    target = kept_in.parent
     events: list[EventMsg] = []
-    outcomes = invoke(command, warehouse, target, events)
+    outcomes = invoke(list(command), warehouse, target, events)
     known = parsed_project(warehouse, target).nodes
     only_warns = {o.unique_id: str(known[o.unique_id].config.get("severity", "")).lower() == "warn" for o in outcomes}
     nodes = nodes_of(events, only_warns)
     if nodes is not None and all(outcome.ok for outcome in outcomes):
-        keep_nodes(kept_in, written_for, nodes)
+        keep_nodes(written_for, nodes)
     return outcomes
 
 
 def _again(
-    connection: duckdb.DuckDBPyConnection, nodes: Sequence[NodeStatements] | None, *, transaction_each: bool = False
+    connection: duckdb.DuckDBPyConnection, written_for: str, *, transaction_each: bool = False
 ) -> list[NodeOutcome] | None:
     """What became of nodes whose statements are executed again; None where this is for dbt to do.
 
     Args:
         connection: The warehouse.
-        nodes: None if there are none.
+        written_for: What the statements were written for.
         transaction_each: Whether each node's changes stand by themselves, as with dbt: a table's old rows make room
             when the new ones stand, not when all tables do. Otherwise nothing has changed where it is for dbt to do.
     """
+    nodes = kept_nodes(written_for)
     if nodes is None:
         return None
     outcomes = []
@@ -215,14 +216,17 @@ def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
     return invoke(["run", "--select", "tag:past"], warehouse, target)
 
 
-def _written_for(warehouse: Path, found: str) -> str:
-    """What statements depend on: the project and where it lies; the warehouse, whose name relations begin with.
+def _written_for(command: Sequence[str], warehouse: Path, found: str) -> str:
+    """A hash of what statements depend on.
 
     Args:
-        warehouse: The DuckDB file.
-        found: What of it decides which statements are written.
+        command: What is asked of dbt.
+        warehouse: The DuckDB file: its name is part of the names of relations.
+        found: What of its tables decides which statements are written.
     """
-    digest = hashlib.sha256(f"{DBT_PROJECT_DIR}\0{warehouse.name}\0{found}".encode())
+    words = [*command, str(DBT_PROJECT_DIR), warehouse.name, found, *map(version, ("dbt-core", "dbt-duckdb"))]
+    digest = hashlib.sha256("\0".join(words).encode())
+    digest.update(Path(node_statements.__file__).read_bytes())
     for path in project_files():
         digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
         digest.update(path.read_bytes())

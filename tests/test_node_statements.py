@@ -138,25 +138,27 @@ WRITTEN = (
 
 
 def test_statements_outlive_the_process_that_kept_them_but_not_what_they_were_written_for(tmp_path: Path) -> None:
-    path = tmp_path / "artefacts" / "statements.json"
-    keep_nodes(path, "today", WRITTEN)
+    folder = tmp_path / "artefacts"
+    keep_nodes("today", WRITTEN, folder)
     read = (
         "import sys, pathlib; from dagster_project.node_statements import NodeStatements, kept_nodes; "
-        "found = [kept_nodes(pathlib.Path(sys.argv[1]), day) for day in ('today', 'tomorrow')]; "
+        "found = [kept_nodes(day, pathlib.Path(sys.argv[1])) for day in ('today', 'tomorrow')]; "
         "print(found == [eval(sys.argv[2]), None])"
     )
     words = [sys.executable, "-c", read]
-    said = subprocess.run([*words, str(path), repr(WRITTEN)], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([*words, str(folder), repr(WRITTEN)], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "True"
-    assert [found.name for found in path.parent.iterdir()] == ["statements.json"]
+    for number in range(50):
+        keep_nodes(f"day {number}", WRITTEN, folder)
+    assert len(list(folder.iterdir())) == 40
+    assert (folder / "day 49.json").exists()
 
 
-@pytest.mark.parametrize("text", [None, "", '{"written_for": "to'])
+@pytest.mark.parametrize("text", [None, "", '[{"unique_id": "to'])
 def test_what_cannot_be_read_is_written_anew(tmp_path: Path, text: str | None) -> None:
-    path = tmp_path / "statements.json"
     if text is not None:
-        path.write_text(text)
-    assert kept_nodes(path, "any day") is None
+        (tmp_path / "any day.json").write_text(text)
+    assert kept_nodes("any day", tmp_path) is None
 
 
 def test_views_are_as_before_only_over_the_same_columns() -> None:
