@@ -339,7 +339,7 @@ def _hottest(published: pl.DataFrame) -> pl.DataFrame:
 
 def _best(scored: pl.DataFrame) -> pl.DataFrame:
     key, score = _KEYS["user" if "user_id" in scored.columns else "account"]
-    enough = pl.col(score) >= scored[score].top_k(HOTTEST).min()
+    enough = pl.col(score) >= pl.col(score).top_k(HOTTEST).min()
     return scored.filter(enough).sort(score, key, descending=[True, False]).head(HOTTEST)
 
 

@@ -29,6 +29,24 @@
   {{ key ~ ' in (' ~ touched ~ ')' if is_incremental() else 'true' }}
 {%- endmacro %}
 
+{#
+  In a `from`, the touched rows of a wide table; all of them in a full run. Which ones are looked for in one narrow column, and
+  only then are they read in their whole width: a delta's own rows stand together at the end of a table.
+#}
+{% macro touched_rows(relation, of='users') -%}
+  {%- if is_incremental() -%}
+(
+        select whole.*
+        from {{ relation }} as whole
+        where whole.rowid in (
+            select narrow.rowid from {{ relation }} as narrow where {{ only_touched('narrow.' ~ touched_keys(of)[0], of) }}
+        )
+    )
+  {%- else -%}
+    {{ relation }}
+  {%- endif -%}
+{%- endmacro %}
+
 {# Before the touched rows are inserted, inside the transaction. #}
 {% macro forget_touched(of='users') %}
   {%- set key, touched = touched_keys(of) -%}

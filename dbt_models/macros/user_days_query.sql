@@ -3,7 +3,7 @@
 
   days: a condition on `events` that finds the days.
   everyone: true for all users of these days, false for those in int_user_days_touched.
-  of_events: the events, by default int_user_events.
+  of_events: everyone's events, by default int_user_events.
 #}
 {% macro user_days_query(days, everyone, of_events=none) %}
 with settings as (
@@ -26,6 +26,20 @@ paths as (
     select *, {{ signals() | join(' or ') }} as has_signal from {{ ref('int_catalog_paths') }}
 
 ),
+
+{%- if not everyone %}
+
+-- A small part of their days' events, which are read whole to find them: once.
+touched_events as {{ materialized() }} (
+
+    select events.*
+    from {{ ref('int_user_events') }} as events
+    inner join {{ ref('int_user_days_touched') }} as touched
+        on events.user_id = touched.user_id and events.day = touched.day
+    where ({{ days }})
+
+),
+{%- endif %}
 
 -- What every event says; only few events say more. Kept, so it has to be narrow.
 events as {{ materialized() }} (
@@ -402,15 +416,11 @@ left join trait_days on event_days.user_id = trait_days.user_id and event_days.d
 
 {# The events of these days, as a relation `events` in a `from`. #}
 {% macro events_of(days, everyone, of_events) -%}
-(
-        select events.*
-        from {{ of_events or ref('int_user_events') }} as events
-        {%- if not everyone %}
-        inner join {{ ref('int_user_days_touched') }} as touched
-            on events.user_id = touched.user_id and events.day = touched.day
-        {%- endif %}
-        where ({{ days }})
-    ) as events
+{%- if everyone -%}
+(select events.* from {{ of_events or ref('int_user_events') }} as events where ({{ days }})) as events
+{%- else -%}
+touched_events as events
+{%- endif -%}
 {%- endmacro %}
 
 {# What the catalogue says of `events` by their names (`exact`) or, where these are not listed, by their paths. #}

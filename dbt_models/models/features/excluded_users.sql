@@ -16,9 +16,8 @@ with users as (
         identities.email,
         identities.host,
         identities.registrable_domain
-    from {{ ref('int_user_identities') }} as identities
+    from {{ touched_rows(ref('int_user_identities')) }} as identities
     inner join {{ source('raw', 'moments') }} as moments on identities.as_of = moments.as_of
-    where {{ only_touched('identities.user_id') }}
 
 ),
 

@@ -29,10 +29,10 @@ catalogue as (
 identities as (
 
     select identities.*
-    from {{ ref('int_user_identities') }} as identities
+    from {{ touched_rows(ref('int_user_identities')) }} as identities
     left join {{ ref('excluded_users') }} as excluded
         on identities.as_of = excluded.as_of and identities.user_id = excluded.user_id
-    where excluded.user_id is null and {{ only_touched('identities.user_id') }}
+    where excluded.user_id is null
 
 ),
 
@@ -207,7 +207,7 @@ select
     identities.contact_deleted or coalesce(contacts_now.is_gone, false) as contact_deleted,
     identities.account_deleted or coalesce(accounts_now.is_gone, false) as account_deleted
 from identities
-inner join {{ ref('int_user_measures') }} as measures
+inner join {{ touched_rows(ref('int_user_measures')) }} as measures
     on identities.as_of = measures.as_of and identities.user_id = measures.user_id
 cross join settings
 cross join catalogue

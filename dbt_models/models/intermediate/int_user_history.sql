@@ -35,15 +35,9 @@ with moments as (
 ),
 {%- if is_incremental() %}
 
--- Which rows are looked for in one narrow column, and only then are they read in their whole width.
 days as {{ materialized() }} (
 
-    select *
-    from {{ ref('int_user_days') }}
-    where rowid in (
-        select candidates.rowid from {{ ref('int_user_days') }} as candidates
-        where {{ only_touched('candidates.user_id', of='histories') }}
-    )
+    select * from {{ touched_rows(ref('int_user_days'), of='histories') }} as user_days
 
 ),
 {%- endif %}

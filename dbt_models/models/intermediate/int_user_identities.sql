@@ -10,8 +10,7 @@
 with measures as (
 
     select as_of, user_id, email, split_part(email, '@', 2) as host
-    from {{ ref('int_user_measures') }}
-    where {{ only_touched('user_id') }}
+    from {{ touched_rows(ref('int_user_measures')) }} as measured
 
 ),
 
@@ -64,8 +63,8 @@ user_groups as (
     select as_of, user_id, word.group_id as group_id, max(word.last_at) as last_at, max(word.last_received_at) as last_received_at
     from (
         select as_of, user_id, {{ each_of('groups') }} as word
-        from {{ ref('int_user_measures') }}
-        where groups is not null and {{ only_touched('user_id') }}
+        from {{ touched_rows(ref('int_user_measures')) }} as measured
+        where groups is not null
     )
     group by as_of, user_id, word.group_id
 
