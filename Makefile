@@ -1,6 +1,6 @@
 # Everything a newcomer needs; the details are in README.md and CONTRIBUTING.md.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint types defs dev bench lock clean
+.PHONY: help install install-dev run test pytest lint types defs dev bench lock clean
 
 PYTHON ?= python3
 EVENTS ?= 1e6
@@ -39,7 +39,10 @@ run: install ## demo data if the landing folder is empty, then the whole pipelin
 dev: install ## open the Dagster UI
 	$(BIN)/dagster dev -w workspace.yaml
 
-test: install-dev lint types defs ## lint, types, definitions and all tests
+test: install-dev lint defs ## lint, definitions, types and all tests
+	@$(MAKE) --no-print-directory -j 2 types pytest
+
+pytest: install-dev ## all tests and nothing else
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.installed-bench ## how long what takes; EVENTS=1e7 for more
