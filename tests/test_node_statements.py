@@ -1,4 +1,4 @@
-"""What dbt executed for published views and tests is executed again; what is out of the ordinary is dbt's."""
+"""What dbt executed for models, seeds and tests is executed again; what is out of the ordinary is dbt's."""
 
 import random
 import subprocess
@@ -31,7 +31,7 @@ COLUMNS = (
 
 def a_shop(folder: Path) -> Shop:
     shop = Shop(folder).create()
-    shop.moments("2026-06-30 18:00:00")
+    shop.moments("2026-06-30 18:00:00", "2026-06-25 18:00:00")
     shop.load([{"user_id": "u1", "event": "Signed In", "timestamp": "2026-06-30 10:00:00"}])
     shop.extract("accounts", "2026-06-01", [{"account_id": "A1", "name": "One"}])
     shop.extract("opportunities", "2026-06-29", [{"opportunity_id": "op1", "account_id": "A404"}])
@@ -72,7 +72,7 @@ def test_tables_that_are_made_again_are_those_of_dbt(shop: Shop, tmp_path_factor
         told = []
         for one, select in ((again, "tag:features"), (by_dbt, "tag:features,tag:features")):
             one.begin_batch()
-            one.moments(f"{day} 18:00:00")
+            one.moments(f"{day} 18:00:00", "2026-06-20 18:00:00")
             one.load(events)
             told.append(by_id(one.build(select), ("model.", "seed.", "test.")))
         assert told[0] == told[1]

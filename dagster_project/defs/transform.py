@@ -3,7 +3,7 @@
 dbt runs inside this process, so its results are turned into events here instead of by the dbt command.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ DELTA_KEYS = {dg.AssetKey(["features", "user_features"]), dg.AssetKey(["features
 """What `score_new_events` shows of the models that it runs: telling of each takes Dagster longer than running it."""
 
 Event = dg.MaterializeResult | dg.AssetCheckResult
+Build = Callable[..., list[NodeOutcome]]
 
 
 @cache
@@ -92,7 +93,7 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
     All of them, and tested, where more has changed than events.
     """
     refresh = _plan(context, workplace, may_be_delta=True)
-    outcomes = _built(workplace, tag=FEATURES, is_delta=not refresh.is_full)
+    outcomes = _built(workplace, _whole(workplace, build_features if refresh.is_full else build_delta))
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
     for key in sorted(DELTA_KEYS):
@@ -136,24 +137,26 @@ def published_columns(model: str) -> Mapping[str, str]:
 def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str) -> Iterator[Event]:
     keys, checks = context.selected_asset_keys, context.selected_asset_check_keys
     is_all = len(keys) == len(NODES.asset_specs(tag)) and len(checks) == len(NODES.check_specs(tag))
-    # Of some, what was asked for and nothing that dbt would add to it.
-    only = None if is_all else [*NODES.selectors(keys, checks), "--indirect-selection", "empty"]
-    outcomes = _built(workplace, tag=tag, only=only)
+    if is_all:
+        make = _whole(workplace, build_features if tag == FEATURES else build_marts)
+    else:
+        # What was asked for and nothing that dbt would add to it.
+        only = [*NODES.selectors(keys, checks), "--indirect-selection", "empty"]
+        make = partial(build, select=only, full_refresh=tag == FEATURES)
+    outcomes = _built(workplace, make)
     with workplace.connect(stays_open=True) as connection:
         shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
     yield from _events(context, outcomes, shown)
     _raise_for_failures(outcomes)
 
 
-def _built(
-    workplace: Workplace, *, tag: str, only: Sequence[str] | None = None, is_delta: bool = False
-) -> list[NodeOutcome]:
-    places = {"warehouse": workplace.settings.warehouse, "target": workplace.settings.dbt_target}
+def _whole(workplace: Workplace, make: Build) -> Build:
+    return partial(make, connect=partial(workplace.connect, stays_open=True))
+
+
+def _built(workplace: Workplace, make: Build) -> list[NodeOutcome]:
     try:
-        if only is not None:
-            return build(select=only, full_refresh=tag == FEATURES, **places)
-        build_all = build_delta if is_delta else build_features if tag == FEATURES else build_marts
-        return build_all(connect=partial(workplace.connect, stays_open=True), **places)
+        return make(warehouse=workplace.settings.warehouse, target=workplace.settings.dbt_target)
     except TransformError as error:
         raise dg.Failure(str(error)) from error
 
