@@ -1,12 +1,13 @@
 """What the ledger says: the queries, each over `ledger_schema`'s tables. Who changes something uses `ledger.Ledger`."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy.types import NULLTYPE
 
 from dagster_project import ledger_schema as schema
 from dagster_project.core.audiences import MEMBER_SCHEMA
@@ -83,10 +84,9 @@ class LedgerReader:
         table = schema.TRIGGER_STATES
         kinds = pl.Schema({column.name: _polars_type(column.type) for column in table.columns})
         # The key begins with the type: without one every portion of ids would read the whole table.
-        query = sa.select(table).where(table.c.subject_type.in_(("user", "account")))
+        query = _as_given(sa.select(table).where(table.c.subject_type.in_(("user", "account"))))
         with self._engine.connect() as connection:
-            rows = [tuple(row) for row in rows_of(connection, query, table.c.subject_id, subjects)]
-        return pl.DataFrame(rows, schema=kinds, orient="row")
+            return _frame([*rows_of(connection, query, table.c.subject_id, subjects)], kinds)
 
     def acted_rules(self, since: datetime) -> pl.DataFrame:
         """What automation rules acted on after `since`, as `core.automation.PAST_RULE_SCHEMA`."""
@@ -289,8 +289,30 @@ class LedgerReader:
         """As Python objects, rows take several times the room that they have in a frame."""
         yield kinds.to_frame()
         with self._engine.connect() as connection:
-            for rows in connection.execution_options(yield_per=ROWS).execute(query).partitions():
-                yield pl.DataFrame([tuple(row) for row in rows], schema=kinds, orient="row")
+            for rows in connection.execution_options(yield_per=ROWS).execute(_as_given(query)).partitions():
+                yield _frame(rows, kinds)
+
+
+def _as_given(query: sa.Select[Any]) -> sa.Select[Any]:
+    """The query with the driver's own values, which `_frame` reads: one by one they take longer than all else."""
+    columns: Any = [sa.type_coerce(column, NULLTYPE) for column in query.selected_columns]
+    given: Any = query.with_only_columns(*columns)
+    return cast(sa.Select[Any], given)
+
+
+def _frame(rows: Sequence[sa.Row[Any]], kinds: pl.Schema) -> pl.DataFrame:
+    columns = zip(*rows, strict=True) if rows else [()] * len(kinds)
+    return pl.DataFrame([_column(name, kinds[name], values) for name, values in zip(kinds, columns, strict=True)])
+
+
+def _column(name: str, kind: pl.DataType, values: Sequence[Any]) -> pl.Series:
+    """A column in the type that it is to have: every driver gives lists as texts, and SQLite's moments too."""
+    given = pl.Series(name, values)
+    if given.dtype != pl.String or kind == pl.String:
+        return given.cast(kind)
+    if isinstance(kind, pl.List):
+        return given.str.json_decode(kind)
+    return given.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us")
 
 
 def rows_of(
