@@ -22,6 +22,11 @@ MEMORY_LIMIT = "600MB"
 """Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse."""
 MEMORY_ALONE = "1GB"
 """The same of loading and of models, which have nothing beside them; dbt's profile says it too."""
+WAL_LIMIT = "256MB"
+"""Up to here DuckDB's log of what was committed grows before it is written into the file; then, and when the file is closed.
+
+Its own limit of 16 MB is reached several times by a batch whose news somebody waits for.
+"""
 NOTHING = "false"
 """The condition that no row meets."""
 
@@ -139,11 +144,21 @@ class Warehouse:
             WarehouseLocked: Another process kept the file open for longer than `wait_seconds`.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.change() as connection:
+            connection.execute(RAW_TABLES)
+            yield connection
+
+    @contextmanager
+    def change(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to what is there already, closed at the end of the block.
+
+        Raises:
+            WarehouseLocked: Another process kept the file open for longer than `wait_seconds`.
+        """
         connection = self._open()
         try:
             use_utc(connection)
-            connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
-            connection.execute(RAW_TABLES)
+            connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'; set wal_autocheckpoint = '{WAL_LIMIT}'")
             yield connection
         finally:
             connection.close()
@@ -304,7 +319,7 @@ def _fresh_copy(serving_path: Path) -> Iterator[Path]:
 @contextmanager
 def _attached(warehouse_path: Path, serving: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the warehouse with a serving database beside it."""
-    with Warehouse(warehouse_path).connect() as connection:
+    with Warehouse(warehouse_path).change() as connection:
         connection.execute(f"attach {_literal(str(serving))} as serving (storage_version '{SERVING_STORAGE_VERSION}')")
         try:
             yield connection

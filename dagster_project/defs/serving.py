@@ -5,6 +5,7 @@ from datetime import datetime
 
 import dagster as dg
 import duckdb
+import polars as pl
 
 from dagster_project.daily_scores import published_days
 from dagster_project.defs.actions import crm_actions
@@ -33,6 +34,14 @@ COPIED = {
 }
 PUBLISHED_AS = {"audience_members": "audiences"}
 """The ledger's tables whose published one has another name: it shows only who is in an audience now."""
+
+
+def _changed(table: str) -> str:
+    """The keys of the rows of one of the ledger's tables that have changed since the run before."""
+    return f"select row_key from ops.changed where table_name = '{table}'"
+
+
+_CHANGED_ROWS = pl.Schema({"table_name": pl.String(), "row_key": pl.String()})
 _NEW_REFUSALS = (
     "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
 )
@@ -44,13 +53,9 @@ CHANGED = {
     # A row holds until the next one of its subject.
     "segment_history": RESCORED_SUBJECTS,
     "product_traits": RESCORED_SUBJECTS,
-    **{
-        table: f"{key} in (select {key} from ops.changed_{table})"
-        for table, key in COPIED.items()
-        if table not in PUBLISHED_AS
-    },
+    **{table: f"{key} in ({_changed(table)})" for table, key in COPIED.items() if table not in PUBLISHED_AS},
     "audiences": "user_id in (select user_id from ops.audience_members "
-    "where member_id in (select member_id from ops.changed_audience_members))",
+    f"where member_id in ({_changed('audience_members')}))",
     "funnel": "true",
     "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
     "quarantine": _NEW_REFUSALS,
@@ -110,36 +115,39 @@ PUBLISHED = (
 )
 def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Copy the ledger's tables into the warehouse, in a delta what has changed since; it tells of no other tables."""
-    copied: dict[str, dict[str, int]] = {}
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         is_full = current_refresh(connection, context.run.run_id).is_full
-        for table, key in COPIED.items():
-            if is_full:
-                with transaction(connection):
-                    connection.execute(f"create schema if not exists ops; drop table if exists ops.{table}")
-                    for part in ledger.read_portions(table):
-                        add_portion(connection, f"ops.{table}", part)
-                connection.execute(
-                    f"create or replace table ops.changed_{table} as select {key} from ops.{table} limit 0"
-                )
-                copied[table] = {}
-            elif rows := _copy_changes(connection, ledger, table, key):
-                copied[table] = {"rows changed": rows}
+        copied = _copy_everything(connection, ledger) if is_full else _copy_changes(connection, ledger)
         told = {f"ops.{table}": published_columns(PUBLISHED_AS.get(table, table)) for table in copied}
         shown = shown_tables(connection, told)
-    for table, changed in copied.items():
-        yield dg.MaterializeResult(["ops", table], metadata={**changed, **shown[f"ops.{table}"]})
+    for table, metadata in copied.items():
+        yield dg.MaterializeResult(["ops", table], metadata={**metadata, **shown[f"ops.{table}"]})
 
 
-def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: str, key: str) -> int:
-    """Copy the rows that were written since the last copy; how many."""
-    [(known,)] = connection.sql(f"select coalesce(max(change), 0) from ops.{table}").fetchall()
-    changed = ledger.read_frame(table, after=known)
-    replace_table(connection, f"ops.changed_{table}", changed.select(key))
-    if changed.height:
+def _copy_everything(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> dict[str, dict[str, int]]:
+    """All tables; what to tell of each."""
+    for table in COPIED:
         with transaction(connection):
-            replace_rows(connection, f"ops.{table}", changed, f"{key} in (select {key} from ops.changed_{table})")
-    return changed.height
+            connection.execute(f"create schema if not exists ops; drop table if exists ops.{table}")
+            for part in ledger.read_portions(table):
+                add_portion(connection, f"ops.{table}", part)
+    replace_table(connection, "ops.changed", _CHANGED_ROWS.to_frame())
+    return {table: {} for table in COPIED}
+
+
+def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> dict[str, dict[str, int]]:
+    """The rows that were written since the last copy; what to tell of each table that has some."""
+    known = connection.sql(
+        " union all ".join(f"select '{table}', coalesce(max(change), 0) from ops.{table}" for table in COPIED)
+    ).fetchall()
+    read = {table: ledger.read_frame(table, after=change) for table, change in known}
+    changed = {table: rows for table, rows in read.items() if rows.height}
+    keys = [rows.select(table_name=pl.lit(table), row_key=COPIED[table]) for table, rows in changed.items()]
+    with transaction(connection):
+        replace_table(connection, "ops.changed", pl.concat([_CHANGED_ROWS.to_frame(), *keys]))
+        for table, rows in changed.items():
+            replace_rows(connection, f"ops.{table}", rows, f"{COPIED[table]} in ({_changed(table)})")
+    return {table: {"rows changed": rows.height} for table, rows in changed.items()}
 
 
 @dg.asset(
@@ -156,17 +164,24 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     settings = workplace.settings
     with workplace.connect(stays_open=True) as connection:
         refresh = current_refresh(connection, context.run.run_id)
+        unchanged = [] if refresh.is_full else _unchanged(connection)
     if refresh.is_full or not settings.serving.exists():
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
         publish_serving_copy(settings.warehouse, settings.serving, views)
     else:
-        changed = _at(refresh.until, CHANGED)
+        changed = _at(refresh.until, CHANGED) | dict.fromkeys(unchanged, NOTHING)
         excerpt = Excerpt(EXCERPT.views, _at(refresh.until, EXCERPT.rows))
         publish_changes(settings.warehouse, settings.serving, changed, excerpt)
     with workplace.connect(stays_open=True) as connection:
         finish_refresh(connection, context.run.run_id)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(metadata={"path": str(settings.serving), "megabytes": round(size / 1e6, 1)})
+
+
+def _unchanged(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The published tables of the ledger that a delta has copied nothing of."""
+    changed = {table for (table,) in connection.sql("select distinct table_name from ops.changed").fetchall()}
+    return [PUBLISHED_AS.get(table, table) for table in COPIED if table not in changed]
 
 
 def _at(until: datetime, conditions: Mapping[str, str]) -> dict[str, str]:
