@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 
 from dagster_project.core.patterns import patterns
-from dagster_project.warehouse import PublishedView
+from dagster_project.publishing import PublishedView
 
 DAILY_SCORES = (
     "select scored.subject_type, subject_id, account_id, day, model_version, score, classification, segment, signals "

@@ -1,26 +1,15 @@
-"""The warehouse file: who may open it, and the copy that SQL users read."""
+"""The warehouse file: who may open it."""
 
 import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dagster_project.warehouse import (
-    NOTHING,
-    Excerpt,
-    Warehouse,
-    WarehouseLocked,
-    publish_changes,
-    publish_serving_copy,
-)
+from dagster_project.warehouse import Warehouse, WarehouseLocked
 
 
 def _hold(path: str, held: Event, seconds: float) -> None:
@@ -65,131 +54,3 @@ def test_a_warehouse_that_stays_in_use_is_named_with_the_way_out(tmp_path: Path)
         pass
     holder.kill()
     holder.join()
-
-
-@pytest.fixture
-def warehouse_with_marts(tmp_path: Path) -> Path:
-    path = tmp_path / "warehouse.duckdb"
-    with Warehouse(path).connect() as connection:
-        connection.execute("create schema marts; create schema scores; create table scores.secret as select 1 as x")
-        connection.execute("create table marts.pql_scores as select 'u1' as user_id, ['a', 'b'] as features_used")
-        connection.execute("create view marts.funnel as select 'signed_up' as stage, 7 as users")
-        connection.execute("comment on column marts.pql_scores.user_id is 'It''s the product''s id.'")
-    return path
-
-
-def test_the_serving_copy_holds_the_marts_and_nothing_else(warehouse_with_marts: Path, tmp_path: Path) -> None:
-    serving = tmp_path / "serving.duckdb"
-    publish_serving_copy(warehouse_with_marts, serving)
-    with duckdb.connect(str(serving), read_only=True) as connection:
-        tables = connection.sql("select table_schema, table_name from information_schema.tables order by 2").fetchall()
-        assert tables == [("marts", "funnel"), ("marts", "pql_scores")]
-        assert connection.sql("from marts.pql_scores").fetchall() == [("u1", ["a", "b"])]
-        comments = connection.sql("select comment from duckdb_columns() where column_name = 'user_id'").fetchall()
-        assert comments == [("It's the product's id.",)]
-
-
-def test_a_reader_keeps_its_copy_while_a_new_one_is_published(warehouse_with_marts: Path, tmp_path: Path) -> None:
-    serving = tmp_path / "serving.duckdb"
-    publish_serving_copy(warehouse_with_marts, serving)
-    context = multiprocessing.get_context("spawn")
-    # Not a Pool, which ends its processes by a signal that they may have inherited to ignore.
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        reader = pool.submit(_read_twice, str(serving), str(tmp_path / "go"))
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "go.ready").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        with Warehouse(warehouse_with_marts).connect() as connection:
-            connection.execute("insert into marts.pql_scores values ('u2', [])")
-        publish_serving_copy(warehouse_with_marts, serving)
-        (tmp_path / "go").touch()
-        assert reader.result(20) == (1, 1)
-    with duckdb.connect(str(serving), read_only=True) as connection:
-        assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(2,)]
-
-
-def _read_twice(path: str, go: str) -> tuple[int, int]:
-    with duckdb.connect(path, read_only=True) as connection:
-        count = "select count(*) from marts.pql_scores"
-        first = connection.sql(count).fetchall()[0][0]
-        Path(go + ".ready").touch()
-        deadline = time.monotonic() + 20
-        while not Path(go).exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return first, connection.sql(count).fetchall()[0][0]
-
-
-def test_what_a_killed_publication_left_behind_goes(warehouse_with_marts: Path, tmp_path: Path) -> None:
-    leftovers = [tmp_path / ".serving.duckdb.999.publishing", tmp_path / ".serving.duckdb.999.publishing.wal"]
-    for leftover in leftovers:
-        leftover.write_bytes(b"half")
-    publish_serving_copy(warehouse_with_marts, tmp_path / "serving.duckdb")
-    assert not any(leftover.exists() for leftover in leftovers)
-    assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
-
-
-def test_a_failed_publication_leaves_the_old_copy(warehouse_with_marts: Path, tmp_path: Path) -> None:
-    serving = tmp_path / "serving.duckdb"
-    publish_serving_copy(warehouse_with_marts, serving)
-    with Warehouse(warehouse_with_marts).connect() as connection:
-        connection.execute("create view marts.broken as select error('no') as x from marts.pql_scores")
-    with pytest.raises(duckdb.Error):
-        publish_serving_copy(warehouse_with_marts, serving)
-    with duckdb.connect(str(serving), read_only=True) as connection:
-        assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(1,)]
-    assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
-
-
-PEOPLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), min_size=1)
-"""A score by user."""
-
-
-@settings(max_examples=8, deadline=None)
-@given(PEOPLE, st.lists(PEOPLE, min_size=1, max_size=3))
-def test_changes_are_published_like_everything(first: dict[int, int], deltas: list[dict[int, int]]) -> None:
-    touched = "user_id in (from scores.touched)"
-    changed = {"people": touched, "histories": touched, "members": "true", "sizes": "true", "still": NOTHING}
-    excerpt = Excerpt(("people", "histories"), {"scores.people": touched, "scores.history": touched})
-    with TemporaryDirectory() as folder:
-        path, serving, whole = (Path(folder, f"{name}.duckdb") for name in ("warehouse", "serving", "whole"))
-        with Warehouse(path).connect() as warehouse:
-            warehouse.execute(_PEOPLE_AND_WHAT_IS_PUBLISHED)
-        _score(path, first)
-        publish_serving_copy(path, serving)
-        for scores in deltas:
-            _score(path, scores)
-            publish_changes(path, serving, changed, excerpt)
-            publish_serving_copy(path, whole)
-            for table in changed:
-                assert _rows(serving, table) == _rows(whole, table), table
-
-
-_PEOPLE_AND_WHAT_IS_PUBLISHED = """
-create schema marts; create schema scores;
-create table scores.people (user_id integer, score integer); create table scores.touched (user_id integer);
-create table scores.history (user_id integer, score integer, moment integer);
-create view marts.people as select user_id, score from scores.people;
-create view marts.histories as
-  select user_id, score, moment, lead(moment) over (partition by user_id order by moment) as until from scores.history;
-create view marts.members as
-  select member, score from range(10) as members(member) left join scores.people on people.user_id = member;
-create view marts.sizes as select score, count(*) as people from scores.people group by score;
-create table marts.still as select 1 as x;
-"""
-
-
-def _score(path: Path, scores: dict[int, int]) -> None:
-    with Warehouse(path).connect() as warehouse:
-        warehouse.execute("delete from scores.touched")
-        warehouse.executemany("insert into scores.touched values (?)", [[user_id] for user_id in scores])
-        warehouse.execute("delete from scores.people where user_id in (from scores.touched)")
-        warehouse.executemany("insert into scores.people values (?, ?)", [list(row) for row in scores.items()])
-        warehouse.execute(
-            "insert into scores.history select *, (select coalesce(max(moment), 0) + 1 from scores.history) "
-            "from scores.people semi join scores.touched using (user_id)"
-        )
-
-
-def _rows(path: Path, table: str) -> list[tuple]:
-    with duckdb.connect(str(path), read_only=True) as copy:
-        return copy.sql(f"from marts.{table} order by all").fetchall()

@@ -14,7 +14,6 @@ from dagster_project.core.changes import (
     SCORE_HISTORY,
     SEGMENT_HISTORY,
     STANDING,
-    SUBJECT,
     score_changes,
     segment_changes,
     standing,
@@ -242,8 +241,8 @@ def _score_changes(
     connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame, playbook: Playbook
 ) -> pl.DataFrame:
     key, score = _KEYS[subject]
-    who = _subjects(subject, scored)
-    latest = standing(_latest(connection, who, "score_history", "as_of"), _published(connection, subject, who))
+    who = scored.select(subject_id=key)
+    latest = standing(_latest(connection, subject, who, "score_history"), _published(connection, subject, who))
     kinds = pql.kinds(playbook.scoring) if subject == "user" else pqa.kinds(playbook.scoring)
     contribution = pl.element().struct.field("contribution")
     return score_changes(
@@ -260,7 +259,7 @@ def _score_changes(
 
 
 def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame) -> pl.DataFrame:
-    latest = _latest(connection, _subjects(subject, scored), "segment_history", "valid_from")
+    latest = _latest(connection, subject, scored.select(subject_id=_KEYS[subject][0]), "segment_history")
     return segment_changes(
         scored.select(
             pl.lit(subject).alias("subject_type"),
@@ -273,25 +272,21 @@ def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, sc
     )
 
 
-def _subjects(subject: Subject, scored: pl.DataFrame) -> pl.DataFrame:
-    return scored.select(pl.lit(subject).alias("subject_type"), pl.col(_KEYS[subject][0]).alias("subject_id"))
+def _latest(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.DataFrame, table: str) -> pl.DataFrame:
+    """The latest row of each of them (`subject_id`) before the moment; those of the moment itself are replaced.
 
-
-def _latest(connection: duckdb.DuckDBPyConnection, subjects: pl.DataFrame, table: str, at: str) -> pl.DataFrame:
-    """The latest row of each subject before the moment; rows of the moment itself are replaced, not continued.
-
-    DuckDB finds the subjects as a local variable; a registered name would be held in memory until the commit.
+    DuckDB finds them as a local variable; a registered name would be held in memory until the commit.
     """
-    subject = ", ".join(SUBJECT)
+    at = _HISTORIES[table]
     return connection.sql(
         f"select * from scores.{table} where {at} < (select until from raw.moments where is_live) and "
-        + rows_where(f"scores.{table}", f"({subject}) in (select ({subject}) from subjects)")
-        + f" qualify row_number() over (partition by {subject} order by {at} desc) = 1"
+        + rows_where(f"scores.{table}", f"subject_type = '{subject}' and subject_id in (select subject_id from who)")
+        + f" qualify row_number() over (partition by subject_id order by {at} desc) = 1"
     ).pl()
 
 
-def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, subjects: pl.DataFrame) -> pl.DataFrame:
-    """What the scores that an earlier moment published of the same subjects consist of; none on the first run."""
+def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.DataFrame) -> pl.DataFrame:
+    """What the scores consist of that an earlier moment published of them (`subject_id`); none on the first run."""
     table, (key, score) = _TABLES[subject], _KEYS[subject]
     if not connection.sql(
         f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
@@ -301,7 +296,7 @@ def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, subjects
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
         "list_transform(explanation, lambda entry: entry.contribution) as contributions "
         f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
-        f"and {rows_where(f'scores.{table}', f'{key} in (select subject_id from subjects)')}"
+        f"and {rows_where(f'scores.{table}', f'{key} in (select subject_id from who)')}"
     ).pl()
 
 

@@ -18,8 +18,9 @@ from dagster_project.defs.tables import replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.ledger import Ledger
 from dagster_project.portions import add_portion
+from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy
 from dagster_project.refresh import current_refresh, finish_refresh
-from dagster_project.warehouse import NOTHING, Excerpt, publish_changes, publish_serving_copy, transaction
+from dagster_project.warehouse import transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {
