@@ -9,7 +9,7 @@ from dagster_project.core.calibration.findings import Past
 from dagster_project.core.calibration.points import MEASURES
 from dagster_project.core.calibration.rates import FIRED
 from dagster_project.core.calibration.samples import DAILY_SCORES, OUTCOMES
-from dagster_project.portions import portions
+from dagster_project.portions import on_its_own, portions
 
 DAILY = "scores.daily_scores"
 _DEALS = "intermediate.int_won_opportunities"
@@ -106,4 +106,6 @@ def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 def _read(connection: duckdb.DuckDBPyConnection, schema: pl.Schema, rows: str) -> pl.DataFrame:
     found = portions(connection, f"select {', '.join(schema)} from {DAILY} where {rows}")
-    return pl.concat([one.select(pl.col(name).cast(kind) for name, kind in schema.items()) for one in found])
+    return pl.concat(
+        [on_its_own(one.select(pl.col(name).cast(kind) for name, kind in schema.items())) for one in found]
+    )

@@ -32,8 +32,12 @@ def portions(connection: duckdb.DuckDBPyConnection, query: str, *, rows: int = P
 
 
 def on_its_own(picked: pl.DataFrame) -> pl.DataFrame:
-    """The same rows, for keeping: texts that were picked from a frame keep all texts of that frame in memory."""
-    return pl.DataFrame(picked.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    """The same rows, for keeping: columns that were picked of a frame keep all of what was read for it in memory.
+
+    Numbers are copied by taking every row, texts by arrow's older form of them.
+    """
+    copied = picked.select(pl.all().gather(pl.int_range(pl.len())))
+    return pl.DataFrame(copied.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def add_portion(connection: duckdb.DuckDBPyConnection, table: str, portion: pl.DataFrame) -> None:

@@ -20,9 +20,11 @@ from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.past_scores import observed_until, read_past
-from dagster_project.warehouse import transaction
+from dagster_project.warehouse import memory_limited, transaction
 
 GROUP = "calibration"
+_MEMORY_LIMIT = "200MB"
+"""Of DuckDB while it reads: everybody's row goes by once, into a frame, and is not worth keeping twice."""
 MARTS = {
     "rates": "calibration",
     **{name: f"calibration_{name}" for name in (*SCHEMAS, "feedback") if name != "rates"},
@@ -81,7 +83,8 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
         feedback = ledger.read_frame("handoff_feedback")
     with workplace.connect() as connection:
         until = observed_until(connection)
-        past = read_past(connection, decisions, period_days=playbook.calibration.period_days)
+        with memory_limited(connection, _MEMORY_LIMIT):
+            past = read_past(connection, decisions, period_days=playbook.calibration.period_days)
         found = find(past, models, observed_until=until)
         said = feedback_against_deals(
             feedback, handoffs, past.outcomes, rules=playbook.calibration, observed_until=until

@@ -1,6 +1,7 @@
 """Simulated companies for calibration: real scores (`core/pql.py`) of people whose buying follows chosen signals."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -73,12 +74,7 @@ def measured_company(
 def samples_of(scores: pl.DataFrame, outcomes: pl.DataFrame, *, observed: datetime = OBSERVED) -> Samples:
     """Samples with their points in columns."""
     found = take_samples(scores, outcomes, RULES, observed_until=observed)
-    return Samples(
-        points_by_signal(found.matured, NAMES),
-        points_by_signal(found.censored, NAMES),
-        found.left_out,
-        found.observed_until,
-    )
+    return replace(found, matured=points_by_signal(found.matured, NAMES))
 
 
 def _users(rng: np.random.Generator, who: np.ndarray, day: date) -> pl.DataFrame:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -33,23 +36,19 @@ def stability_index(before: pl.Series, after: pl.Series) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def drift(samples: pl.DataFrame, names: list[str], rules: CalibrationRules) -> pl.DataFrame:
+def drift(periods: Iterable[pl.DataFrame], names: list[str], rules: CalibrationRules) -> pl.DataFrame:
     """Drift of the score (in tens) and of each signal's points, between one period and the next.
 
     Args:
-        samples: All samples of one model version, matured or not, with a column of points per signal.
+        periods: All samples of one model version, matured or not, with a column of points per signal; those of each
+            period in their order.
         names: The signals.
         rules: `calibration.yml`.
 
     Returns:
         `DRIFT`, the latest period last, within it what moved most first.
     """
-    periods = samples.sort("period", "subject_id").partition_by("period", maintain_order=True)
-    rows = [
-        _row(name, before, after, rules)
-        for before, after in zip(periods, periods[1:], strict=False)
-        for name in ("score", *names)
-    ]
+    rows = [_row(name, before, after, rules) for before, after in pairwise(periods) for name in ("score", *names)]
     found = pl.DataFrame(rows, schema=DRIFT, orient="row")
     return found.sort("day", "stability_index", "feature", descending=[False, True, False])
 

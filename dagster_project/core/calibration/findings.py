@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -103,11 +103,12 @@ def find(past: Past, models: Sequence[Model], *, observed_until: datetime) -> Fi
     compared = compare(past.scores, past.outcomes, models, rules=rules, observed_until=observed_until)
     found = [{name: schema.to_frame() for name, schema in SCHEMAS.items()}, {"challengers": compared}]
     pairs = past.scores.select("model_version", "subject_type").unique().sort("model_version", "subject_type")
-    for version, subject in pairs.iter_rows():  # picked one at a time: all at once would be a second copy of the scores
-        scores = past.scores.filter(model_version=version, subject_type=subject)
+    for version, subject in pairs.iter_rows():
         model = known.get(version, replace(champion, version=version))
-        samples = take_samples(scores, past.outcomes, rules, observed_until=observed_until, judged_on=model.judged_on)
         told = {"model_version": model.version, "subject_type": subject}
+        samples = take_samples(
+            past.scores, past.outcomes, rules, observed_until=observed_until, judged_on=model.judged_on, of=told
+        )
         if subject == "user":
             found.append(_of_users(samples, past, model, told=told, is_present=version in known))
         else:
@@ -120,11 +121,7 @@ def _of_users(
 ) -> dict[str, pl.DataFrame]:
     rules, scoring, version = model.playbook.calibration, model.scoring, model.version
     names = signals_of(scoring.pql)
-    samples = replace(
-        samples,
-        matured=with_measures(points_by_signal(samples.matured, names), past.measures),
-        censored=points_by_signal(samples.censored, names),
-    )
+    samples = replace(samples, matured=with_measures(points_by_signal(samples.matured, names), past.measures))
     matured = samples.matured
     same_model = pl.col("model_version") == version
     by_value = [
@@ -139,7 +136,7 @@ def _of_users(
     found = {
         "rates": pl.concat(by_value),
         "curves": curves(matured, expected, rules),
-        "drift": drift(pl.concat([matured.select(samples.censored.columns), samples.censored]), names, rules),
+        "drift": drift(_by_period(samples, past.scores, names), names, rules),
         "coverage": ways,
         "expected_rates": _expected_rates(samples, rules, version),
     }
@@ -153,6 +150,22 @@ def _of_users(
             tried = matured.with_columns(tried=rescored(matured, scoring, advice.rules)["score"])
             found["suggestions"] = frame_of(suggested_changes(advice.rules, tried, model.playbook), version)
     return {**found, "summary": _summary(summary, told)}
+
+
+def _by_period(samples: Samples, scores: pl.DataFrame, names: list[str]) -> Iterator[pl.DataFrame]:
+    """The samples of one period after the other, the oldest first, with a column of points per signal.
+
+    Of those that are too young to be judged points are told apart here: all at once are too many to hold.
+    """
+    matured, censored = samples.matured, samples.censored
+    periods = sorted({*matured["period"].unique(), *censored["period"].unique()})
+    if len(periods) < 2:  # one alone is compared with nothing
+        return
+    said = ["subject_id", "model_version", "day", "score"]
+    for period in periods:
+        young = scores[censored.filter(period=period)["place"]].select(*said, "signals")
+        known = matured.filter(period=period).select(*said, *names)
+        yield pl.concat([known, points_by_signal(young, names)]).sort("subject_id")
 
 
 def _of_accounts(samples: Samples, model: Model, told: Mapping[str, str]) -> dict[str, pl.DataFrame]:

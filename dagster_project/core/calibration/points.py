@@ -23,6 +23,8 @@ MEASURED = (
 """The measures of users that are numbers."""
 MEASURES = pl.Schema({"user_id": pl.String(), "day": pl.Date(), **dict.fromkeys(MEASURED, pl.Float64())})
 """What was measured of users, of the days that calibration looks at. One row per user and day."""
+_PORTION = 50_000
+"""Samples whose lists of points are taken apart at a time."""
 
 
 def graded_signals(pql: PqlRules) -> list[str]:
@@ -42,6 +44,12 @@ def most_points(name: str, rules: ScoringRules) -> float:
 
 def points_by_signal(samples: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The samples with a column of points per signal, instead of the list; 0 where a signal is not in it."""
+    # A portion at a time: taken apart, the lists are several times as large.
+    parts = [_points_by_signal(part, names) for part in samples.iter_slices(_PORTION)]
+    return pl.concat(parts) if parts else _points_by_signal(samples, names)
+
+
+def _points_by_signal(samples: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     entry = pl.element()
     columns = [
         pl.col("signals")

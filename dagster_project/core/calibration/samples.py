@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -46,7 +48,8 @@ class Samples:
     Attributes:
         matured: `DAILY_SCORES` with `group` (the account, or whoever has none), `period` (a number that grows with
             time), `won` and `won_at` (the next deal won within the label's days, else null).
-        censored: The same of samples too young to be labelled; `won` says what is known so far and counts nowhere.
+        censored: Samples too young to be labelled: `place` (the row of the scores), `subject_id`, `day`, and the same;
+            `won` says what is known so far and counts nowhere.
         left_out: How many samples are left out for what their account had won before: as customers where new
             business is judged, as no customers where expansion is.
         observed_until: Up to when outcomes are known.
@@ -70,6 +73,7 @@ def take_samples(
     *,
     observed_until: datetime,
     judged_on: JudgedOn = NEW_BUSINESS,
+    of: Mapping[str, str] = MappingProxyType({}),
 ) -> Samples:
     """One sample per subject and period, with its outcome.
 
@@ -79,11 +83,12 @@ def take_samples(
     companions that will win later are not known yet.
 
     Args:
-        scores: `DAILY_SCORES` of one model version and one kind of subject.
+        scores: `DAILY_SCORES`.
         outcomes: `OUTCOMES`.
         rules: `calibration.yml`.
         observed_until: Naive UTC; later outcomes, or such as became known later, are not looked at.
         judged_on: Whose scores are compared with which deals.
+        of: Values of columns of the rows that are looked at, of one model version and one kind of subject.
     """
     known = outcomes.filter(
         pl.col("won_at").is_not_null()
@@ -91,10 +96,11 @@ def take_samples(
         & (pl.col("known_from") <= observed_until).fill_null(True)
         & pl.col("account_id").is_not_null()
     )
+    # What the outcome doesn't depend on is most of the rows' size: it is added to those that are judged.
+    rows = scores.lazy().with_row_index("place").filter(**of)
     if judged_on.segments:
-        scores = scores.filter(pl.col("segment").is_in(judged_on.segments))
-    # The signals are most of the rows' size: they are added to those that are kept.
-    slim = scores.drop("signals").with_row_index("place")
+        rows = rows.filter(pl.col("segment").is_in(judged_on.segments))
+    slim = rows.select("place", "subject_id", "account_id", "day").sort("place").collect()
     taken = _one_per_period(slim, rules.period_days).with_columns(
         group=pl.coalesce("account_id", "subject_id"),
         scored_at=(pl.col("day").cast(pl.Datetime("us")) + timedelta(days=1)),
@@ -107,15 +113,15 @@ def take_samples(
     leads = joined.filter(wanted).with_columns(
         won=in_time, won_at=pl.when(in_time).then("next_won_at"), is_mature=matures <= observed_until
     )
-    kept = leads.drop("first_won_at", "next_won_at", "scored_at").sort("day", "subject_id")
-
-    def samples(which: pl.Expr) -> pl.DataFrame:
-        rows = kept.filter(which)
-        return rows.drop("is_mature", "place").with_columns(scores["signals"].gather(rows["place"]))
-
+    kept = leads.sort("day", "subject_id").select(
+        "place", "is_mature", "subject_id", "day", "period", "group", "won", "won_at"
+    )
+    matured = kept.filter("is_mature").drop("is_mature")
     return Samples(
-        matured=samples(pl.col("is_mature")),
-        censored=samples(~pl.col("is_mature")),
+        matured=pl.concat(
+            [scores[matured["place"]], matured.select("period", "group", "won", "won_at")], how="horizontal"
+        ),
+        censored=kept.filter(~pl.col("is_mature")).drop("is_mature"),
         left_out=joined.height - leads.height,
         observed_until=observed_until,
     )
