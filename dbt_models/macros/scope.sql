@@ -101,23 +101,15 @@
   {{ return(asked(query)[0]) }}
 {% endmacro %}
 
-{# The anonymous ids of identifications that the rollup has not seen: loaded since, or still to come at its moment. #}
-{% macro newly_identified() -%}
-  {%- set mark = rolled_up_to() -%}
-  select anonymous_id from {{ ref('int_trait_events') }}
-  where event_type = 'identify' and anonymous_id is not null
-    and (batch_id > {{ mark.batch_id }}{% if mark.as_of %} or occurred_at > {{ mark.as_of }}{% endif %})
-{%- endmacro %}
-
 {# A condition on anonymous ids: all of them in a full run, in a delta those whose identity the run has computed. #}
 {% macro only_newly_identified() -%}
-  {%- set identified = newly_identified() -%}
+  {%- set identified = 'select anonymous_id from ' ~ ref('int_newly_identified') -%}
   {{ 'true' if flags.FULL_REFRESH else 'anonymous_id in (' ~ identified ~ ')' }}
 {%- endmacro %}
 
 {% macro forget_newly_identified() %}
   {% if is_incremental() %}
-    delete from {{ this }} where anonymous_id in ({{ newly_identified() }})
+    delete from {{ this }} where {{ only_newly_identified() }}
   {% else %}
     select 1
   {% endif %}

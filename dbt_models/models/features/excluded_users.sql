@@ -7,6 +7,14 @@
         pre_hook="{{ forget_touched() }}",
     )
 }}
+{#- Whether any rule asks for traits: as a literal, so that none are read where none does. -#}
+{%- set query %}
+    select cast(count(*) > 0 as varchar) as asks_for_traits
+    from {{ source('raw', 'rule_exclusions') }}
+    where lower(trim(match)) = 'trait'
+{%- endset %}
+{%- set asks_for_traits = asked(query)[0].asks_for_traits if execute else 'true' %}
+
 with users as (
 
     select
@@ -53,6 +61,7 @@ traits as (
     from (select distinct trait from rules where match = 'trait') as rules
     inner join {{ ref('int_user_traits') }} as events on strpos(events.traits, rules.trait) > 0
     inner join users on events.user_id = users.user_id and events.occurred_at <= users.until
+    where {{ asks_for_traits }}
     group by users.as_of, users.user_id, rules.trait
 
 ),

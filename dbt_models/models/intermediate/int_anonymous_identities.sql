@@ -7,6 +7,7 @@
         pre_hook="{{ forget_newly_identified() }}",
     )
 }}
+-- depends_on: {{ ref('int_newly_identified') }}
 with live as (
 
     select until from {{ source('raw', 'moments') }} where is_live
@@ -30,7 +31,7 @@ first_identifications as (
         inner join live on events.occurred_at <= live.until
         where events.event_type = 'identify' and events.user_id is not null and events.anonymous_id is not null
         {%- if is_incremental() %}
-            and events.anonymous_id in ({{ newly_identified() }})
+            and {{ only_newly_identified() }}
         {%- endif %}
     )
     where position = 1

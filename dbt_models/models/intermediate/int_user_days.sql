@@ -14,6 +14,7 @@
 -- depends_on: {{ ref('int_catalog_entries') }}
 -- depends_on: {{ ref('int_catalog_paths') }}
 -- depends_on: {{ ref('stg_playbook__settings') }}
+-- depends_on: {{ ref('int_newly_identified') }}
 -- depends_on: {{ ref('int_anonymous_identities') }}
 -- depends_on: {{ ref('stg_product__events') }}
 -- depends_on: {{ source('raw', 'batches') }}

@@ -1,8 +1,9 @@
 {{ config(tags=['delta']) }}
 {#- A rollup that starts anew takes every user-day anyway. -#}
 {%- set starts_anew = rollup_starts_anew() -%}
-{%- set mark = rolled_up_to() -%}
+{%- set mark = rolled_up_to() %}
 
+-- depends_on: {{ ref('int_newly_identified') }}
 with live as (
 
     select until from {{ source('raw', 'moments') }} where is_live

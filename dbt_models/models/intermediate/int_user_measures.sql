@@ -20,7 +20,7 @@
 
 with history as (
 
-    select * from {{ ref('int_user_history') }} where {{ only_touched('user_id') }}
+    select * from {{ touched_rows(ref('int_user_history')) }} as history
 
 ),
 
