@@ -128,6 +128,18 @@ def test_before_anything_has_matured_it_says_what_it_waits_for():
     assert "samples are waiting (samples too young to judge; outcomes are known until 2026-02-01" in sections[0].text
 
 
+def test_what_people_do_drifts_alike_whether_they_can_be_judged_or_not():
+    scores, outcomes = scored_company(0, DRIVERS, accounts=30)
+    past = Past(scores, scores.drop("signals"), outcomes.clear(), FIRED.to_frame())
+    none, some, all_judged = (
+        find(past, MODELS, observed_until=until).drift
+        for until in (datetime(2026, 2, 1), datetime(2026, 6, 1), OBSERVED)
+    )
+    assert all_judged["feature"].n_unique() == len(NAMES) + 1
+    assert none.equals(all_judged)
+    assert some.equals(all_judged)
+
+
 def test_without_scikit_learn_rates_are_there_and_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     samples = samples_of(*scored_company(0, DRIVERS))

@@ -28,9 +28,9 @@ def stability_index(before: pl.Series, after: pl.Series) -> float:
     """The population stability index of two samples of categories: sum of (q - p) ln(q / p); 0 for the same shares."""
     then = pl.DataFrame({"bin": before}).group_by("bin").agg(p=pl.len())
     now = pl.DataFrame({"bin": after}).group_by("bin").agg(q=pl.len())
-    counts = then.join(now, on="bin", how="full", coalesce=True, nulls_equal=True).with_columns(
-        pl.col("p", "q").fill_null(0).cast(pl.Float64)
-    )
+    both = then.join(now, on="bin", how="full", coalesce=True, nulls_equal=True)
+    # Sorted, so that the sum is the same to the last digit whatever order the bins came in.
+    counts = both.sort("bin").with_columns(pl.col("p", "q").fill_null(0).cast(pl.Float64))
     p, q = (np.maximum(counts[name].to_numpy(), _RARE) for name in ("p", "q"))
     p, q = p / p.sum(), q / q.sum()
     return float(((q - p) * np.log(q / p)).sum())
