@@ -18,7 +18,7 @@ MEMORY_ALONE = "1GB"
 WAL_LIMIT = "256MB"
 """Until DuckDB's log of what was committed is as large, it is written into the file only when that is closed.
 
-Its own limit of 16 MB is reached several times by a batch whose news somebody waits for.
+Its own limit of 16 MB is reached by a batch of ten thousand events, whose news somebody waits for.
 """
 
 RAW_TABLES = """
