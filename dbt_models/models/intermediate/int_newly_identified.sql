@@ -1,7 +1,7 @@
 {{ config(tags=['delta']) }}
 {%- set mark = rolled_up_to() %}
 {%- set identifications %}
-    select anonymous_id from {{ ref('int_trait_events') }} where event_type = 'identify' and anonymous_id is not null
+    select distinct anonymous_id from {{ ref('int_trait_events') }} where event_type = 'identify' and anonymous_id is not null
 {%- endset %}
 
 -- Each by itself, so that what lies before is skipped.
