@@ -30,21 +30,21 @@
 {%- endmacro %}
 
 {#
-  In a `from`, the touched rows of a wide table; all of them in a full run. Which ones are looked for in one narrow column, and
-  only then are they read in their whole width: a delta's own rows stand together at the end of a table.
+  In a `from`, the rows of a wide table whose key is among those of a query. Which ones are looked for in one narrow column,
+  and only then are they read in their whole width: a delta's own rows stand together at the end of a table.
 #}
-{% macro touched_rows(relation, of='users') -%}
-  {%- if is_incremental() -%}
+{% macro rows_among(relation, key, keys) -%}
 (
         select whole.*
         from {{ relation }} as whole
-        where whole.rowid in (
-            select narrow.rowid from {{ relation }} as narrow where {{ only_touched('narrow.' ~ touched_keys(of)[0], of) }}
-        )
+        where whole.rowid in (select narrow.rowid from {{ relation }} as narrow where narrow.{{ key }} in ({{ keys }}))
     )
-  {%- else -%}
-    {{ relation }}
-  {%- endif -%}
+{%- endmacro %}
+
+{# In a `from`, the touched rows of a wide table; all of them in a full run. #}
+{% macro touched_rows(relation, of='users') -%}
+  {%- set key, touched = touched_keys(of) -%}
+  {{ rows_among(relation, key, touched) if is_incremental() else relation }}
 {%- endmacro %}
 
 {# Before the touched rows are inserted, inside the transaction. #}

@@ -19,7 +19,8 @@ from tests.bench.processes import PLS, PhaseFailed, high_water
 
 BATCH_EVENTS = 10_000
 WATCH_EVENTS = 200
-SENSOR_PATIENCE = 300
+SENSOR_PATIENCE, REFRESH_PATIENCE = 300, 1800
+"""Seconds for what the sensor publishes of a batch, and of the full refresh before."""
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 PAUSE_SECONDS = 0.5
 """Between the end of one batch and the next file, so that no two are gathered into one."""
@@ -118,18 +119,18 @@ def sensor(
     """`latencies` under Dagster's daemon with the sensor on and this project's instance settings."""
     serving = folder / "serving.duckdb"
 
-    def published() -> None:
-        before, until = serving.stat().st_mtime_ns, time.monotonic() + SENSOR_PATIENCE
+    def published(within: int = SENSOR_PATIENCE) -> None:
+        before, until = serving.stat().st_mtime_ns, time.monotonic() + within
         while serving.stat().st_mtime_ns == before:
             if time.monotonic() > until:
-                raise PhaseFailed(f"the sensor published nothing within {SENSOR_PATIENCE} s")
+                raise PhaseFailed(f"the sensor published nothing within {within} s")
             time.sleep(0.05)
 
     with _instance_home() as home:
         daemon = (sys.executable, "-m", "dagster._daemon", "run", "-m", "dagster_project.definitions")
         settings = {"PLS_AUTOMATE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         with _started(daemon, home, {**environment, **settings}) as started:
-            published()  # what had landed before: a full refresh
+            published(REFRESH_PATIENCE)  # what had landed before: a full refresh
             return latencies(folder, size, batches, Lane(started.pid, published))
 
 

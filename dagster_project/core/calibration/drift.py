@@ -40,8 +40,8 @@ def drift(periods: Iterable[pl.DataFrame], names: list[str], rules: CalibrationR
     """Drift of the score (in tens) and of each signal's points, between one period and the next.
 
     Args:
-        periods: All samples of one model version, matured or not, with a column of points per signal; those of each
-            period in their order.
+        periods: The samples of one model version, matured or not, with a column of points per signal: a frame per
+            period, the oldest first.
         names: The signals.
         rules: `calibration.yml`.
 

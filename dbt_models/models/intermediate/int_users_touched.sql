@@ -15,11 +15,7 @@ from (select distinct user_id from {{ ref('int_user_days_touched') }}) as touche
 {%- if before %}
 left join (
     select features.user_id, features.account_id, features.contact_id
-    from {{ before }} as features
+    from {{ rows_among(before, 'user_id', 'select user_id from ' ~ ref('int_user_days_touched')) }} as features
     inner join {{ source('raw', 'moments') }} as moments on features.as_of = moments.as_of and moments.is_live
-    where features.rowid in (
-        select narrow.rowid from {{ before }} as narrow
-        where narrow.user_id in (select user_id from {{ ref('int_user_days_touched') }})
-    )
 ) as before on touched.user_id = before.user_id
 {%- endif %}
