@@ -47,8 +47,9 @@ def parsed_project(warehouse: Path, target: Path) -> Manifest:
     if state not in _PARSED:
         # What was parsed for the assets is read again where the project is still the same; so must the path be then.
         with _environment(_ASSETS_TARGET / warehouse.name):
-            saved = ["--partial-parse-file-path", str(_ASSETS_TARGET / "partial_parse.msgpack")]
-            result = dbtRunner().invoke(["parse", *saved, *_quietly(target)])
+            saved = _ASSETS_TARGET / "partial_parse.msgpack"
+            reuse = ["--partial-parse-file-path", str(saved)] if saved.exists() else []
+            result = dbtRunner().invoke(["parse", *reuse, *_quietly(target)])
         if not isinstance(result.result, Manifest):
             raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
         _PARSED.clear()
