@@ -126,7 +126,9 @@ def plan_fields(
     few = desired["object_id"].to_list() if desired.height <= FEW else None
     known = ledger.digests(to.name, object_type, few).filter(~pl.col("object_id").is_in(list(doubtful)))
     parked = {} if retry_parked else ledger.parked(to.name, object_type, OPERATION)
-    for part in changed_records(desired, known).iter_slices(PORTION):
+    changed = changed_records(desired, known)
+    for first in range(0, changed.len(), PORTION):
+        part = desired[changed.slice(first, PORTION)]
         confirmed = _certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
         current = _read(to, object_type, needs_reading(part, confirmed, target), list(target.guarded.values()))
         yield plan_records(part, Standing(confirmed, current, parked, hold_decreases), target)

@@ -121,14 +121,18 @@ def with_digest(desired: pl.DataFrame, target: Target) -> pl.DataFrame:
     return desired.with_columns(digest=text.hash(seed).reinterpret(signed=True))
 
 
-def changed_records(desired: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+def changed_records(desired: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
     """The rows that have to be looked at: whose digest is another one than when nothing was left to write.
 
     Args:
         desired: With `digest`, see `with_digest`.
         known: `object_id` and that digest.
+
+    Returns:
+        Their places in `desired`, in the order of `object_id`: these rows may be too many for another frame of them.
     """
-    return desired.join(known, on=["object_id", "digest"], how="anti").sort("object_id")
+    told = desired.select("object_id", "digest").with_row_index("place")
+    return told.join(known, on=["object_id", "digest"], how="anti").sort("object_id")["place"]
 
 
 def needs_reading(rows: pl.DataFrame, confirmed: Mapping[str, Mapping[str, Any]], target: Target) -> list[str]:

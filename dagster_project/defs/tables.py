@@ -93,30 +93,37 @@ def shown_tables(
     Args:
         connection: The warehouse.
         tables: By name as `schema.name`, what to say about a column, by its name, where the warehouse has no comment
-            on it. Asking for several at once takes no longer than for one.
+            on it. Published tables are the only ones that have comments.
 
     Returns:
         Metadata of an asset by the table's name.
     """
-    rows = connection.execute(
-        "select columns.schema_name || '.' || columns.table_name as name, "
-        "tables.table_name is not null or columns.schema_name = 'marts', "
-        "list((column_name, lower(data_type), columns.comment) order by column_index) "
-        "from duckdb_columns() as columns left join duckdb_tables() as tables using (schema_oid, table_name) "
-        "where columns.database_name = current_database() and list_contains(?, name) group by all",
-        [list(tables)],
-    ).fetchall()
+    published = [name for name in tables if name.startswith("marts.")]
+    comments = _comments(connection, published) if published else {}
+    views = {
+        name for (name,) in connection.sql("select schema_name || '.' || view_name from duckdb_views()").fetchall()
+    }
     shown: dict[str, dict[str, Any]] = {}
-    for name, is_cheap, columns in rows:
+    for name, told in tables.items():
         described = [
-            dg.TableColumn(column, kind, description=comment or tables[name].get(column))
-            for column, kind, comment in columns
+            dg.TableColumn(column, kind.lower(), description=comments.get((name, column)) or told.get(column))
+            for column, kind, *_ in connection.execute(f"describe {name}").fetchall()
         ]
         shown[name] = {"dagster/column_schema": dg.TableSchema(described)}
-        if is_cheap:  # a table, or a published view, which only selects from tables
+        if name not in views or name in published:  # a published view only selects from tables
             [(count,)] = connection.sql(f"select count(*) from {name}").fetchall()
             shown[name]["dagster/row_count"] = count
     return shown
+
+
+def _comments(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> dict[tuple[str, str], str]:
+    """By table and column what the warehouse says of it. All of its columns are gone through: that takes a while."""
+    rows = connection.execute(
+        "select schema_name || '.' || table_name as name, column_name, comment from duckdb_columns() "
+        "where database_name = current_database() and list_contains(?, name) and comment is not null",
+        [list(tables)],
+    ).fetchall()
+    return {(name, column): comment for name, column, comment in rows}
 
 
 def _cell(value: object) -> str:
