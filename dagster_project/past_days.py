@@ -25,7 +25,7 @@ from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
 from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
-from dagster_project.transform import failure_report, run_past
+from dagster_project.transform import build_past, failure_report
 from dagster_project.warehouse import transaction
 
 ROWS_PER_PORTION = 8_000_000
@@ -167,7 +167,8 @@ def score_past_days(
         with stock.connect() as connection:
             connection.execute("delete from raw.past_range")
             connection.execute("insert into raw.past_range values (?, ?)", [first, last])
-        report = failure_report(run_past(warehouse=stock.warehouse, target=stock.dbt_target))
+        made = build_past(warehouse=stock.warehouse, target=stock.dbt_target, connect=stock.connect)
+        report = failure_report(made)
         if report:
             raise PastDaysError(report)
         with stock.connect() as connection:

@@ -37,6 +37,7 @@ _NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 _FEATURES = ("build", "--select", "tag:features", "--full-refresh", *_NO_UNIT_TESTS)
 _DELTA = ("run", "--select", "tag:delta")
 _MARTS = ("build", "--select", "tag:marts", *_NO_UNIT_TESTS)
+_PAST = ("run", "--select", "tag:past")
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
 
@@ -157,6 +158,14 @@ def build_marts(*, warehouse: Path, target: Path, connect: Connect) -> list[Node
     return made or _by_dbt(_MARTS, warehouse, target, written_for)
 
 
+def build_past(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
+    """Compute the features of the days that `raw.past_range` names: the models tagged `past`; see `build_features`."""
+    with connect() as connection:
+        written_for = _written_for(_PAST, warehouse, looked_for(connection))
+        made = _again(connection, written_for, transaction_each=True)
+    return made or _by_dbt(_PAST, warehouse, target, written_for)
+
+
 def _by_dbt(command: Sequence[str], warehouse: Path, target: Path, written_for: str) -> list[NodeOutcome]:
     """Let dbt do it, and keep what it executed."""
     from dagster_project.dbt_calls import invoke, parsed_project
@@ -199,21 +208,6 @@ def _again(
     except NotRepeatable:
         return None
     return [outcome for outcome in outcomes if outcome.unique_id != BEFOREHAND]
-
-
-def run_past(*, warehouse: Path, target: Path) -> list[NodeOutcome]:
-    """Compute the features of the days that `raw.past_range` names: the models tagged `past`.
-
-    Args:
-        warehouse: The DuckDB file; this process must have no open connection to it.
-        target: Where dbt keeps its artefacts.
-
-    Raises:
-        TransformError: dbt itself failed before any node ran.
-    """
-    from dagster_project.dbt_calls import invoke
-
-    return invoke(["run", "--select", "tag:past"], warehouse, target)
 
 
 def _written_for(command: Sequence[str], warehouse: Path, found: str) -> str:

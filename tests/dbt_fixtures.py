@@ -16,7 +16,7 @@ from dbt.cli.main import dbtRunner
 
 from dagster_project.dbt_calls import parsed_project
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.transform import NodeOutcome, build, build_features, build_marts
+from dagster_project.transform import NodeOutcome, build, build_features, build_marts, build_past
 from dagster_project.warehouse import RAW_TABLES
 
 SETTINGS = """
@@ -230,7 +230,7 @@ class Shop:
     def outcomes(self, select: str, *, delta: bool = False) -> list[NodeOutcome]:
         """The same, whatever became of them."""
         places = {"warehouse": self.path, "target": self.folder / "target"}
-        whole = {"tag:features": build_features, "tag:marts": build_marts}
+        whole = {"tag:features": build_features, "tag:marts": build_marts, "tag:past": build_past}
         if delta or select not in whole:
             return build(select=[select], full_refresh=not delta, **places)
         return whole[select](connect=partial(duckdb.connect, str(self.path)), **places)

@@ -3,15 +3,21 @@
   holds. A day's value is that of the span that holds the day, so no row has to be computed once per day.
 #}
 
-{# The days to score, what they reach back to, and numbers of the playbook, for literals: what scans are pruned by. #}
+{# The days to score, what they reach back to, and numbers of the playbook, as literals: what scans are pruned by. #}
 {% macro past_range() %}
   {% set query %}
-    select strftime(first_day, '%Y-%m-%d'), strftime(last_day + 1, '%Y-%m-%d'), window_days, min_weeks_days
+    select
+      {{ literal_of('date', 'first_day', '%Y-%m-%d') }} as "first",
+      {{ literal_of('date', 'last_day + 1', '%Y-%m-%d') }} as "end",
+      cast(window_days as varchar) as "window",
+      cast(2 * window_days as varchar) as two_windows,
+      cast(min_weeks_days as varchar) as min_days
     from {{ source('raw', 'past_range') }} cross join {{ ref('stg_playbook__settings') }}
   {% endset %}
-  {% if not execute %}{{ return({'first': '2000-01-01', 'end': '2000-01-02', 'window': 30, 'min_days': 7}) }}{% endif %}
-  {% set row = run_query(query).rows[0] %}
-  {{ return({'first': row[0], 'end': row[1], 'window': row[2], 'min_days': row[3]}) }}
+  {% if not execute %}
+    {{ return({'first': "date '2000-01-01'", 'end': "date '2000-01-02'", 'window': 30, 'two_windows': 60, 'min_days': 7}) }}
+  {% endif %}
+  {{ return(asked(query)[0]) }}
 {% endmacro %}
 
 {# Later than every day. #}

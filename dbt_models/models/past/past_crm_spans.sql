@@ -6,7 +6,7 @@ with known as (
     select
         entity,
         key,
-        greatest(cast(known_from as date), date '{{ range.first }}') as from_day,
+        greatest(cast(known_from as date), {{ range.first }}) as from_day,
         max({{ struct_of({
             'updated_at': "coalesce(updated_at, timestamp '0001-01-01 00:00:00')",
             'is_dated': 'updated_at is not null',
@@ -15,7 +15,7 @@ with known as (
         }) }}) as newest,
         max(extract_number) as extract_number
     from {{ ref('int_crm_versions') }}
-    where entity in ('accounts', 'contacts', 'tickets') and known_from < timestamp '{{ range.end }} 00:00:00'
+    where entity in ('accounts', 'contacts', 'tickets') and known_from < cast({{ range.end }} as timestamp)
     group by entity, key, from_day
 
 ),
@@ -26,7 +26,7 @@ standing as (
         entity,
         key,
         from_day,
-        lead(from_day, 1, date '{{ range.end }}') over (partition by entity, key order by from_day) as to_day,
+        lead(from_day, 1, {{ range.end }}) over (partition by entity, key order by from_day) as to_day,
         max(newest) over (partition by entity, key order by from_day) as newest,
         max(extract_number) over (partition by entity, key order by from_day) as extract_number
     from known

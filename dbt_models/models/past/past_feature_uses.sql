@@ -8,13 +8,13 @@ with uses as (
         select
             user_id,
             {{ each_of('features') }} as feature,
-            greatest(valid_from, date '{{ range.first }}') as from_day,
-            least({{ days_after('day', range.window) }}, date '{{ range.end }}') as to_day
+            greatest(valid_from, {{ range.first }}) as from_day,
+            least({{ days_after('day', range.window) }}, {{ range.end }}) as to_day
         from {{ ref('past_user_days') }}
         where features is not null
-            and day > {{ days_before("date '" ~ range.first ~ "'", range.window) }}
-            and day < date '{{ range.end }}'
-            and valid_from < date '{{ range.end }}'
+            and day > {{ days_before(range.first, range.window) }}
+            and day < {{ range.end }}
+            and valid_from < {{ range.end }}
     )
     where from_day < to_day
     group by user_id, feature, from_day

@@ -2,9 +2,9 @@
 -- Since when users were known: the day of their first event, as far as it was known then. Disjoint spans per user.
 with known as (
 
-    select user_id, greatest(valid_from, date '{{ range.first }}') as from_day, min(day) as day
+    select user_id, greatest(valid_from, {{ range.first }}) as from_day, min(day) as day
     from {{ ref('past_user_days') }}
-    where valid_from < date '{{ range.end }}'
+    where valid_from < {{ range.end }}
     group by user_id, from_day
 
 ),
@@ -26,5 +26,5 @@ select
     user_id,
     first_day,
     from_day,
-    lead(from_day, 1, date '{{ range.end }}') over (partition by user_id order by from_day) as to_day
+    lead(from_day, 1, {{ range.end }}) over (partition by user_id order by from_day) as to_day
 from changes

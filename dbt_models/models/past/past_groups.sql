@@ -2,9 +2,9 @@
 -- The latest group of users that the CRM knew as an account, and the latest that it didn't. Disjoint spans per user.
 with words as (
 
-    select user_id, day, greatest(valid_from, date '{{ range.first }}') as from_day, {{ each_of('groups') }} as word
+    select user_id, day, greatest(valid_from, {{ range.first }}) as from_day, {{ each_of('groups') }} as word
     from {{ ref('past_user_days') }}
-    where groups is not null and valid_from < date '{{ range.end }}'
+    where groups is not null and valid_from < {{ range.end }}
 
 ),
 
@@ -35,7 +35,7 @@ standing as (
         user_id,
         group_id,
         from_day,
-        lead(from_day, 1, date '{{ range.end }}') over (partition by user_id, group_id order by from_day) as to_day,
+        lead(from_day, 1, {{ range.end }}) over (partition by user_id, group_id order by from_day) as to_day,
         max(last_at) over (partition by user_id, group_id order by from_day) as last_at,
         max(last_received_at) over (partition by user_id, group_id order by from_day) as last_received_at
     from (
@@ -75,7 +75,7 @@ latest as (
 -- Both kinds side by side.
 cuts as (
 
-    select user_id, change_day as from_day, lead(change_day, 1, date '{{ range.end }}') over (partition by user_id order by change_day) as to_day
+    select user_id, change_day as from_day, lead(change_day, 1, {{ range.end }}) over (partition by user_id order by change_day) as to_day
     from (select user_id, from_day as change_day from latest union select user_id, to_day from latest)
 
 )

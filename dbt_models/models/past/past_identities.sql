@@ -11,10 +11,10 @@ email_words as (
 
     select
         user_id,
-        greatest(valid_from, date '{{ range.first }}') as from_day,
+        greatest(valid_from, {{ range.first }}) as from_day,
         max({{ struct_of({'day': 'day', 'valid_from': 'valid_from', 'email': 'email'}) }}) as latest
     from {{ ref('past_user_days') }}
-    where email is not null and valid_from < date '{{ range.end }}'
+    where email is not null and valid_from < {{ range.end }}
     group by user_id, from_day
 
 ),
@@ -60,7 +60,7 @@ emails as (
             email,
             split_part(email, '@', 2) as host,
             from_day,
-            lead(from_day, 1, date '{{ range.end }}') over (partition by user_id order by from_day) as to_day
+            lead(from_day, 1, {{ range.end }}) over (partition by user_id order by from_day) as to_day
         from email_changes
     ) as changes
     left join {{ source('raw', 'email_domains') }} as domains on changes.host = domains.domain

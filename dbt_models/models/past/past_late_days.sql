@@ -5,11 +5,11 @@ with anonymous_days as (
     select
         identities.user_id,
         touched.day,
-        greatest(touched.day, date '{{ range.first }}') as seen_from,
+        greatest(touched.day, {{ range.first }}) as seen_from,
         cast(identities.identified_at as date) as identified_on
     from {{ source('raw', 'touched') }} as touched
     inner join {{ ref('int_anonymous_identities') }} as identities on touched.anonymous_id = identities.anonymous_id
-    where nullif(touched.user_id, '') is null and touched.day < date '{{ range.end }}'
+    where nullif(touched.user_id, '') is null and touched.day < {{ range.end }}
 
 ),
 
@@ -24,7 +24,7 @@ versions as (
 
     select user_id, day, seen_from as valid_from from late
     union
-    select user_id, day, identified_on from late where identified_on < date '{{ range.end }}'
+    select user_id, day, identified_on from late where identified_on < {{ range.end }}
 
 )
 

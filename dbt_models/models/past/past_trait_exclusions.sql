@@ -34,7 +34,7 @@ words as (
     select
         user_id,
         trait,
-        greatest(known_on, date '{{ range.first }}') as from_day,
+        greatest(known_on, {{ range.first }}) as from_day,
         max({{ struct_of({
             'at': 'occurred_at', 'received_at': 'received_at', 'id': 'message_id', 'said': 'said',
         }) }}) as latest
@@ -43,7 +43,7 @@ words as (
         from (select distinct trait from rules) as rules
         inner join traits on strpos(traits.traits, rules.trait) > 0
     )
-    where said is not null and known_on < date '{{ range.end }}'
+    where said is not null and known_on < {{ range.end }}
     group by user_id, trait, from_day
 
 ),
@@ -54,7 +54,7 @@ standing as (
         user_id,
         trait,
         from_day,
-        lead(from_day, 1, date '{{ range.end }}') over (partition by user_id, trait order by from_day) as to_day,
+        lead(from_day, 1, {{ range.end }}) over (partition by user_id, trait order by from_day) as to_day,
         max(latest) over (partition by user_id, trait order by from_day) as latest
     from words
 

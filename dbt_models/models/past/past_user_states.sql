@@ -21,11 +21,11 @@ with windows as (
     from (
         select
             user_id,
-            greatest(valid_from, date '{{ range.first }}') as from_day,
+            greatest(valid_from, {{ range.first }}) as from_day,
             least({{ days_after('day', range.window) }}, valid_to) as to_day,
             {{ sums | join(', ') }}
         from {{ ref('past_user_days') }}
-        where valid_from < date '{{ range.end }}' and {{ days_after('day', range.window) }} > date '{{ range.first }}'
+        where valid_from < {{ range.end }} and {{ days_after('day', range.window) }} > {{ range.first }}
     )
     where from_day < to_day
 
@@ -43,13 +43,13 @@ windows_before as (
     from (
         select
             user_id,
-            greatest(valid_from, {{ days_after('day', range.window) }}, date '{{ range.first }}') as from_day,
-            least({{ days_after('day', 2 * (range.window | int)) }}, valid_to) as to_day
+            greatest(valid_from, {{ days_after('day', range.window) }}, {{ range.first }}) as from_day,
+            least({{ days_after('day', range.two_windows) }}, valid_to) as to_day
         from {{ ref('past_user_days') }}
         where
-            valid_from < date '{{ range.end }}'
-            and {{ days_after('day', 2 * (range.window | int)) }} > date '{{ range.first }}'
-            and {{ days_after('day', range.window) }} < date '{{ range.end }}'
+            valid_from < {{ range.end }}
+            and {{ days_after('day', range.two_windows) }} > {{ range.first }}
+            and {{ days_after('day', range.window) }} < {{ range.end }}
     )
     where from_day < to_day
     group by user_id, from_day
@@ -79,9 +79,9 @@ active_before as (
 
 days as {{ not_materialized() }} (
 
-    select *, greatest(valid_from, date '{{ range.first }}') as known_from
+    select *, greatest(valid_from, {{ range.first }}) as known_from
     from {{ ref('past_user_days') }}
-    where valid_from < date '{{ range.end }}'
+    where valid_from < {{ range.end }}
 
 ),
 
@@ -188,7 +188,7 @@ rare_changes as (
         union all
         {{ changes_of(ref('past_limit_tickets'), 'to_day', {'limit_tickets': -1}, rare) }}
     )
-    where change_day < date '{{ range.end }}'
+    where change_day < {{ range.end }}
     group by user_id, change_day
 
 ),
@@ -231,7 +231,7 @@ usage_changes as (
         union all
         select *, change_day from ({{ changes_of('rare_changes', 'change_day', {}, usage) }})
     )
-    where change_day < date '{{ range.end }}'
+    where change_day < {{ range.end }}
     group by user_id, change_day
 
 ),
@@ -241,7 +241,7 @@ standing as (
     select
         user_id,
         change_day as from_day,
-        lead(change_day, 1, date '{{ range.end }}') over of_user as to_day,
+        lead(change_day, 1, {{ range.end }}) over of_user as to_day,
         max(rare_day) over (of_user rows between unbounded preceding and current row) as rare_day
         {%- for measure in usage %},
         cast(sum({{ measure }}) over (of_user rows between unbounded preceding and current row) as bigint) as {{ measure }}
