@@ -7,8 +7,9 @@ portions, each in one transaction; those that were done from the same inputs are
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -142,6 +143,7 @@ def score_past_days(
     inputs: str,
     say: Callable[[str], None],
     longest: int = MOST_DAYS,
+    at_once: int = SPANS_AT_ONCE,
 ) -> int:
     """Score days and keep what they give; what was kept of them goes.
 
@@ -152,6 +154,7 @@ def score_past_days(
         inputs: What they are computed from (`inputs_of`).
         say: Told of each portion that is done.
         longest: The most days in a portion.
+        at_once: About how many spans of users are in memory.
 
     Returns:
         How many rows were written.
@@ -173,7 +176,7 @@ def score_past_days(
             raise PastDaysError(report)
         with stock.connect() as connection:
             written += sum(
-                _write_portion(connection, playbook, ScoredDay(first, version, datetime.min, inputs), last)
+                _write_portion(connection, playbook, ScoredDay(first, version, datetime.min, inputs), last, at_once)
                 for version, playbook in models.items()
             )
             with transaction(connection):
@@ -187,13 +190,15 @@ def _days(first: date, last: date) -> list[date]:
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _write_portion(connection: duckdb.DuckDBPyConnection, playbook: Playbook, first: ScoredDay, last: date) -> int:
+def _write_portion(
+    connection: duckdb.DuckDBPyConnection, playbook: Playbook, first: ScoredDay, last: date, at_once: int
+) -> int:
     days = _days(first.day, last)
     accounts = segment_accounts(connection.sql("from past.past_account_days").pl(), playbook.segments)
     with transaction(connection):
         forget_days(connection, days, first.model_version)
         written = _write_accounts(connection, accounts, playbook, first.model_version)
-        written += _write_users(connection, accounts, playbook, first.model_version)
+        written += _write_users(connection, accounts, playbook, first.model_version, at_once)
         record_days(connection, [replace(first, day=day, as_of=end_of_day(day)) for day in days])
     return written
 
@@ -206,16 +211,27 @@ def _write_accounts(
 
 
 def _write_users(
-    connection: duckdb.DuckDBPyConnection, accounts: pl.DataFrame, playbook: Playbook, version: str
+    connection: duckdb.DuckDBPyConnection, accounts: pl.DataFrame, playbook: Playbook, version: str, at_once: int
 ) -> int:
     """Users by spans: their own, cut where the segment of their account changes."""
     spans = _segment_spans(accounts)
-    [(states,)] = connection.sql("select count(*) from past.past_user_states").fetchall()
-    parts = 1 + states // SPANS_AT_ONCE
-    connection.register("segment_spans", spans)
     written = 0
-    for part in range(parts):
-        users = connection.sql(
+    for users in _read_users(connection, spans, at_once):
+        placed = segment_users(users, spans.rename({"span_id": "account_id"}), playbook.segments)
+        number, found = patterns(grade_users(placed, playbook.scoring))
+        number_patterns(connection, found, "user", version)
+        scored = placed.select("user_id", "own_account_id", "segment", "from_day", "to_day", number)
+        written += _write_spans(connection, scored)
+    return written
+
+
+def _read_users(connection: duckdb.DuckDBPyConnection, spans: pl.DataFrame, at_once: int) -> Iterator[pl.DataFrame]:
+    """Spans of users in frames of about `at_once`; while one is worked on, the next is read."""
+    [(states,)] = connection.sql("select count(*) from past.past_user_states").fetchall()
+    parts = 1 + states // at_once
+
+    def read(part: int) -> pl.DataFrame:
+        return reader.sql(
             "with states as (select * exclude (department, active_in_window, active_before_window) "
             f"from past.past_user_states where hash(user_id) % {parts} = {part}) "
             "select states.* exclude (account_id, from_day, to_day), states.account_id as own_account_id, "
@@ -226,13 +242,15 @@ def _write_users(
             "union all by name select * exclude (account_id), null as own_account_id, null as account_id "
             "from states where account_id is null"
         ).pl()
-        placed = segment_users(users, spans.rename({"span_id": "account_id"}), playbook.segments)
-        number, found = patterns(grade_users(placed, playbook.scoring))
-        number_patterns(connection, found, "user", version)
-        scored = placed.select("user_id", "own_account_id", "segment", "from_day", "to_day", number)
-        written += _write_spans(connection, scored)
-    connection.unregister("segment_spans")
-    return written
+
+    with closing(connection.cursor()) as reader, ThreadPoolExecutor(1) as ahead:
+        reader.register("segment_spans", spans)
+        coming = ahead.submit(read, 0)
+        for part in range(1, parts):
+            users = coming.result()
+            coming = ahead.submit(read, part)
+            yield users
+        yield coming.result()
 
 
 def _write_spans(connection: duckdb.DuckDBPyConnection, user_spans: pl.DataFrame) -> int:

@@ -95,7 +95,7 @@ def test_stopped_in_the_middle_it_goes_on_and_ends_equal(
         assert missing_days(connection, days, [version], "others") == (days, [version])
         assert missing_days(connection, days[:8], [version, "other"], "these") == (days[:8], ["other"])
     assert (left, behind) == (days[8:], [version])
-    score_past_days(stock, {version: playbook}, left, inputs="these", say=said.append, longest=4)
+    score_past_days(stock, {version: playbook}, left, inputs="these", say=said.append, longest=4, at_once=20)
     assert said == [
         "4 of 10 days scored, up to 2026-06-23",
         "8 of 10 days scored, up to 2026-06-27",

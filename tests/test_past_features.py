@@ -8,7 +8,6 @@ import pytest
 from dbt_fixtures import Shop, end_of
 from dbt_fixtures_random import random_event, random_extract, random_person
 
-
 LIVE = "2026-07-08 18:00:00"
 FIRST, LAST = date(2026, 6, 8), date(2026, 6, 27)
 EXTRACTS = ["2026-05-10 06:00:00", "2026-06-05 06:00:00", "2026-06-12 06:00:00", "2026-06-21 06:00:00"]

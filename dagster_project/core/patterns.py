@@ -16,11 +16,14 @@ def patterns(graded: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
         The number of each row's pattern, and the patterns: `number, score, classification, signals` (a list of signal
         and points in the order of the columns), one row each.
     """
-    code = pl.Series("number", [0], dtype=pl.Int64).new_from_index(0, graded.height)
-    for column in graded.drop("classification").get_columns():
-        values = column.unique().sort()
-        code = (code * len(values) + values.search_sorted(column).cast(pl.Int64)).alias("number")
-    different = graded.with_columns(code).unique("number").sort("number")
+    different = (
+        graded.with_row_index("row")
+        .group_by(graded.columns, maintain_order=True)
+        .agg("row")
+        .with_row_index("number")
+        .with_columns(pl.col("number").cast(pl.Int64))
+    )
+    number = different.select("number", "row").explode("row").sort("row")["number"]
     names = [name for name in graded.columns if name not in _SAID]
     said = [pl.struct(signal=pl.lit(name), points=pl.col(name)) for name in names]
-    return code, different.select("number", *_SAID, signals=pl.concat_list(said).cast(SIGNALS))
+    return number, different.select("number", *_SAID, signals=pl.concat_list(said).cast(SIGNALS))
