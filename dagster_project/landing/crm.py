@@ -71,8 +71,7 @@ def load_crm(
         What became of every file that was looked at.
     """
     with transaction(connection):
-        for entity in (*KEYS, SUPPRESSION):
-            reconsider_shrunk(connection, entity, rules.shrink_limit)
+        reconsider_shrunk(connection, rules.shrink_limit, batch_id)
     register = Register(connection, "crm.", SUPPRESSION)
     unread = [file for file in history_files(landing, until) if not register.is_done(file)]
     ready, waiting = settle(unread, rules.settle_seconds, complete)
@@ -91,6 +90,9 @@ def load_crm(
         tell(loading.unreadable(file, reason))
     for file in new:
         tell(loading.load(file))
+    if new:  # one may lie between two others, the later of which lost too much against the earlier
+        with transaction(connection):
+            reconsider_shrunk(connection, rules.shrink_limit, batch_id)
     return LoadReport(tuple(outcomes))
 
 

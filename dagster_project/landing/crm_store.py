@@ -125,20 +125,29 @@ def store_extract(
     return _counts(connection), detail
 
 
-def reconsider_shrunk(connection: duckdb.DuckDBPyConnection, entity: str, limit: float) -> None:
-    """Let extracts count that were kept out under a stricter limit."""
-    previous: int | None = None
-    for extract in extracts_of(connection, entity):
-        if not extract.is_complete:
-            if shrink_detail(extract.keys, previous, limit) is not None:
-                continue
-            connection.execute(
-                "update raw.crm_extracts set is_complete = true where extract_id = ?", [extract.extract_id]
-            )
-            connection.execute(
-                "update raw.files set status = 'loaded', detail = null where file_id = ?", [extract.file_id]
-            )
-        previous = extract.keys
+def reconsider_shrunk(connection: duckdb.DuckDBPyConnection, limit: float, batch_id: int) -> None:
+    """Let extracts count that were kept out under a stricter limit, or before one in between was known.
+
+    Args:
+        connection: The warehouse, inside a transaction.
+        limit: The share of keys that may be lost, 0..1.
+        batch_id: What counts from now on has come with this batch.
+    """
+    kept_out = connection.sql("select distinct entity from raw.crm_extracts where not is_complete").fetchall()
+    for (entity,) in kept_out:
+        previous: int | None = None
+        for extract in extracts_of(connection, entity):
+            if not extract.is_complete:
+                if shrink_detail(extract.keys, previous, limit) is not None:
+                    continue
+                connection.execute(
+                    "update raw.crm_extracts set is_complete = true where extract_id = ?", [extract.extract_id]
+                )
+                connection.execute(
+                    "update raw.files set status = 'loaded', detail = null, batch_id = ? where file_id = ?",
+                    [batch_id, extract.file_id],
+                )
+            previous = extract.keys
 
 
 def quarantine_crm_rows(

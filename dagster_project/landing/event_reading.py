@@ -3,6 +3,7 @@
 DuckDB reads and judges; Python splits rows only in text files that DuckDB's readers refuse.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ SMALL_TEXT = 512 << 10
 
 LARGE_TEXT = 64 << 20
 """Bytes from which a text file is first read without row numbers, in the hope that it needs none."""
+
+_MACHINES_TROUBLE = re.compile(r"(?:Out of Memory|INTERNAL|INTERRUPT|FATAL) Error\b|IO Error: .*No space left|\[Errno 28\]")
 
 
 class ReadAnotherWay(Exception):
@@ -166,9 +169,10 @@ def _unnumbered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def is_machines_trouble(error: Exception) -> bool:
     """Whether an error says something about this machine rather than about the file that was read.
 
-    Arrow passes DuckDB's errors on as its own, so that only their words tell them apart.
+    Arrow passes DuckDB's errors on as its own, so that only their words tell them apart: those at the beginning, as the
+    rest of them quotes what stands in the file.
     """
-    return any(words in str(error) for words in ("Out of Memory Error", "INTERNAL Error", "INTERRUPT", "No space left"))
+    return _MACHINES_TROUBLE.match(first_words(error)) is not None
 
 
 def first_words(error: Exception) -> str:

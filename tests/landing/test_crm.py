@@ -93,6 +93,14 @@ def test_rows_without_a_key_and_broken_rows_are_set_aside(landing: Landing) -> N
     ]  # fmt: skip
 
 
+def test_what_stands_in_a_broken_row_is_not_taken_for_what_is_wrong(landing: Landing) -> None:
+    broken = 'A3,"INTERRUPT Error: "x" of it,b.com\nA4,No space left,c.com,too,many\n'
+    landing.put("crm/accounts.csv", "account_id,name,domain\nA1,One,a.com\n" + broken)
+    [outcome] = landing.load_crm().files
+    assert (outcome.status, outcome.rows_in, outcome.loaded) == ("loaded", 3, 1)
+    assert len(landing.quarantine()) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"name\nAcme\n", "no column account_id; found name"), (b"\x00\x01\xffjunk", "no column account_id")],
@@ -127,6 +135,17 @@ def test_a_shrunk_extract_counts_once_the_limit_allows_it(landing: Landing) -> N
     landing.load_crm()
     assert [row[3] for row in _extracts(landing)] == [True, True]
     assert landing.values("select count(*) from raw.files where status = 'shrunk'") == [0]
+
+
+def test_a_shrunk_extract_counts_once_one_in_between_is_known(landing: Landing) -> None:
+    landing.put("crm/dt=2026-06-01/accounts.csv", _accounts(*"abcdefghij"))
+    landing.put("crm/dt=2026-06-20/accounts.csv", _accounts(*"abcdefg"))
+    assert [file.status for file in landing.load_crm().files] == ["loaded", "shrunk"]
+    landing.put("crm/dt=2026-06-10/accounts.csv", _accounts(*"abcdefgh"))
+    landing.load_crm()
+    assert [row[3] for row in _extracts(landing)] == [True, True, True]
+    came_with = "select batch_id from raw.files where path like 'crm/dt=2026-06-20/%'"
+    assert landing.values(came_with) == [2], "what reads this batch has to look at it"
 
 
 def test_an_identical_delivery_refreshes_the_extract(landing: Landing) -> None:

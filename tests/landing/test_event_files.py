@@ -158,6 +158,19 @@ def test_a_page_that_is_damaged_deep_in_a_large_parquet_file_leaves_no_row(
     assert landing.law_holds()
 
 
+def test_what_stands_in_a_broken_row_is_not_taken_for_what_is_wrong(landing: Landing) -> None:
+    """In a file of a size that DuckDB reads: its errors quote the row."""
+    rows = [f"m{number},track,Report Created,u1,2026-06-01T10:00:00Z" for number in range(15_000)]
+    rows[9_000] = 'm9000,track,"INTERRUPT Error: "x" of it,u1,2026-06-01T10:00:00Z'
+    rows[9_001] = "m9001,track,No space left,u1,2026-06-01T10:00:00Z,too,many"
+    landing.put("events/big.csv", "\n".join(["message_id,type,event,user_id,timestamp", *rows]))
+    landing.events("good.ndjson", event("m"))
+    assert [(file.status, file.loaded, file.quarantined) for file in landing.load().files] == [
+        ("loaded", 14_998, 2),
+        ("loaded", 1, 0),
+    ]
+
+
 def test_a_missing_column_refuses_the_file_and_names_the_way_out(landing: Landing) -> None:
     landing.put("events/a.csv", "kind,who\ntrack,u1\n")
     outcome = landing.load_one()
