@@ -10,13 +10,21 @@ from datetime import datetime
 
 import duckdb
 
+from dagster_project.warehouse import transaction
+
 ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
 """What is kept between runs and has to go when its definition changes."""
 
 
+NEXT_MOMENTS = "raw.next_moments"
+"""What `raw.moments` will be once features are computed: until then these rows stand for what the tables hold."""
 LIVE = "as_of = (select as_of from raw.moments where is_live)"
 """Rows of the moment that is scored, in any table that is made for several."""
 NEEDS_EVERYTHING = "run score_everything once"
+NO_FEATURES = (
+    "the last run did not come to the end of the features, and who may be contacted is not known: run `pls run`"
+)
+"""What to say where `features_stand` says no."""
 
 
 class NeedsEverything(RuntimeError):
@@ -135,8 +143,11 @@ def plan_refresh(
         NeedsEverything: A delta was asked for where the models themselves have to be made first.
     """
     before = _standing(connection)
-    [(until,)] = connection.sql("select until from raw.moments where is_live").fetchall()
-    [(baselines,)] = connection.sql("select count(*) from raw.moments where not is_live").fetchall()
+    # A run of some models alone has set none: it stays at the moments that there are.
+    are_set = bool(connection.sql(f"select 1 from {NEXT_MOMENTS} limit 1").fetchall())
+    moments = NEXT_MOMENTS if are_set else "raw.moments"
+    [(until,)] = connection.sql(f"select until from {moments} where is_live").fetchall()
+    [(baselines,)] = connection.sql(f"select count(*) from {moments} where not is_live").fetchall()
     refresh = decide_refresh(
         before,
         _arrivals(connection, before.batch_id if before else 0),
@@ -153,18 +164,32 @@ def plan_refresh(
     if is_new:
         for table in ROLLUP_TABLES:
             connection.execute(f"drop table if exists intermediate.{table}")
-    connection.begin()
-    connection.execute("update raw.moments set as_of = ? where is_live", [refresh.as_of])
-    connection.execute("delete from raw.refreshes")
-    connection.execute(
-        "insert into raw.refreshes values (?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false, ?)",
-        [
-            refresh.as_of, refresh.until, refresh.is_full, refresh.reason,
-            definition, rules, baselines > 0, before.next_crm_moment if before else None, run_id,
-        ],
-    )  # fmt: skip
-    connection.commit()
+    with transaction(connection):
+        if are_set:
+            connection.execute(f"delete from raw.moments; insert into raw.moments by name from {NEXT_MOMENTS}")
+            connection.execute(f"delete from {NEXT_MOMENTS}")
+        connection.execute("update raw.moments set as_of = ? where is_live", [refresh.as_of])
+        connection.execute("delete from raw.refreshes")
+        connection.execute(
+            "insert into raw.refreshes values "
+            "(?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false, ?, false)",
+            [
+                refresh.as_of, refresh.until, refresh.is_full, refresh.reason,
+                definition, rules, baselines > 0, before.next_crm_moment if before else None, run_id,
+            ],
+        )  # fmt: skip
     return refresh
+
+
+def note_features(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write down that all features are made: until then some tables may be of this run and others of the one before."""
+    connection.execute("update raw.refreshes set has_features = true")
+
+
+def features_stand(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether all features are of one run; if not, somebody who said no may look like somebody who did not."""
+    standing = connection.sql("select coalesce(has_features, is_finished) from raw.refreshes").fetchall()
+    return bool(standing and standing[0][0])
 
 
 def current_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> Refresh:

@@ -61,11 +61,14 @@ create table if not exists raw.crm_cursors (
   trouble varchar
 );
 create table if not exists raw.moments (as_of timestamp, day date, is_live boolean, until timestamp);
+create table if not exists raw.next_moments (as_of timestamp, day date, is_live boolean, until timestamp);
 create table if not exists raw.past_range (first_day date, last_day date);
 create table if not exists raw.refreshes (
   as_of timestamp, until timestamp, is_full boolean, reason varchar, batch_id integer, definition varchar,
-  rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean, run_id varchar
+  rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean, run_id varchar,
+  has_features boolean
 );
+alter table raw.refreshes add column if not exists has_features boolean;
 create table if not exists raw.replaced_identities (batch_id integer, message_id varchar);
 create table if not exists raw.rule_domains (domain varchar, kind varchar, reason varchar);
 create table if not exists raw.rule_exclusions (match varchar, pattern varchar, reason varchar);

@@ -16,6 +16,7 @@ from installation import END, Installation
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.defs.serving import PUBLISHED
 from dagster_project.ledger import Ledger
+from dagster_project.refresh import features_stand
 
 COMPARED = {
     "pql_scores": "* exclude (as_of)",
@@ -238,6 +239,45 @@ def test_a_part_that_fails_keeps_only_what_stands_on_it_from_being_done(grown: P
     (data_dir / "serving.duckdb").rmdir()
     assert Installation(data_dir).run("score_new_events").success
     assert refreshed(data_dir) == (True, "the run before did not come to its end")
+
+
+def test_after_a_run_that_fails_while_it_loads_everything_stands_as_before(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    known = "select count(*) from features.{} where as_of = (select as_of from raw.moments where is_live)"
+    tables = ("user_features", "account_features", "owners")
+    until = "select until from raw.moments where is_live"
+
+    def standing() -> list[list[tuple]]:
+        with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+            return [warehouse.sql(query).fetchall() for query in (*map(known.format, tables), until)]
+
+    before = standing()
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("alter table raw.files rename column detail to details")
+    landed = data_dir / "landing" / "events" / "more.ndjson"
+    landed.write_text('{"message_id": "more", "type": "track", "user_id": "u", "timestamp": "2026-06-30T12:00:00Z"}\n')
+    os.utime(landed, (0, 0))
+    tomorrow = END + timedelta(days=1)
+    assert not Installation(data_dir).run("score_new_events", as_of=tomorrow, raise_on_error=False).success
+    assert standing() == before
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("alter table raw.files rename column details to detail")
+    assert Installation(data_dir).run("score_new_events", as_of=tomorrow).success
+    assert refreshed(data_dir) == (True, "another day: the windows slide")
+
+
+def test_who_may_be_contacted_is_not_known_while_features_are_of_two_runs(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        assert features_stand(warehouse)
+        warehouse.execute("alter table raw.settings rename column value to number")
+    assert not Installation(data_dir).run(raise_on_error=False).success
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        assert not features_stand(warehouse)
+        warehouse.execute("alter table raw.settings rename column number to value")
+    assert Installation(data_dir).run().success
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        assert features_stand(warehouse)
 
 
 def test_a_delta_of_another_day_is_of_that_day_and_a_crm_extract_makes_the_next_run_a_full_one(

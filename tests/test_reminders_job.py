@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from clients.slack_server import SlackServer
 from installation import Installation
@@ -116,6 +117,12 @@ def test_the_job_reminds_of_what_waits_and_says_nothing_twice(demo_run: Installa
         since = {"created_at": now - timedelta(hours=2), "due_at": now - timedelta(hours=1), "status": "delivered"}
         waiting = [handoff(handoff_id="ho_1", user_id=user_id, **since), handoff(handoff_id="ho_2", **since)]
         ledger.apply_handoff_plan(plan(*waiting))
+    with duckdb.connect(str(copy.warehouse)) as warehouse:
+        warehouse.execute("update raw.refreshes set has_features = false")
+    assert copy.run("remind_sellers").success
+    assert not [*copy.data_dir.rglob("ho_[12]*")], "who may be contacted is not known"
+    with duckdb.connect(str(copy.warehouse)) as warehouse:
+        warehouse.execute("update raw.refreshes set has_features = true")
     for _ in range(2):
         assert copy.run("remind_sellers").success
     assert [path.name for path in copy.data_dir.rglob("ho_[12]*")] == ["ho_1-remind-0.md"]

@@ -45,11 +45,14 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     from dagster_project.activation import SendRules, plan_fields, send_plan
     from dagster_project.clients.crm import CrmError
     from dagster_project.defs.activation import silence_hold, still_refused, too_many, troubles_of, wanted_fields
+    from dagster_project.refresh import NO_FEATURES, features_stand
 
     rules = workplace.playbook.crm_fields
     if not workplace.settings.warehouse.exists():
         raise click.ClickException(f"nothing has been scored in {workplace.settings.data_dir} yet: pls run")
     with workplace.connect() as connection:
+        if not features_stand(connection):
+            raise click.ClickException(NO_FEATURES)
         desired = wanted_fields(connection, rules, is_full=True)
         hold = silence_hold(connection, workplace)
     known = {kind: rows.height for kind, rows in desired.items()}

@@ -23,6 +23,7 @@ from dagster_project.landing.events import begin_batch, load_events
 from dagster_project.landing.feeds import update_silences
 from dagster_project.landing.reports import LoadReport, tell_at_times
 from dagster_project.landing.rules import write_rules
+from dagster_project.refresh import NEXT_MOMENTS
 
 COMMON: dict[str, Any] = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 BASELINE_DONE = "baseline_done_at"
@@ -32,7 +33,7 @@ BASELINE_DONE = "baseline_done_at"
 def moments(workplace: Workplace) -> dg.MaterializeResult:
     """The moments that this run computes features for: the live one, and on the first run one a week earlier.
 
-    One row per moment.
+    One row per moment. What is there goes on standing at its own moment until features are computed.
     """
     baseline_days = workplace.playbook.handoffs.baseline_days
     with workplace.ledger() as ledger:
@@ -41,8 +42,8 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
     planned = scoring_moments(as_of, baseline_days=baseline_days if first_run else None)
     frame = pl.DataFrame([{"as_of": m.as_of, "day": m.day, "is_live": m.is_live, "until": m.as_of} for m in planned])
     with workplace.connect(stays_open=True) as connection:
-        replace_table(connection, "raw.moments", frame)
-        shown = shown_table(connection, "raw.moments")
+        replace_table(connection, NEXT_MOMENTS, frame)
+        shown = shown_table(connection, NEXT_MOMENTS)
     return dg.MaterializeResult(metadata={"as of": f"{as_of:%Y-%m-%d %H:%M:%S} UTC", "first run": first_run, **shown})
 
 

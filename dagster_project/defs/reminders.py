@@ -15,6 +15,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.ledger import Ledger
 from dagster_project.no_contact import blocked_people
 from dagster_project.playbook_files import read_playbook
+from dagster_project.refresh import NO_FEATURES, features_stand
 from dagster_project.settings import environment_settings
 
 REMIND_SELLERS = "remind_sellers"
@@ -63,6 +64,9 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
             context.log.info("nobody has to be reminded of anything")
             return
         with workplace.connect() as connection:
+            if not features_stand(connection):
+                context.log.warning(f"{len(due)} reminders are held: {NO_FEATURES}")
+                return
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [nudge.handoff["user_id"] for nudge in due])
         messages = ledger.confirmed(chat.name, HANDOFF, [nudge.handoff["handoff_id"] for nudge in due])

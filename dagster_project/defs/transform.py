@@ -14,7 +14,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
-from dagster_project.refresh import NeedsEverything, Refresh, plan_refresh
+from dagster_project.refresh import NeedsEverything, Refresh, note_features, plan_refresh
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
     NodeOutcome,
@@ -95,6 +95,8 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
     refresh = _plan(context, workplace, may_be_delta=True)
     outcomes = _built(workplace, _whole(workplace, build_features if refresh.is_full else build_delta))
     with workplace.connect(stays_open=True) as connection:
+        if not failure_report(outcomes):
+            note_features(connection)
         shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
     for key in sorted(DELTA_KEYS):
         yield dg.MaterializeResult(key, metadata=shown[".".join(key.path)])
@@ -145,6 +147,8 @@ def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str)
         make = partial(build, select=only, full_refresh=tag == FEATURES)
     outcomes = _built(workplace, make)
     with workplace.connect(stays_open=True) as connection:
+        if is_all and tag == FEATURES and not failure_report(outcomes):
+            note_features(connection)
         shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
     yield from _events(context, outcomes, shown)
     _raise_for_failures(outcomes)

@@ -25,7 +25,9 @@ SMALL_TEXT = 512 << 10
 LARGE_TEXT = 64 << 20
 """Bytes from which a text file is first read without row numbers, in the hope that it needs none."""
 
-_MACHINES_TROUBLE = re.compile(r"(?:Out of Memory|INTERNAL|INTERRUPT|FATAL) Error\b|IO Error: .*No space left|\[Errno 28\]")
+_MACHINES_TROUBLE = re.compile(
+    r"(?:Out of Memory|INTERNAL|INTERRUPT|FATAL) Error\b|IO Error: .*No space left|\[Errno 28\]"
+)
 
 
 class ReadAnotherWay(Exception):
