@@ -19,7 +19,7 @@ from dagster_project.core.calibration.points import (
     with_measures,
 )
 from dagster_project.core.explanation import graded
-from dagster_project.past_days import ROWS_PER_PORTION, Stock, missing_days, portions, score_past_days
+from dagster_project.past_days import ROWS_PER_PORTION, Stock, inputs_of, missing_days, portions, score_past_days
 from dagster_project.past_scores import read_past
 from dagster_project.playbook_files import read_playbook
 from dagster_project.warehouse import Warehouse
@@ -103,6 +103,22 @@ def test_stopped_in_the_middle_it_goes_on_and_ends_equal(
     ]
     whole = KEPT.format(f"between '{FIRST}' and '{LAST}'")
     assert rows(Installation(data_dir), whole) == rows(filled, whole)
+
+
+def test_what_was_scored_from_other_files_is_scored_again(tmp_path: Path) -> None:
+    """A warehouse that is made anew numbers its files alike, whatever is in them."""
+    playbook = read_playbook(None)
+
+    def inputs(name: str, *contents: str) -> str:
+        with Warehouse(tmp_path / name).connect() as connection:
+            for number, content in enumerate(contents):
+                connection.execute(
+                    "insert into raw.files (file_id, content_hash, status) values (?, ?, 'loaded')", [number, content]
+                )
+            return inputs_of(connection, playbook, "models")
+
+    assert inputs("before.duckdb", "a", "b") == inputs("again.duckdb", "b", "a")
+    assert inputs("other.duckdb", "a", "c") != inputs("before2.duckdb", "a", "b")
 
 
 def test_portions_are_runs_of_days_that_fit_into_memory() -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 import duckdb
 
 from dagster_project.landing.crm_reading import CRM_ROWS
+from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
 
 
@@ -154,11 +155,11 @@ def quarantine_crm_rows(
     connection: duckdb.DuckDBPyConnection, *, file_id: int, source: str, name: str, now: datetime
 ) -> None:
     """Put the rows of CRM_ROWS that can't be read into quarantine."""
-    connection.execute(
-        f"insert into raw.quarantine select ?, ?, ?, row_number, raw, reason, ? from {CRM_ROWS} "
-        "where reason is not null",
-        [file_id, source, name, now],
+    bad = (
+        "select ? as file_id, ? as source, ? as file, row_number, raw, reason, ? as quarantined_at "
+        f"from {CRM_ROWS} where reason is not null"
     )
+    connection.execute(f"insert into raw.quarantine by name {refused_first(bad)}", [file_id, source, name, now])
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> RowCounts:

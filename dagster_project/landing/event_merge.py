@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from dagster_project.landing.event_sql import EVENT_VALUES, TOUCHED, content_hash, message_key
+from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
 
 STAGED = "staged_events"
@@ -86,11 +87,13 @@ class EventMerge:
         return self._connection.execute(sql, parameters)
 
     def _quarantine(self, names: dict[int, str]) -> None:
-        self._run(
-            "insert into raw.quarantine select file_id, 'events', map_extract_value(?::map(integer, varchar), "
-            f"file_id), row_number, raw, reason, ? from {STAGED} where reason is not null",
-            [names, self._now],
+        if self._rows["reason"].null_count == self._rows.num_rows:
+            return
+        bad = (
+            "select file_id, 'events' as source, map_extract_value(?::map(integer, varchar), file_id) as file, "
+            f"row_number, raw, reason, ? as quarantined_at from {STAGED} where reason is not null"
         )
+        self._run(f"insert into raw.quarantine by name {refused_first(bad)}", [names, self._now])
 
     def _leave_out_repeated(self) -> None:
         [(rows, ids)] = self._run(

@@ -169,3 +169,15 @@ def record_redelivered(connection: duckdb.DuckDBPyConnection, file: LandedFile, 
     outcome = FileOutcome(file.source, file.name, status="redelivered", detail="the same content was loaded before")
     record_file(connection, file, outcome, writing)
     return outcome
+
+
+def refused_first(bad: str) -> str:
+    """A query of those of `bad`, a query of `raw.quarantine`'s columns, that are not there yet.
+
+    A file that grows, or that is written again, brings the same bad row every time that it is read.
+    """
+    return (
+        f"select bad.* from ({bad}) as bad anti join raw.quarantine as known on bad.source = known.source "
+        "and bad.file = known.file and bad.row_number = known.row_number and bad.raw is not distinct from known.raw "
+        "and bad.reason = known.reason"
+    )

@@ -105,6 +105,17 @@ def test_a_file_that_grew_is_read_again_and_its_old_rows_are_duplicates(landing:
     assert landing.law_holds()
 
 
+def test_a_bad_row_of_a_file_that_grows_is_quarantined_once(landing: Landing) -> None:
+    broken = event("m1", timestamp="yesterday")
+    for rows in (1, 2, 3):
+        landing.events("a.ndjson", *[event(f"m{number}") for number in range(2, 2 + rows)], broken)
+        assert landing.load_one().quarantined == 1
+        landing.events("a.ndjson", broken, *[event(f"m{number}") for number in range(2, 2 + rows)])
+        assert landing.load_one().quarantined == 1
+    assert [row[0] for row in landing.quarantine()] == [1, 2, 3, 4], "each place at which it stood"
+    assert landing.law_holds()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
