@@ -21,7 +21,7 @@ from dagster_project.landing.discovery import LandedFile, event_files
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
-"""Seconds between two tries of a batch that fails: doubled each time, up to the longest."""
+"""Seconds between two tries of a batch, or of a look, that fails: doubled each time, up to the longest."""
 SIGNAL_SECONDS = 0.5
 """How often the main thread wakes up, so that it hears of signals everywhere."""
 
@@ -124,6 +124,8 @@ class Worker:
         closed: Files that are complete at once.
         waiting: Clock and pause.
         seen: Size and time of every file that was part of a batch that succeeded.
+        failures: Tries of a batch in a row that failed.
+        failed_looks: Looks at the folder in a row that failed.
     """
 
     landing: Path
@@ -134,10 +136,17 @@ class Worker:
     waiting: Waiting = field(default_factory=Waiting)
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     failures: int = 0
+    failed_looks: int = 0
 
     def step(self) -> bool:
         """Run a batch if one is complete; whether there was one."""
-        found = {file.name: file for file in (*event_files(self.landing), *crm_files(self.landing))}
+        try:
+            found = {file.name: file for file in (*event_files(self.landing), *crm_files(self.landing))}
+        except OSError as error:
+            self.failed_looks += 1
+            self._wait_after(self.failed_looks, f"can't look at {self.landing}, try {self.failed_looks}", str(error))
+            return False
+        self.failed_looks = 0
         ready = self._ready(found)
         if not ready:
             return False
@@ -147,15 +156,18 @@ class Worker:
         took = self.waiting.now() - began
         if outcome.cause:
             self.failures += 1
-            pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
-            self.say(f"failed after {took:.1f} s, try {self.failures}; the next in {pause:.0f} s: {outcome.cause}")
-            self.waiting.pause(pause)
+            self._wait_after(self.failures, f"failed after {took:.1f} s, try {self.failures}", outcome.cause)
             return True
         self.failures = 0
         self.seen.update({name: _state(file) for name, file in ready.items()})
         self.closed.forget([file.path for file in ready.values()])
         self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s")
         return True
+
+    def _wait_after(self, failures: int, what: str, cause: str) -> None:
+        pause = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+        self.say(f"{what}; the next in {pause:.0f} s: {cause}")
+        self.waiting.pause(pause)
 
     def _ready(self, found: Mapping[str, LandedFile]) -> dict[str, LandedFile]:
         return {

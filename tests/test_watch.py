@@ -138,6 +138,39 @@ def test_a_batch_that_fails_is_tried_again_after_longer_and_longer_pauses(desk: 
     assert desk.worker.failures == 0
 
 
+def test_a_folder_that_goes_while_it_is_looked_at_is_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    going = desk.worker.landing / "events" / "going"
+    going.mkdir()
+    scandir = os.scandir
+
+    def remove_and_scan(path: Path | str) -> object:
+        if Path(path) == going and going.exists():
+            going.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", remove_and_scan)
+    assert desk.worker.step()
+    assert [batch.complete for batch in desk.pipeline.batches] == [{"events/a.ndjson"}]
+
+
+def test_a_folder_that_cannot_be_looked_at_is_looked_at_again_after_longer_and_longer_pauses(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(desk, "events/a.ndjson", age=10)
+
+    def fail(path: Path | str) -> object:
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "scandir", fail)
+        assert [desk.worker.step() for _ in range(3)] == [False] * 3
+    assert desk.pauses == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert desk.said[0].startswith(f"can't look at {desk.worker.landing}, try 1; the next in 1 s: [Errno 5]")
+    assert desk.worker.step(), "the disk is back"
+    assert desk.worker.failed_looks == 0
+
+
 def test_there_is_one_worker_at_a_time(desk: Desk, tmp_path: Path) -> None:
     lease = tmp_path / ".watch.lock"
     with FileLock(lease), pytest.raises(WatchError, match="already"):

@@ -1,6 +1,7 @@
 """Which files have landed and whether they are complete. What is in them is the readers' business."""
 
 import hashlib
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -77,15 +78,30 @@ def event_files(landing: Path) -> list[LandedFile]:
 
 
 def readable_files(folder: Path) -> Iterator[Path]:
-    """Files below `folder` with a suffix that can be read; hidden and unfinished ones are left alone."""
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder).parts
-        if any(part.startswith((".", "_")) for part in inner) or path.name.lower().endswith(_UNFINISHED):
-            continue
-        if _kind(path.name)[0] in EVENT_SUFFIXES and path.is_file():
-            yield path
+    """Files below `folder` with a suffix that can be read; hidden and unfinished ones are left alone.
+
+    What goes during the look is not there.
+
+    Raises:
+        OSError: A folder can't be looked at. That is no empty folder.
+    """
+    found = []
+    for place, folders, names in os.walk(folder, onerror=_gone_or_not_ours):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        found += [Path(place, name) for name in names if _may_be_read(name)]
+    yield from (path for path in sorted(found) if path.is_file())
+
+
+def _gone_or_not_ours(error: OSError) -> None:
+    """Pass over a folder that has gone, or that belongs to somebody else (a volume has such a one)."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+        raise error
+
+
+def _may_be_read(name: str) -> bool:
+    return (
+        not name.startswith((".", "_")) and not name.lower().endswith(_UNFINISHED) and _kind(name)[0] in EVENT_SUFFIXES
+    )
 
 
 def settle(
