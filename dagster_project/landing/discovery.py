@@ -12,6 +12,8 @@ API = "api:"
 """How the paths of extracts from a connected CRM begin in `raw.files`."""
 EVENT_SUFFIXES = (".parquet", ".ndjson", ".jsonl", ".csv")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+NOT_OPENED = "the file can't be opened"
+"""How the reasons begin that say nothing about what is in a file; it is tried each time until it can be opened."""
 _UNFINISHED = (".tmp", ".part", ".crdownload")
 
 
@@ -143,8 +145,13 @@ def hashed(files: Iterable[LandedFile]) -> tuple[list[LandedFile], list[tuple[La
         except FileNotFoundError:
             continue
         except OSError as error:
-            bad.append((file, f"the file can't be opened: {error.strerror or error}"))
+            bad.append((file, not_opened(error)))
     return good, bad
+
+
+def not_opened(error: OSError) -> str:
+    """The reason why the operating system does not give us a file."""
+    return f"{NOT_OPENED}: {error.strerror or error}"
 
 
 def _kind(name: str) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import duckdb
 
-from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.discovery import NOT_OPENED, LandedFile
 from dagster_project.landing.reports import FileOutcome
 
 SETTINGS_FILE = "sources.yml"
@@ -63,7 +63,8 @@ class Register:
         if known is None or (known.size, known.modified_at) != (file.size, file.modified_at):
             return False
         if known.status == "unreadable":
-            return SETTINGS_FILE not in (known.detail or "")
+            detail = known.detail or ""
+            return SETTINGS_FILE not in detail and not detail.startswith(NOT_OPENED)
         return known.status != "loaded" or says_all(known.detail, mapping)
 
     def last_detail(self, file: LandedFile) -> str | None:
@@ -147,7 +148,17 @@ def record_file(
 def record_unreadable(
     connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing, reason: str
 ) -> FileOutcome:
-    """Record a file of which no row could be read: one row in quarantine, with the cause."""
+    """Record a file of which no row could be read: one row in quarantine, with the cause.
+
+    What was recorded about this very state of the file is not recorded again: then its row is counted already.
+    """
+    last = connection.execute(
+        "select status, size_bytes, modified_at, detail from raw.files where path = ? and status <> 'waiting' "
+        "order by file_id desc limit 1",
+        [file.name],
+    ).fetchone()
+    if last == ("unreadable", file.size, file.modified_at, reason):
+        return FileOutcome(file.source, file.name, status="unreadable", detail=reason)
     outcome = FileOutcome(file.source, file.name, status="unreadable", rows_in=1, quarantined=1, detail=reason)
     connection.execute(
         "insert into raw.quarantine values (?, ?, ?, null, null, ?, ?)",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow as pa
 
-from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.discovery import LandedFile, not_opened
 from dagster_project.landing.event_fields import EventSource
 from dagster_project.landing.event_reading import together
 from dagster_project.landing.event_sql import canonical_rows
@@ -33,7 +33,7 @@ class SmallFiles:
         try:
             rows = list(source.rows.slow_rows(file_id))
         except OSError as error:
-            raise UnreadableFile(f"the file can't be read: {error.strerror or error}") from error
+            raise UnreadableFile(not_opened(error)) from error
         sql = canonical_rows(source, source.rows.read_with("by hand"))
         self._shapes.setdefault(sql, {})[file] = rows
         self.size += sum(batch.nbytes for batch in rows)

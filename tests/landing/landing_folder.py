@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,18 @@ def event(message_id: str | None = "m1", **said: object) -> dict[str, object]:
         "received_at": "2026-06-01T10:00:05Z",
     }
     return {key: value for key, value in {**base, **said}.items() if value is not None}
+
+
+def opening_all_but(path: Path) -> Callable[..., object]:
+    """Stands in for `Path.open` where we have no right to open a file; root has all rights."""
+    opened = Path.open
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> object:
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **kwargs)  # type: ignore[call-overload]
+
+    return refuse
 
 
 @dataclass

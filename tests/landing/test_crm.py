@@ -2,10 +2,11 @@
 
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
-from landing_folder import Landing, rules
+from landing_folder import Landing, opening_all_but, rules
 
 from dagster_project.landing.freshness import crm_freshness
 
@@ -111,6 +112,19 @@ def test_a_file_without_the_key_column_is_unreadable(landing: Landing, content: 
     assert outcome.status == "unreadable"
     assert words in (outcome.detail or "")
     assert _extracts(landing) == []
+
+
+def test_an_extract_that_can_not_be_opened_is_tried_again_until_it_can(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landing.put("crm/accounts.csv", _accounts("a"))
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "open", opening_all_but(path))
+        for _ in range(2):
+            assert [file.status for file in landing.load_crm().files] == ["unreadable"]
+    assert landing.quarantine() == [(None, None, "the file can't be opened: Permission denied")], "it is said once"
+    assert [file.status for file in landing.load_crm().files] == ["loaded"]
+    assert landing.load_crm().files == ()
 
 
 def test_an_extract_that_shrank_is_a_failed_one(landing: Landing) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from landing_folder import Landing, event, rules
+from landing_folder import Landing, event, opening_all_but, rules
 
 from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing import event_group, event_reading
@@ -240,19 +240,40 @@ def test_a_file_that_changes_while_it_is_read_leaves_no_row(landing: Landing, mo
     assert landing.law_holds()
 
 
-def test_a_file_that_can_not_be_opened_is_unreadable(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = landing.events("a.ndjson", event())
-    opened = Path.open
+def test_a_file_that_can_not_be_opened_is_tried_again_until_it_can(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landing.events("a.ndjson", event("m1"))
+    landing.events("b.ndjson", event("m2"))
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "open", opening_all_but(path))
+        assert [file.status for file in landing.load().files] == ["unreadable", "loaded"]
+        again = landing.load_one()
+    assert (again.status, again.detail) == ("unreadable", "the file can't be opened: Permission denied")
+    assert landing.quarantine() == [(None, None, again.detail)], "it is said once"
+    assert landing.law_holds()
+    assert landing.load_one().loaded == 1
+    assert landing.load().files == ()
+    assert landing.law_holds()
 
-    def refuse(self: Path, *args: object, **kwargs: object) -> object:
-        if self == path:
-            raise PermissionError(13, "Permission denied")
-        return opened(self, *args, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Path, "open", refuse)
-    outcome = landing.load_one()
-    assert (outcome.status, outcome.quarantined) == ("unreadable", 1)
-    assert "Permission denied" in (outcome.detail or "")
+def test_a_small_file_that_can_not_be_opened_a_second_time_is_tried_again(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landing.events("a.ndjson", event("m1"))
+    landing.events("b.ndjson", event("m2"))
+    add = SmallFiles.add
+
+    def add_without_rights(self: SmallFiles, file: LandedFile, *args: Any) -> None:
+        with monkeypatch.context() as closed:
+            closed.setattr(Path, "open", opening_all_but(path))
+            add(self, file, *args)
+
+    with monkeypatch.context() as adding:
+        adding.setattr(SmallFiles, "add", add_without_rights)
+        assert [file.status for file in landing.load().files] == ["unreadable", "loaded"]
+    assert landing.load_one().loaded == 1
+    assert landing.law_holds()
 
 
 @pytest.mark.parametrize("meddle", [lambda path: path.write_text("{}\n"), lambda path: path.unlink()])
