@@ -158,7 +158,7 @@ class BatchRunner:
         result = self._definitions.resolve_job_def(name).execute_in_process(
             instance=self._instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            resources={"workplace": Workplace(complete_files=sorted(batch.complete))},
+            resources={"workplace": Workplace(complete_files=sorted(file.version for file in batch.complete))},
             tags={"pls/watch": str(len(batch.complete))},
             raise_on_error=False,
         )

@@ -7,9 +7,9 @@ jobs' business. Everything that waits or looks at a clock does so through `Waiti
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,7 +17,7 @@ from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, Fi
 from watchdog.observers import Observer
 
 from dagster_project.landing.crm import crm_files
-from dagster_project.landing.discovery import LandedFile, event_files
+from dagster_project.landing.discovery import LandedFile, event_files, state_of
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
@@ -35,12 +35,12 @@ class Batch:
     """Files that have landed since the last one.
 
     Attributes:
-        complete: Names of the files that are complete, relative to the landing folder.
+        complete: The files that are complete, as they were then: one that is written to since is another batch's.
         may_be_delta: Whether a delta may do: all of them are product events, or most have been there since before this
             worker began, so that the run has to find out what is new.
     """
 
-    complete: frozenset[str]
+    complete: frozenset[LandedFile]
     may_be_delta: bool
 
 
@@ -59,36 +59,29 @@ class Closed:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sizes: dict[Path, tuple[int, int]] = {}
+        self._states: dict[Path, tuple[int, datetime]] = {}
         self.changed = threading.Event()
 
     def note(self, path: Path) -> None:
         """A writer is done with this file, as it is now."""
-        try:
-            stat = path.stat()
-        except OSError:
+        state = state_of(path)
+        if state is None:
             return
         with self._lock:
-            self._sizes[path] = (stat.st_size, stat.st_mtime_ns)
+            self._states[path] = state
         self.changed.set()
 
-    def has(self, path: Path) -> bool:
-        """Whether the file is still as it was closed."""
+    def has(self, file: LandedFile) -> bool:
+        """Whether the file was closed as it is."""
         with self._lock:
-            known = self._sizes.get(path)
-        if known is None:
-            return False
-        try:
-            stat = path.stat()
-        except OSError:
-            return False
-        return known == (stat.st_size, stat.st_mtime_ns)
+            return self._states.get(file.path) == file.state
 
-    def forget(self, paths: Collection[Path]) -> None:
-        """These were dealt with."""
+    def forget(self, files: Collection[LandedFile]) -> None:
+        """These were dealt with, as they are; one that was closed again since was not."""
         with self._lock:
-            for path in paths:
-                self._sizes.pop(path, None)
+            for file in files:
+                if self._states.get(file.path) == file.state:
+                    del self._states[file.path]
 
 
 class _Handler(FileSystemEventHandler):
@@ -134,14 +127,14 @@ class Worker:
     say: Callable[[str], None]
     closed: Closed = field(default_factory=Closed)
     waiting: Waiting = field(default_factory=Waiting)
-    seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     failures: int = 0
     failed_looks: int = 0
 
     def step(self) -> bool:
         """Run a batch if one is complete; whether there was one."""
         try:
-            found = {file.name: file for file in (*event_files(self.landing), *crm_files(self.landing))}
+            found = [*event_files(self.landing), *crm_files(self.landing)]
         except OSError as error:
             self.failed_looks += 1
             self._wait_after(self.failed_looks, f"can't look at {self.landing}, try {self.failed_looks}", str(error))
@@ -150,7 +143,7 @@ class Worker:
         ready = self._ready(found)
         if not ready:
             return False
-        batch = Batch(frozenset(ready), not self.seen or all(name.startswith("events/") for name in ready))
+        batch = Batch(frozenset(ready), not self.seen or all(file.name.startswith("events/") for file in ready))
         began = self.waiting.now()
         outcome = self.run(batch)
         took = self.waiting.now() - began
@@ -159,8 +152,8 @@ class Worker:
             self._wait_after(self.failures, f"failed after {took:.1f} s, try {self.failures}", outcome.cause)
             return True
         self.failures = 0
-        self.seen.update({name: _state(file) for name, file in ready.items()})
-        self.closed.forget([file.path for file in ready.values()])
+        self.seen.update({file.name: file.state for file in ready})
+        self.closed.forget(ready)
         self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s")
         return True
 
@@ -169,17 +162,13 @@ class Worker:
         self.say(f"{what}; the next in {pause:.0f} s: {cause}")
         self.waiting.pause(pause)
 
-    def _ready(self, found: Mapping[str, LandedFile]) -> dict[str, LandedFile]:
-        return {
-            name: file
-            for name, file in found.items()
-            if self.seen.get(name) != _state(file)
-            and (self.closed.has(file.path) or self.waiting.now() - _modified(file) >= self.settle_seconds)
-        }
-
-
-def _state(file: LandedFile) -> tuple[int, float]:
-    return file.size, _modified(file)
+    def _ready(self, found: Iterable[LandedFile]) -> list[LandedFile]:
+        return [
+            file
+            for file in found
+            if self.seen.get(file.name) != file.state
+            and (self.closed.has(file) or self.waiting.now() - _modified(file) >= self.settle_seconds)
+        ]
 
 
 def _modified(file: LandedFile) -> float:

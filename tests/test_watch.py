@@ -38,6 +38,11 @@ class Pipeline:
             return BatchOutcome("the warehouse is locked")
         return BatchOutcome("")
 
+    @property
+    def taken(self) -> list[set[str]]:
+        """The names of the files of each batch."""
+        return [{file.name for file in batch.complete} for batch in self.batches]
+
 
 @dataclass
 class Desk:
@@ -79,7 +84,8 @@ def test_what_has_arrived_is_gathered_into_one_batch(desk: Desk) -> None:
     put(desk, "events/a.ndjson", age=10)
     put(desk, "events/deep/b.csv", age=5)
     assert desk.worker.step()
-    assert desk.pipeline.batches == [Batch(frozenset({"events/a.ndjson", "events/deep/b.csv"}), may_be_delta=True)]
+    assert desk.pipeline.taken == [{"events/a.ndjson", "events/deep/b.csv"}]
+    assert desk.pipeline.batches[0].may_be_delta
     assert not desk.worker.step()
 
 
@@ -87,10 +93,10 @@ def test_a_file_that_is_being_written_waits_and_keeps_no_other_waiting(desk: Des
     put(desk, "events/done.ndjson", age=10)
     put(desk, "events/young.ndjson", age=1)
     desk.worker.step()
-    assert [batch.complete for batch in desk.pipeline.batches] == [{"events/done.ndjson"}]
+    assert desk.pipeline.taken == [{"events/done.ndjson"}]
     put(desk, "events/young.ndjson", "more", age=3)
     desk.worker.step()
-    assert [batch.complete for batch in desk.pipeline.batches][1:] == [{"events/young.ndjson"}]
+    assert desk.pipeline.taken[1:] == [{"events/young.ndjson"}]
 
 
 def test_a_file_that_was_closed_is_complete_at_once_until_somebody_writes_on(desk: Desk) -> None:
@@ -100,6 +106,23 @@ def test_a_file_that_was_closed_is_complete_at_once_until_somebody_writes_on(des
     assert not desk.worker.step()
     desk.worker.closed.note(path)
     assert desk.worker.step()
+
+
+def test_a_file_that_is_written_anew_during_its_batch_is_another_batch_as_soon_as_it_is_closed(desk: Desk) -> None:
+    path = put(desk, "events/a.ndjson", age=0)
+    desk.worker.closed.note(path)
+    run = desk.worker.run
+
+    def run_while_somebody_writes(batch: Batch) -> BatchOutcome:
+        put(desk, "events/a.ndjson", "written anew", age=0)
+        desk.worker.closed.note(path)
+        return run(batch)
+
+    desk.worker.run = run_while_somebody_writes
+    assert desk.worker.step()
+    desk.worker.run = run
+    assert desk.worker.step()
+    assert [[file.size for file in batch.complete] for batch in desk.pipeline.batches] == [[1], [12]]
 
 
 def test_crm_files_are_more_than_a_delta(desk: Desk) -> None:
@@ -132,7 +155,7 @@ def test_a_batch_that_fails_is_tried_again_after_longer_and_longer_pauses(desk: 
         desk.worker.step()
     assert desk.pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
     assert desk.pauses[-1] == LONGEST_PAUSE
-    assert {batch.complete for batch in desk.pipeline.batches} == {frozenset({"events/a.ndjson"})}
+    assert desk.pipeline.taken == 12 * [{"events/a.ndjson"}]
     assert "the warehouse is locked" in desk.said[0]
     assert not desk.worker.step(), "the last try succeeded"
     assert desk.worker.failures == 0
@@ -151,7 +174,7 @@ def test_a_folder_that_goes_while_it_is_looked_at_is_not_there(desk: Desk, monke
 
     monkeypatch.setattr(os, "scandir", remove_and_scan)
     assert desk.worker.step()
-    assert [batch.complete for batch in desk.pipeline.batches] == [{"events/a.ndjson"}]
+    assert desk.pipeline.taken == [{"events/a.ndjson"}]
 
 
 def test_a_folder_that_cannot_be_looked_at_is_looked_at_again_after_longer_and_longer_pauses(
@@ -237,4 +260,4 @@ def test_a_file_moved_into_place_is_scored_at_once_and_a_stop_ends_the_work(desk
         stop.set()
         working.join(timeout=20)
     assert not working.is_alive()
-    assert desk.pipeline.batches[0].complete == {"events/a.ndjson"}
+    assert desk.pipeline.taken[0] == {"events/a.ndjson"}

@@ -43,7 +43,8 @@ class Workplace(dg.ConfigurableResource):
     )
     complete_files: list[str] | None = Field(
         default=None,
-        description="Names of landing files that somebody saw completed; other young ones are left for a later run. "
+        description="Versions of landing files that somebody saw completed: a name, a size in bytes and a time, naive "
+        "UTC, with blanks between; other young files are left for a later run. "
         "Without it a run waits until every file has been left alone for a while",
     )
     yes: bool = Field(

@@ -40,6 +40,16 @@ class LandedFile:
     content_hash: str = ""
 
     @property
+    def state(self) -> tuple[int, datetime]:
+        """Size and time; whoever writes to a file changes them."""
+        return self.size, self.modified_at
+
+    @property
+    def version(self) -> str:
+        """Name and state in one text, as a run is told of a file that somebody saw completed."""
+        return f"{self.name} {self.size} {self.modified_at.isoformat()}"
+
+    @property
     def kind(self) -> str:
         """The suffix that says how to read it: `.parquet`, `.ndjson`, `.jsonl` or `.csv`."""
         return _kind(self.path.name)[0]
@@ -56,21 +66,25 @@ class LandedFile:
 
     def is_unchanged(self) -> bool:
         """Whether it still has the size and the time that were seen."""
-        try:
-            stat = self.path.stat()
-        except OSError:
-            return False
-        return (stat.st_size, _naive_utc(stat.st_mtime_ns)) == (self.size, self.modified_at)
+        return state_of(self.path) == self.state
 
 
 def landed_file(path: Path, landing: Path, source: str) -> LandedFile | None:
     """Look at a file; None if it has gone meanwhile."""
+    state = state_of(path)
+    if state is None:
+        return None
+    name = path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
+    return LandedFile(path, name, source, *state)
+
+
+def state_of(path: Path) -> tuple[int, datetime] | None:
+    """`LandedFile.state` of a file as it is now; None if it has gone."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    name = path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
-    return LandedFile(path, name, source, size=stat.st_size, modified_at=_naive_utc(stat.st_mtime_ns))
+    return stat.st_size, _naive_utc(stat.st_mtime_ns)
 
 
 def event_files(landing: Path) -> list[LandedFile]:
@@ -114,7 +128,8 @@ def settle(
     Args:
         files: What was found.
         seconds: How long a file must have been left alone.
-        complete: Names of files that somebody saw completed. Then nothing is waited for: other young ones come later.
+        complete: Versions of files that somebody saw completed. Then nothing is waited for: other young ones, and
+            those that were written to since, come later.
 
     Returns:
         The files that are complete, and those that changed while we waited.
@@ -123,7 +138,7 @@ def settle(
     ages = {file.path: time.time() - file.modified_at.replace(tzinfo=UTC).timestamp() for file in files}
     young = {path for path, age in ages.items() if age < seconds}
     if complete is not None:
-        young -= {file.path for file in files if file.name in complete}
+        young -= {file.path for file in files if file.version in complete}
         return [f for f in files if f.path not in young], [f for f in files if f.path in young]
     if not young:
         return files, []

@@ -69,7 +69,7 @@ def load_events(
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down, ages are measured with the clock that the files were written by.
         progress: Told of every file as soon as it is committed.
-        complete: Names of files that somebody saw completed; other young ones are left for later.
+        complete: Versions of files that somebody saw completed; other young ones are left for later.
 
     Returns:
         What became of every file that was looked at.

@@ -205,4 +205,6 @@ def land(folder: Path, size: Size, *, number: int, events: int, asks_for_sales: 
 
 
 def _landed(folder: Path) -> list[str]:
-    return [path.relative_to(folder / "landing").as_posix() for path in (folder / "landing").rglob("*.parquet")]
+    from dagster_project.landing.discovery import event_files
+
+    return [file.version for file in event_files(folder / "landing")]

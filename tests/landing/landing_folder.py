@@ -80,9 +80,10 @@ class Landing:
         """Write events as NDJSON."""
         return self.put(f"events/{name}", "".join(json.dumps(row) + "\n" for row in rows), at=at)
 
-    def load(self) -> LoadReport:
-        """Load the events that have landed."""
-        return load_events(self.connection, self.root, self.rules, begin_batch(self.connection, NOW), NOW)
+    def load(self, *, complete: Sequence[str] | None = None) -> LoadReport:
+        """Load the events that have landed; `complete` are versions of files that somebody saw completed."""
+        batch_id = begin_batch(self.connection, NOW)
+        return load_events(self.connection, self.root, self.rules, batch_id, NOW, complete=complete)
 
     def load_one(self) -> FileOutcome:
         """Load events and expect that exactly one file was looked at."""

@@ -17,7 +17,7 @@ from landing_folder import Landing, event, opening_all_but, rules
 
 from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing import event_group, event_reading
-from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.discovery import LandedFile, event_files
 from dagster_project.landing.small_files import SmallFiles
 
 CSV = "message_id,type,user_id,timestamp\n"
@@ -274,6 +274,20 @@ def test_a_small_file_that_can_not_be_opened_a_second_time_is_tried_again(
         assert [file.status for file in landing.load().files] == ["unreadable", "loaded"]
     assert landing.load_one().loaded == 1
     assert landing.law_holds()
+
+
+def test_a_file_that_is_written_to_after_somebody_saw_it_completed_is_left_for_later(landing: Landing) -> None:
+    landing.rules = rules(settle_seconds=3600)
+    landing.events("a.ndjson", event("m1"))
+    landing.events("b.ndjson", event("m2"))
+    seen = [file.version for file in event_files(landing.root)]
+    landing.put("events/a.ndjson", json.dumps(event("m3"))[:50])
+    statuses = {file.path: file.status for file in landing.load(complete=seen).files}
+    assert statuses == {"events/a.ndjson": "waiting", "events/b.ndjson": "loaded"}
+    assert landing.quarantine() == []
+    landing.events("a.ndjson", event("m3"))
+    [outcome] = landing.load(complete=[file.version for file in event_files(landing.root)]).files
+    assert (outcome.path, outcome.loaded) == ("events/a.ndjson", 1)
 
 
 @pytest.mark.parametrize("meddle", [lambda path: path.write_text("{}\n"), lambda path: path.unlink()])
