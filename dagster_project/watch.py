@@ -117,6 +117,7 @@ class Worker:
         closed: Files that are complete at once.
         waiting: Clock and pause.
         seen: Size and time of every file that was part of a batch that succeeded.
+        met: When each of the other files was first found as it is.
         failures: Tries of a batch in a row that failed.
         failed_looks: Looks at the folder in a row that failed.
     """
@@ -128,6 +129,7 @@ class Worker:
     closed: Closed = field(default_factory=Closed)
     waiting: Waiting = field(default_factory=Waiting)
     seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    met: dict[LandedFile, float] = field(default_factory=dict)
     failures: int = 0
     failed_looks: int = 0
 
@@ -163,12 +165,12 @@ class Worker:
         self.waiting.pause(pause)
 
     def _ready(self, found: Iterable[LandedFile]) -> list[LandedFile]:
-        return [
-            file
-            for file in found
-            if self.seen.get(file.name) != file.state
-            and (self.closed.has(file) or self.waiting.now() - _modified(file) >= self.settle_seconds)
-        ]
+        now = self.waiting.now()
+        new = [file for file in found if self.seen.get(file.name) != file.state]
+        self.met = {file: self.met.get(file, now) for file in new}
+        # A time in the future says nothing about the age: then it counts for how long we have known the file as it is.
+        touched = {file: min(_modified(file), self.met[file]) for file in new}
+        return [file for file in new if self.closed.has(file) or now - touched[file] >= self.settle_seconds]
 
 
 def _modified(file: LandedFile) -> float:

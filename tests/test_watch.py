@@ -46,25 +46,22 @@ class Pipeline:
 
 @dataclass
 class Desk:
-    """A worker over a folder, with a clock that stands still and the pauses that it asked for."""
+    """A worker over a folder, with a clock that moves only when told to, and the pauses that it asked for."""
 
     worker: Worker
     pipeline: Pipeline
     pauses: list[float]
     said: list[str]
+    now: float = NOW
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     pipeline, pauses, said = Pipeline(), [], []
-    worker = Worker(
-        landing=tmp_path / "landing",
-        settle_seconds=2.0,
-        run=pipeline.run,
-        say=said.append,
-        waiting=Waiting(now=lambda: NOW, pause=pauses.append),
-    )
-    return Desk(worker, pipeline, pauses, said)
+    worker = Worker(tmp_path / "landing", settle_seconds=2.0, run=pipeline.run, say=said.append)
+    desk = Desk(worker, pipeline, pauses, said)
+    worker.waiting = Waiting(now=lambda: desk.now, pause=pauses.append)
+    return desk
 
 
 def put(desk: Desk, name: str, content: str = "a", *, age: float) -> Path:
@@ -123,6 +120,25 @@ def test_a_file_that_is_written_anew_during_its_batch_is_another_batch_as_soon_a
     desk.worker.run = run
     assert desk.worker.step()
     assert [[file.size for file in batch.complete] for batch in desk.pipeline.batches] == [[1], [12]]
+
+
+def test_a_file_whose_time_lies_in_the_future_is_complete_when_it_was_left_alone_before_our_eyes(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=-86_400)
+    assert not desk.worker.step()
+    desk.now += 1.5
+    put(desk, "events/a.ndjson", "written on", age=-86_400)
+    assert not desk.worker.step()
+    desk.now += 1.5
+    assert not desk.worker.step(), "it was written to 1.5 seconds ago"
+    desk.now += 0.5
+    assert desk.worker.step()
+    assert not desk.worker.step()
+    assert desk.pipeline.taken == [{"events/a.ndjson"}]
+
+
+def test_a_file_that_was_moved_into_place_with_a_time_in_the_future_is_complete_at_once(desk: Desk) -> None:
+    desk.worker.closed.note(put(desk, "events/a.ndjson", age=-86_400))
+    assert desk.worker.step()
 
 
 def test_crm_files_are_more_than_a_delta(desk: Desk) -> None:

@@ -290,6 +290,14 @@ def test_a_file_that_is_written_to_after_somebody_saw_it_completed_is_left_for_l
     assert (outcome.path, outcome.loaded) == ("events/a.ndjson", 1)
 
 
+def test_a_file_that_somebody_saw_completed_is_read_even_if_its_time_lies_in_the_future(landing: Landing) -> None:
+    landing.rules = rules(settle_seconds=2)
+    landing.events("a.ndjson", event("m1"), at=datetime(2999, 1, 1))
+    [seen] = event_files(landing.root)
+    assert [file.status for file in landing.load(complete=[]).files] == ["waiting"]
+    assert [file.status for file in landing.load(complete=[seen.version]).files] == ["loaded"]
+
+
 @pytest.mark.parametrize("meddle", [lambda path: path.write_text("{}\n"), lambda path: path.unlink()])
 def test_a_small_file_that_changes_or_goes_while_it_is_read_leaves_no_row(
     landing: Landing, monkeypatch: pytest.MonkeyPatch, meddle: Callable[[Path], object]
