@@ -104,12 +104,14 @@ def run_backfill(console: Console, home: Path, *, first: date | None, last: date
 
     Raises:
         PastDaysError: There are no such days.
+        WarehouseError: Somebody else has had the data folder for too long.
     """
     from dagster_project.definitions import build_definitions
     from dagster_project.defs.past import ONLY_MISSING, SCORE_PAST_DAYS, partitions_of
 
     workplace = Workplace()
-    with workplace.connect() as connection:
+    # The run takes a turn of its own after this one.
+    with workplace.locked(), workplace.connect() as connection:
         days = partitions_of(connection, workplace.playbook, first, last)
     started_at = datetime.now(UTC).replace(tzinfo=None)
     job = build_definitions(loggers={"progress": step_logger(console)}).resolve_job_def(SCORE_PAST_DAYS)

@@ -81,12 +81,17 @@ class WarehouseError(RuntimeError):
     """The warehouse can't be used.
 
     WarehouseError
-     └─ WarehouseLocked: another process has the file open
+     ├─ WarehouseLocked: another process has the file open
+     └─ AnotherRun: it is another run's turn
     """
 
 
 class WarehouseLocked(WarehouseError):
     """Another process has the file open; the message names the file and the way out."""
+
+
+class AnotherRun(WarehouseError):
+    """It is another run's turn on the data folder; the message names the lock and the way out."""
 
 
 class Warehouse:

@@ -1,12 +1,18 @@
 """The commands as somebody at a terminal meets them: what they print, where, and their exit codes."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pytest
+from filelock import FileLock
 
 from dagster_project.cli import main
+from dagster_project.defs.resources import Workplace
+from dagster_project.warehouse import Warehouse
 
 SMALL = ("--users", "60", "--accounts", "10", "--days", "45", "--end", "2026-06-30T18:00:00Z")
 
@@ -145,6 +151,58 @@ def test_the_cause_of_a_failed_run_comes_last(terminal: Terminal, tmp_path: Path
     assert first.startswith("Error: raw__")
     assert "stages.yml" in said.error
     assert "Traceback" not in said.out + said.error
+
+
+class OnWaiting(logging.Handler):
+    """Does something when somebody finds a lock taken and begins to wait for it."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__(logging.DEBUG)
+        self._act = act
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "not acquired" in record.msg:
+            self._act()
+
+
+def test_a_backfill_waits_for_its_turn(terminal: Terminal, caplog: pytest.LogCaptureFixture) -> None:
+    terminal.data_dir.mkdir()
+    warehouse = Warehouse(terminal.data_dir / "warehouse.duckdb")
+    running = FileLock(terminal.data_dir / ".run.lock")
+    running.acquire()
+    with warehouse.connect() as connection:
+        connection.execute("insert into raw.refreshes (definition, is_finished) values ('other models', false)")
+
+    def finish() -> None:
+        with warehouse.connect() as connection:
+            connection.execute("update raw.refreshes set is_finished = true")
+        running.release()
+
+    locks, on_waiting = logging.getLogger("filelock"), OnWaiting(finish)
+    caplog.set_level(logging.DEBUG, logger="filelock")
+    locks.addHandler(on_waiting)
+    try:
+        said = terminal.pls("backfill")
+    finally:
+        locks.removeHandler(on_waiting)
+        running.release()
+    assert said.code == 1
+    assert said.error.startswith("Error: the models, the catalogue or how usage is measured have changed")
+
+
+@pytest.mark.parametrize("command", ["backfill", "sync"])
+def test_whose_turn_does_not_come_is_told_so_in_one_line(
+    command: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient = partial(Workplace, lock_timeout_seconds=0)
+    monkeypatch.setattr("dagster_project.run.Workplace", impatient)
+    monkeypatch.setattr("dagster_project.defs.resources.Workplace", impatient)
+    terminal.data_dir.mkdir()
+    with FileLock(terminal.data_dir / ".run.lock"):
+        said = terminal.pls(command)
+    assert said.code == 1
+    [line] = said.error.splitlines()
+    assert line.startswith(f"Error: another run has held {terminal.data_dir / '.run.lock'} for 0 s; ")
 
 
 def test_a_run_says_what_it_did_and_where_to_look_next(terminal: Terminal) -> None:

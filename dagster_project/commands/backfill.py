@@ -17,6 +17,7 @@ def backfill(first: datetime | None, last: datetime | None) -> None:
     """Score days that are over, by what was known then. Stopped, it goes on where it was."""
     from dagster_project.past_days import PastDaysError
     from dagster_project.run import run_backfill
+    from dagster_project.warehouse import WarehouseError
 
     console = Console()
     try:
@@ -26,7 +27,7 @@ def backfill(first: datetime | None, last: datetime | None) -> None:
             first=first.date() if first else None,
             last=last.date() if last else None,
         )
-    except PastDaysError as error:
+    except (PastDaysError, WarehouseError) as error:
         raise click.ClickException(str(error)) from error
     if not outcome.success:
         raise click.ClickException(outcome.cause)

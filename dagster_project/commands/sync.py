@@ -31,14 +31,18 @@ SHOWN = 50
 def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: bool) -> None:
     """Write to the CRM what was scored last, where it differs."""
     from dagster_project.defs.resources import Workplace
+    from dagster_project.warehouse import WarehouseError
 
     console = Console()
     workplace = Workplace(overrides={"PLS_CRM": crm} if crm else {})
-    with workplace.locked():
-        if setup:
-            _set_up(console, workplace, dry_run=dry_run)
-        else:
-            _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, yes=yes)
+    try:
+        with workplace.locked():
+            if setup:
+                _set_up(console, workplace, dry_run=dry_run)
+            else:
+                _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, yes=yes)
+    except WarehouseError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:

@@ -18,7 +18,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import Settings, SettingsError, environment_settings
-from dagster_project.warehouse import Warehouse, use_utc
+from dagster_project.warehouse import AnotherRun, Warehouse, use_utc
 
 WAREHOUSE_POOL = "warehouse"
 """The pool that every asset which writes the warehouse is in; `dagster.yaml` limits it to one run."""
@@ -61,13 +61,17 @@ class Workplace(dg.ConfigurableResource):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the data folder's lock."""
+        """Hold the data folder's lock.
+
+        Raises:
+            AnotherRun: It was held for longer than `lock_timeout_seconds`.
+        """
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.settings.run_lock)
         try:
             lock.acquire(timeout=self.lock_timeout_seconds)
         except Timeout:
-            raise dg.Failure(
+            raise AnotherRun(
                 f"another run has held {self.settings.run_lock} for {self.lock_timeout_seconds:.0f} s; "
                 "wait for it to end, or stop it"
             ) from None
