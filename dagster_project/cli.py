@@ -19,6 +19,7 @@ from dagster_project.commands.parked import parked
 from dagster_project.commands.plan import plan
 from dagster_project.commands.serve import serve
 from dagster_project.commands.sync import sync
+from dagster_project.core.playbook import PlaybookError
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()
@@ -57,7 +58,6 @@ def watch(poll: float) -> None:
 
     workplace = Workplace()
     stop, closed = threading.Event(), Closed()
-    stop_on_signals(stop, closed)
     worker = Worker(
         landing=workplace.settings.landing,
         settle_seconds=workplace.playbook.sources.settle_seconds,
@@ -66,6 +66,7 @@ def watch(poll: float) -> None:
         closed=closed,
         waiting=Waiting(pause=lambda seconds: None if stop.wait(seconds) else None),
     )
+    stop_on_signals(stop, closed)
     _say(f"Watching {worker.landing}; stop with Ctrl-C")
     try:
         work(worker, workplace.settings.watch_lease, poll_seconds=poll, stop=stop)
@@ -114,7 +115,7 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: errors that a user can act on are one line on stderr, exit code 1.
+    """Entry point: errors that a user can act on are one line on stderr, exit code 1; of a playbook, one line each.
 
     Args:
         arguments: The words after `pls`; None means the process's own.
@@ -127,6 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (SettingsError, OSError) as error:
+    except (SettingsError, PlaybookError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

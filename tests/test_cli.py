@@ -153,6 +153,22 @@ def test_the_cause_of_a_failed_run_comes_last(terminal: Terminal, tmp_path: Path
     assert "Traceback" not in said.out + said.error
 
 
+@pytest.mark.parametrize("command", ["watch", "backfill"])
+def test_a_playbook_that_cannot_be_used_is_told_before_anything_is_done(
+    command: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    playbook = tmp_path / "playbook"
+    playbook.mkdir()
+    (playbook / "sources.yml").write_text("settle_secondz: 2\n")
+    terminal.set("PLS_PLAYBOOK_DIR", str(playbook))
+    said = terminal.pls(command)
+    assert (said.code, said.out) == (1, "")
+    first, *problems = said.error.splitlines()
+    assert first == "Error: The playbook can't be used:"
+    assert problems
+    assert all(line.startswith("  sources.yml: ") for line in problems), problems
+
+
 class OnWaiting(logging.Handler):
     """Does something when somebody finds a lock taken and begins to wait for it."""
 
