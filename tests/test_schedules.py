@@ -1,6 +1,7 @@
 """When runs start: what the landing sensor does at a tick, and that nothing starts by itself unless told to."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,16 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_project.defs.schedules import automations, landing_request, landing_version, look_for_a_while
+from dagster_project.defs.schedules import (
+    FIRST_PAUSE,
+    LANDING_VERSION,
+    LONGEST_PAUSE,
+    automations,
+    landing_request,
+    landing_version,
+    look_for_a_while,
+    request_again,
+)
 
 NOW = datetime(2026, 6, 30, 12, 0, 0)
 SETTLE = 2.0
@@ -197,3 +207,97 @@ def test_the_sensor_remembers_what_it_started_a_run_for(tmp_path: Path, monkeypa
         assert isinstance(first, dg.RunRequest)
         assert context.cursor == first.run_key == landing_version(tmp_path / "landing")
         assert isinstance(sensor(context), dg.SkipReason)
+
+
+class Runs:
+    """Runs for files of version `v`, on an instance that remembers them."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def end(self, job: str, *, success: bool, version: str | None = "v") -> None:
+        """A run ends now."""
+
+        @dg.op
+        def work() -> None:
+            if not success:
+                raise dg.Failure("the disk is full", allow_retries=False)
+
+        @dg.job(name=job)
+        def runs() -> None:
+            work()
+
+        tags = {LANDING_VERSION: version} if version else {}
+        runs.execute_in_process(instance=self.instance, raise_on_error=False, tags=tags)
+
+    def fail_for_days(self, job: str) -> None:
+        """Sixty runs have failed, the last of them now."""
+        for _ in range(60):
+            self.instance.add_run(dg.DagsterRun(job, status=dg.DagsterRunStatus.FAILURE, tags={LANDING_VERSION: "v"}))
+
+    def again(self, *, after: timedelta) -> dg.RunRequest | dg.SkipReason | None:
+        """What the sensor asks for some time after now."""
+        return request_again(self.instance, "v", now=datetime.now(UTC).replace(tzinfo=None) + after)
+
+
+@pytest.fixture
+def runs() -> Iterator[Runs]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Runs(instance)
+
+
+ALMOST = timedelta(seconds=30)
+"""Between a run's end, which the operating system's clock says, and a test's look at that clock."""
+
+
+def test_a_run_that_failed_is_asked_for_again_after_a_pause(runs: Runs) -> None:
+    runs.end("score_new_events", success=False)
+    waits = runs.again(after=FIRST_PAUSE - ALMOST)
+    assert isinstance(waits, dg.SkipReason)
+    assert str(waits.skip_message).startswith("the run for what has landed failed; the next is at ")
+    again = runs.again(after=FIRST_PAUSE)
+    assert isinstance(again, dg.RunRequest)
+    assert (again.job_name, again.run_key, again.tags) == ("score_new_events", "v 2", {LANDING_VERSION: "v"})
+
+
+def test_pauses_grow_and_what_failed_twice_is_done_whole(runs: Runs) -> None:
+    for _ in range(2):
+        runs.end("score_new_events", success=False)
+    assert isinstance(runs.again(after=2 * FIRST_PAUSE - ALMOST), dg.SkipReason)
+    again = runs.again(after=2 * FIRST_PAUSE)
+    assert isinstance(again, dg.RunRequest)
+    assert (again.job_name, again.run_key) == ("score_everything", "v 3")
+    runs.fail_for_days("score_everything")
+    assert isinstance(runs.again(after=LONGEST_PAUSE - ALMOST), dg.SkipReason)
+    assert isinstance(runs.again(after=LONGEST_PAUSE), dg.RunRequest)
+
+
+def test_a_run_that_is_not_over_or_succeeded_is_not_asked_for_again(runs: Runs) -> None:
+    assert runs.again(after=LONGEST_PAUSE) is None
+    runs.end("score_everything", success=False)
+    runs.end("score_everything", success=True)
+    assert runs.again(after=LONGEST_PAUSE) is None
+
+
+@pytest.mark.parametrize("job", ["score_everything", "score_new_events"])
+def test_nothing_is_asked_for_again_when_another_run_has_done_it(runs: Runs, job: str) -> None:
+    runs.end(job, success=True, version=None)
+    runs.end("score_new_events", success=False)
+    assert isinstance(runs.again(after=LONGEST_PAUSE), dg.RunRequest), "that one was before it"
+    runs.end(job, success=True, version=None)
+    assert runs.again(after=LONGEST_PAUSE) is None
+
+
+def test_the_sensor_asks_again_and_keeps_what_it_remembers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: Runs
+) -> None:
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    put(tmp_path / "landing", "events/a.ndjson")
+    version = landing_version(tmp_path / "landing")
+    _, [sensor] = automations(automate=False, looks_for=0)
+    context = dg.build_sensor_context(instance=runs.instance, cursor=version)
+    runs.end("score_everything", success=False, version=version)
+    waits = sensor(context)
+    assert isinstance(waits, dg.SkipReason)
+    assert str(waits.skip_message).startswith("the run for what has landed failed")
+    assert context.cursor == version

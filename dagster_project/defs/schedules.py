@@ -1,11 +1,13 @@
-"""When runs start: once a day because windows slide even without events, and soon after files have landed."""
+"""When runs start: once a day because windows slide even without events, soon after files have landed, and again after
+a run for them has failed.
+"""
 
 import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -22,6 +24,11 @@ LOOKS_FOR_SECONDS = 4.0
 LOOK_AGAIN_SECONDS = 0.25
 RUN_COMES_LATER_SECONDS = 1.5
 """The run of a delta takes longer than this to come to the files, and looks itself whether they were left alone."""
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=1)
+"""Between the end of a run that failed and the next for the same files: doubled each time, up to the longest."""
+LANDING_VERSION = "pls/landing_version"
+"""The tag that says which files a run was asked for."""
 Answer = dg.RunRequest | dg.SkipReason
 """What a tick of a sensor ends with."""
 
@@ -66,8 +73,50 @@ def landing_request(landing: Path, *, now: datetime, settle_seconds: float, curs
     return dg.RunRequest(
         job_name=SCORE_NEW_EVENTS if only_events else SCORE_EVERYTHING,
         run_key=version,
-        tags={"pls/landing_version": version},
+        tags={LANDING_VERSION: version},
     )
+
+
+def request_again(instance: dg.DagsterInstance, version: str, *, now: datetime) -> Answer | None:
+    """What there is to do because a run for the files that were there at the last request has failed.
+
+    Args:
+        instance: Knows the runs.
+        version: The version that the last run was requested for.
+        now: Naive UTC.
+
+    Returns:
+        None when it has not failed, or when what it was to do was done since.
+    """
+    tries = instance.get_run_records(dg.RunsFilter(tags={LANDING_VERSION: version}))  # the newest first
+    if not tries or tries[0].dagster_run.status != dg.DagsterRunStatus.FAILURE:
+        return None
+    ended_at = datetime.fromtimestamp(tries[0].end_time or tries[0].update_timestamp.timestamp(), UTC)
+    again_at = ended_at.replace(tzinfo=None) + _pause_after(len(tries))
+    if now < again_at:
+        return dg.SkipReason(f"the run for what has landed failed; the next is at {again_at:%H:%M:%S} UTC")
+    if _any_succeeded(instance, since=ended_at.timestamp()):
+        return None
+    return dg.RunRequest(
+        # What fails a second time may need more than a delta: newer models than those that the tables were made by.
+        job_name=tries[0].dagster_run.job_name if len(tries) == 1 else SCORE_EVERYTHING,
+        run_key=f"{version} {len(tries) + 1}",  # Dagster takes no run key twice
+        tags={LANDING_VERSION: version},
+    )
+
+
+def _pause_after(failures: int) -> timedelta:
+    doublings = min(failures - 1, 6)  # that is beyond the longest; what fails for days would be beyond any number
+    return min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
+
+
+def _any_succeeded(instance: dg.DagsterInstance, *, since: float) -> bool:
+    """Whether a run that began since has loaded all that there is, whoever asked for it."""
+    for job_name in (SCORE_EVERYTHING, SCORE_NEW_EVENTS):
+        runs = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.SUCCESS])
+        if any((run.start_time or 0) > since for run in instance.get_run_records(runs, limit=1)):
+            return True
+    return False
 
 
 def look_for_a_while(
@@ -114,6 +163,10 @@ def _version(files: Mapping[str, os.stat_result]) -> str:
     return f"{events.hexdigest()[:24]}-{others.hexdigest()[:24]}"
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
 def automations(
     *, automate: bool, looks_for: float = LOOKS_FOR_SECONDS
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
@@ -130,20 +183,21 @@ def automations(
         minimum_interval_seconds=1,  # as often as the daemon does
         default_status=dg.DefaultSensorStatus.RUNNING if automate else dg.DefaultSensorStatus.STOPPED,
         description="Starts score_new_events when product events have landed and are complete, score_everything when "
-        "it is more than that.",
+        "it is more than that; again, after growing pauses, when that run has failed.",
     )
     def landing_files(context: dg.SensorEvaluationContext) -> Answer:
         settings = environment_settings()
         settle_seconds = read_playbook(settings.playbook_dir).sources.settle_seconds
 
         def look() -> Answer:
-            now = datetime.now(UTC).replace(tzinfo=None)
-            return landing_request(settings.landing, now=now, settle_seconds=settle_seconds, cursor=context.cursor)
+            return landing_request(settings.landing, now=_now(), settle_seconds=settle_seconds, cursor=context.cursor)
 
         answer = look_for_a_while(look, looks_for)
         if isinstance(answer, dg.RunRequest):
             context.update_cursor(answer.run_key)
-        return answer
+            return answer
+        again = request_again(context.instance, context.cursor, now=_now()) if context.cursor else None
+        return again or answer
 
     daily = dg.ScheduleDefinition(
         name="daily_refresh",
