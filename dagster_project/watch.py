@@ -160,7 +160,8 @@ class Worker:
         return True
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:
-        pause = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+        doublings = min(failures - 1, 9)  # that is beyond the longest; what fails for days would be beyond any number
+        pause = min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
         self.say(f"{what}; the next in {pause:.0f} s: {cause}")
         self.waiting.pause(pause)
 

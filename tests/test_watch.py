@@ -177,6 +177,16 @@ def test_a_batch_that_fails_is_tried_again_after_longer_and_longer_pauses(desk: 
     assert desk.worker.failures == 0
 
 
+def test_a_batch_that_fails_for_days_does_not_end_the_worker(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.pipeline.failures = 1100
+    while desk.pipeline.failures:
+        desk.worker.step()
+    assert desk.pauses[-1] == LONGEST_PAUSE
+    desk.worker.step()
+    assert desk.worker.failures == 0
+
+
 def test_a_folder_that_goes_while_it_is_looked_at_is_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     put(desk, "events/a.ndjson", age=10)
     going = desk.worker.landing / "events" / "going"
