@@ -64,7 +64,7 @@ def load_crm(
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down.
         progress: Told of every file as soon as it is committed.
-        complete: Names of files that somebody saw completed; other young ones are left for later.
+        complete: Versions of files that somebody saw completed; other young ones are left for later.
         until: Extracts of this moment and later are left alone: from then on a connected CRM is asked itself.
 
     Returns:
