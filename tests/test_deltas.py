@@ -170,6 +170,24 @@ def _copied_like_the_warehouse(data_dir: Path) -> set[str]:
     return set(tables)
 
 
+def test_members_of_audiences_are_published_as_they_are_scored_now(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    members = _audiences(data_dir)
+    assert len(members) > 1 and all(members.values())
+    renamed, excluded, *_ = sorted(members)
+    emails = {renamed: "somebody@else.example", excluded: "somebody@rivalapp.example"}
+    said = [{"type": "identify", "user_id": user_id, "traits": {"email": email}} for user_id, email in emails.items()]
+    _land(data_dir, "renamed", said, at=END)
+    assert Installation(data_dir).run("score_new_events").success
+    assert refreshed(data_dir) == (False, "only events have come")
+    assert _audiences(data_dir) == members | {renamed: "somebody@else.example", excluded: None}
+
+
+def _audiences(data_dir: Path) -> dict[str, str | None]:
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        return dict(serving.sql("select user_id, email from marts.audiences").fetchall())
+
+
 def test_a_call_of_a_tool_is_published_with_the_next_run(grown: Path) -> None:
     with duckdb.connect(str(grown / "serving.duckdb"), read_only=True) as serving:
         [call] = serving.sql("from marts.tool_calls").fetchall()

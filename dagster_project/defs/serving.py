@@ -34,7 +34,7 @@ COPIED = {
     "audience_members": "member_id",
 }
 PUBLISHED_AS = {"audience_members": "audiences"}
-"""The ledger's tables whose published one has another name: it shows only who is in an audience now."""
+"""The ledger's tables whose published one has another name: it shows only who is in an audience now, and as scored."""
 
 
 def _changed(table: str) -> str:
@@ -46,6 +46,11 @@ _CHANGED_ROWS = pl.Schema({"table_name": pl.String(), "row_key": pl.String()})
 _NEW_REFUSALS = (
     "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
 )
+_AUDIENCES_CONCERNED = (
+    # Who is a member is in the ledger, the address among the scores; somebody who is excluded now has none.
+    "user_id in (select user_id from scores.rescored_users union all select user_id from ops.audience_members "
+    f"where member_id in ({_changed('audience_members')}))"
+)
 _ADDED_SCORES = f"as_of = $until and {RESCORED_SUBJECTS}"
 """A delta adds to the history and changes nothing of what was before."""
 CHANGED = {
@@ -55,8 +60,7 @@ CHANGED = {
     "segment_history": RESCORED_SUBJECTS,
     "product_traits": RESCORED_SUBJECTS,
     **{table: f"{key} in ({_changed(table)})" for table, key in COPIED.items() if table not in PUBLISHED_AS},
-    "audiences": "user_id in (select user_id from ops.audience_members "
-    f"where member_id in ({_changed('audience_members')}))",
+    "audiences": _AUDIENCES_CONCERNED,
     "funnel": "true",
     "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
     "quarantine": _NEW_REFUSALS,
@@ -76,15 +80,16 @@ CHANGED = {
 """
 
 EXCERPT = Excerpt(
-    views=(*SCORE_TABLES, "product_traits", "user_profiles", "account_profiles", "leads"),
+    views=(*SCORE_TABLES, "product_traits", "user_profiles", "account_profiles", "leads", "audiences"),
     rows={
-        "scores.pql_scores": RESCORED["pql_scores"],
+        "scores.pql_scores": _AUDIENCES_CONCERNED,  # those scored again are among them
         "scores.pqa_scores": RESCORED["pqa_scores"],
         "scores.score_history": _ADDED_SCORES,
         "scores.segment_history": RESCORED_SUBJECTS,
         "features.user_features": RESCORED["pql_scores"],
         # Accounts of rescored users are among them.
         "features.account_features": RESCORED["pqa_scores"],
+        "ops.audience_members": _AUDIENCES_CONCERNED,
     },
 )
 """What those of them are made of that are about users and accounts scored again."""
@@ -180,9 +185,9 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
 
 
 def _unchanged(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The published tables of the ledger that a delta has copied nothing of."""
+    """The published tables of nothing but the ledger that a delta has copied nothing of."""
     changed = {table for (table,) in connection.sql("select distinct table_name from ops.changed").fetchall()}
-    return [PUBLISHED_AS.get(table, table) for table in COPIED if table not in changed]
+    return [table for table in COPIED if table not in changed and table not in PUBLISHED_AS]
 
 
 def _at(until: datetime, conditions: Mapping[str, str]) -> dict[str, str]:
