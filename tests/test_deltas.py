@@ -183,6 +183,17 @@ def test_members_of_audiences_are_published_as_they_are_scored_now(grown: Path, 
     assert _audiences(data_dir) == members | {renamed: "somebody@else.example", excluded: None}
 
 
+def test_refused_rows_are_published_whatever_the_clock_says(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    for name, days in (("late", 3), ("set-back", 2)):
+        _land(data_dir, name, [{"type": "track", "user_id": "u", "timestamp": "yesterday"}], at=END)
+        assert Installation(data_dir).run("score_new_events", now=END + timedelta(days=days)).success
+        assert refreshed(data_dir) == (False, "only events have come")
+    files = {row[1] for row in published(data_dir)["quarantine"]}
+    assert {"events/late.ndjson", "events/set-back.ndjson"} <= files
+    _copied_like_the_warehouse(data_dir)
+
+
 def _audiences(data_dir: Path) -> dict[str, str | None]:
     with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
         return dict(serving.sql("select user_id, email from marts.audiences").fetchall())

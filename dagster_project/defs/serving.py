@@ -43,8 +43,9 @@ def _changed(table: str) -> str:
 
 
 _CHANGED_ROWS = pl.Schema({"table_name": pl.String(), "row_key": pl.String()})
-_NEW_REFUSALS = (
-    "quarantined_at > (select coalesce(max(quarantined_at), timestamp '0001-01-01') from serving.marts.quarantine)"
+_REFUSED_SINCE = (
+    # Rows are only ever added. Their number tells which ones; times don't, since a clock may be set back.
+    "file in (select file from raw.quarantine where rowid >= (select count(*) from serving.marts.quarantine))"
 )
 _AUDIENCES_CONCERNED = (
     # Who is a member is in the ledger, the address among the scores; somebody who is excluded now has none.
@@ -63,7 +64,7 @@ CHANGED = {
     "audiences": _AUDIENCES_CONCERNED,
     "funnel": "true",
     "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
-    "quarantine": _NEW_REFUSALS,
+    "quarantine": _REFUSED_SINCE,
     "user_profiles": RESCORED["pql_scores"],
     "account_profiles": RESCORED["pqa_scores"],
     # Of an account that is called something else everybody is scored again.
