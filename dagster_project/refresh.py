@@ -75,10 +75,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What has come since: loads of CRM files, and identify or group events that took the place of others."""
+    """What has come since: loads of CRM files, and identify or group events that took the place of others.
+
+    `silence_changes`: how often feeds of events were found to have been silent at other times than was known.
+    """
 
     crm_files: int
     replaced_identities: int
+    silence_changes: int = 0
 
 
 def decide_refresh(
@@ -122,6 +126,8 @@ def decide_refresh(
         return full("the CRM has delivered")
     if arrivals.replaced_identities:
         return full("an identification was delivered again and says something else")
+    if arrivals.silence_changes:
+        return full("a feed of events was silent at other times than was known")
     if before.next_crm_moment is not None and before.next_crm_moment <= until:
         return full("a date in the CRM has come")
     return Refresh(is_full=False, reason="only events have come", as_of=before.as_of, until=until)
@@ -234,4 +240,7 @@ def _arrivals(connection: duckdb.DuckDBPyConnection, since_batch: int) -> Arriva
     [(replaced,)] = connection.execute(
         "select count(*) from raw.replaced_identities where batch_id > ?", [since_batch]
     ).fetchall()
-    return Arrivals(crm_files, replaced)
+    [(silence_changes,)] = connection.execute(
+        "select count(*) from raw.silence_changes where batch_id > ?", [since_batch]
+    ).fetchall()
+    return Arrivals(crm_files, replaced, silence_changes)

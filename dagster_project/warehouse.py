@@ -56,6 +56,10 @@ create table if not exists raw.crm_extract_rows (extract_id integer, version_id 
 create table if not exists raw.feed_silences (
   feed varchar, since timestamp, until timestamp, checked_at timestamp
 );
+create table if not exists raw.feed_days (
+  feed varchar, day date, first_at timestamp, last_at timestamp, batch_id integer
+);
+create table if not exists raw.silence_changes (batch_id integer);
 create table if not exists raw.crm_cursors (
   crm varchar, entity varchar, cursor varchar, extracted_at timestamp, full_at timestamp, tried_at timestamp,
   trouble varchar

@@ -1,6 +1,8 @@
 """A silent feed of an installation keeps the CRM from hearing of decreases, until it delivers again or is given up."""
 
-from datetime import datetime
+import json
+import os
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +10,12 @@ import pytest
 
 from dagster_project.defs.activation import silence_hold
 from dagster_project.defs.resources import Workplace
+from dagster_project.landing.events import begin_batch, load_events
+from dagster_project.landing.feeds import update_silences
+from dagster_project.refresh import plan_refresh
 from dagster_project.scored_moments import without_doubtful_returns
+
+MORNING = datetime(2026, 6, 24, 9)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +47,29 @@ def test_who_returns_after_a_silence_has_not_come_back(tmp_path: Path) -> None:
         connection.execute("insert into raw.feed_silences values (?, ?, ?, ?)", silence)
         believed = without_doubtful_returns(connection, users, workplace.playbook)
     assert believed["reactivated_at"].to_list() == [None, moments[1], None]
+
+
+def test_a_delta_computes_everything_once_when_a_feed_was_silent_at_other_times_than_was_known(tmp_path: Path) -> None:
+    workplace = Workplace(overrides={"PLS_DATA_DIR": str(tmp_path)})
+    told = []
+    with workplace.connect() as connection:
+        connection.execute("insert into raw.moments values ($at, $at, true, $at)", {"at": MORNING})
+        for days in ([1, *range(5, 60)], [2, 3, 4], []):
+            batch_id = begin_batch(connection, MORNING)
+            deliver(tmp_path / "landing" / "events" / f"{batch_id}.ndjson", days)
+            load_events(connection, tmp_path / "landing", workplace.playbook.sources, batch_id, MORNING)
+            update_silences(connection, MORNING, workplace.playbook.sources.feed_silence)
+            refresh = plan_refresh(
+                connection, definition="models", rules="rules", may_be_delta=batch_id > 1, run_id=str(batch_id)
+            )
+            told.append(refresh.reason)
+            connection.execute("update raw.refreshes set is_finished = true")
+    assert told[1:] == ["a feed of events was silent at other times than was known", "only events have come"]
+
+
+def deliver(path: Path, days: list[int]) -> None:
+    """An event on each of the days that are so many days before the moment."""
+    rows = [{"type": "track", "user_id": "u", "timestamp": f"{MORNING - timedelta(days=day)}"} for day in days]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.utime(path, (0, 0))  # left alone for long

@@ -48,6 +48,7 @@ def test_the_same_moment_again_is_a_delta() -> None:
         ("earlier moment than before", decided(until=NOON - timedelta(hours=1))),
         ("CRM has delivered", decided(arrivals=replace(NOTHING, crm_files=1))),
         ("delivered again", decided(arrivals=replace(NOTHING, replaced_identities=1))),
+        ("silent at other times", decided(arrivals=replace(NOTHING, silence_changes=1))),
         ("date in the CRM", decided(until=NOON + timedelta(hours=3))),
     ],
 )

@@ -6,7 +6,7 @@ silences go out; how deliveries are read is `landing/feeds.py`'s business.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -59,6 +59,24 @@ def hold_reason(found: Sequence[Silence], as_of: datetime, rules: FeedSilence) -
         f"{silence.feed} has delivered nothing since {silence.since:%Y-%m-%d %H:%M} UTC" for silence in silent
     )
     return f"{said}: no decrease is written until it does"
+
+
+def judges_otherwise(found: Sequence[Silence], known: Sequence[Silence], as_of: datetime) -> bool:
+    """Whether by other silences than those known before somebody else may seem to have come back.
+
+    That a silence has ended today does not count: who returned since it began is doubted as before.
+
+    Args:
+        found: From `silences`.
+        known: The same of an earlier look.
+        as_of: The moment of `found`.
+    """
+
+    def judged(silence: Silence) -> Silence:
+        ended_today = silence.until is not None and silence.until.date() == as_of.date()
+        return replace(silence, until=None) if ended_today else silence
+
+    return {judged(silence) for silence in found} != {judged(silence) for silence in known}
 
 
 def may_have_been_active(returned_at: pl.Expr, found: Sequence[Silence], inactive_days: int) -> pl.Expr:

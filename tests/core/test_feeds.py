@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_project.core.feeds import Silence, hold_reason, may_have_been_active, silences
+from dagster_project.core.feeds import Silence, hold_reason, judges_otherwise, may_have_been_active, silences
 from dagster_project.core.source_rules import FeedSilence
 
 RULES = FeedSilence(hours=24, look_back_days=14, daily_share=0.9, given_up_days=30)
@@ -88,6 +88,22 @@ def test_who_returns_after_a_silence_may_never_have_been_gone() -> None:
     doubtful = returned.to_frame().select(may_have_been_active(pl.col("at"), [silence], 30)).to_series()
     assert doubtful.to_list() == [False, True, True, False, False]
     assert not returned.to_frame().select(may_have_been_active(pl.col("at"), [], 30).any()).item()
+
+
+@pytest.mark.parametrize(
+    ("found", "is_news"),
+    [
+        ([Silence("web", LAST_AT)], False),
+        ([Silence("web", LAST_AT, datetime(2026, 5, 26, 8))], False),
+        ([Silence("web", LAST_AT, datetime(2026, 5, 25, 8))], True),
+        ([Silence("web", LAST_AT + timedelta(hours=30))], True),
+        ([Silence("web", LAST_AT), Silence("app", LAST_AT)], True),
+        ([], True),
+    ],
+)
+def test_other_silences_judge_otherwise_but_one_that_ends_today_does_not(found: list[Silence], is_news: bool) -> None:
+    known = [Silence("web", LAST_AT)]
+    assert judges_otherwise(found, known, datetime(2026, 5, 26, 9)) == is_news
 
 
 @given(st.sets(st.integers(0, 60), min_size=1), st.integers(0, 90))

@@ -1,6 +1,6 @@
 """Silences as they are read off the loaded events."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from landing_folder import Landing, event
 
@@ -37,14 +37,35 @@ def test_events_later_than_the_moment_scored_end_no_silence(landing: Landing) ->
     assert look(landing, 26) == [Silence("events", datetime(2026, 6, 18, 12), datetime(2026, 6, 25, 12))]
 
 
-def test_it_is_looked_at_once_a_day_and_as_long_as_a_feed_is_silent(landing: Landing) -> None:
+def test_a_silence_begins_and_ends_with_the_moment_scored(landing: Landing) -> None:
+    deliver(landing, "a.ndjson", 1, 20)
+    assert look(landing, 21, hour=12) == []
+    assert look(landing, 21, hour=13) == [Silence("events", datetime(2026, 6, 20, 12))]
+    deliver(landing, "back.ndjson", 22, 22)
+    assert [silence.until for silence in look(landing, 22, hour=11)] == [None]
+    assert [silence.until for silence in look(landing, 22, hour=12)] == [datetime(2026, 6, 22, 12)]
+
+
+def test_a_gap_that_late_events_fill_is_none(landing: Landing) -> None:
+    deliver(landing, "a.ndjson", 1, 17)
+    deliver(landing, "b.ndjson", 20, 22)
+    assert look(landing, 22) == [Silence("events", datetime(2026, 6, 17, 12), datetime(2026, 6, 20, 12))]
+    deliver(landing, "late.ndjson", 18, 19)
+    assert look(landing, 22) == known_silences(landing.connection) == []
+
+
+def test_an_event_whose_place_an_earlier_received_one_takes_delivers_nothing(landing: Landing) -> None:
+    deliver(landing, "a.ndjson", 1, 22)
+    assert look(landing, 22) == []
+    better = {"timestamp": "2026-06-19T12:00:00Z", "received_at": "2026-06-01T10:00:00Z"}
+    landing.events("b.ndjson", *(event(f"a.ndjson-{day}", **better) for day in (20, 21)))
+    landing.load()
+    assert look(landing, 22) == [Silence("events", datetime(2026, 6, 19, 12), datetime(2026, 6, 22, 12))]
+
+
+def test_to_look_costs_as_much_as_what_has_come_since(landing: Landing) -> None:
     deliver(landing, "a.ndjson", 1, 20)
     assert look(landing, 20) == []
-    landing.connection.execute("delete from raw.events")
-    assert look(landing, 20, hour=23) == []
-    deliver(landing, "again.ndjson", 1, 20)
-    [open_one] = look(landing, 22)
-    assert open_one.until is None
-    deliver(landing, "back.ndjson", 22, 22)
-    assert look(landing, 22, hour=14)[0].until == datetime(2026, 6, 22, 12)
-    assert timedelta(days=1) < look(landing, 22)[0].until - open_one.since  # type: ignore[operator]
+    landing.connection.execute("delete from raw.events; delete from raw.files")  # who reads them all finds nothing
+    deliver(landing, "b.ndjson", 22, 22)
+    assert look(landing, 22) == [Silence("events", datetime(2026, 6, 20, 12), datetime(2026, 6, 22, 12))]
