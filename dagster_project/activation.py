@@ -17,6 +17,7 @@ import polars as pl
 
 from dagster_project.clients.crm import CrmDenied, CrmError, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
 from dagster_project.core.sync import (
+    HELD,
     FieldUpdate,
     Standing,
     Target,
@@ -73,7 +74,8 @@ class SyncResult:
         created: Records that were made or found by their e-mail.
         skipped: How many were left alone, by reason.
         refused: What was said about records that are not taken as they are, by id.
-        failed: Records that the next run tries again.
+        left: Records that the next run tries again.
+        held: Records of which nothing may be written while a feed is silent.
         cause: Why they failed, when the other side could not be reached or would not have us.
         requests: How often `update` was called.
         verified: Records that were read back.
@@ -84,11 +86,17 @@ class SyncResult:
     created: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
-    failed: int = 0
+    left: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     cause: str | None = None
     requests: int = 0
     verified: int = 0
     mismatched: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """How many records the next run tries again."""
+        return len(self.left)
 
 
 def nothing_to_tell(point: str) -> None:
@@ -199,11 +207,13 @@ class _Sender:
         prefix = "skipped: "
         skips = {label.removeprefix(prefix): n for label, n in counts_of(part).items() if label.startswith(prefix)}
         self.result.skipped.update(skips)
+        is_held = (pl.col("operation") == "skip") & pl.col("reason").str.starts_with(HELD)
+        self.result.held += part.filter(is_held)["object_id"].to_list()
 
     def send(self, batch: Sequence[tuple[FieldUpdate, int]]) -> None:
         """Send a batch; once the other side is known not to answer, only count it."""
         if self.result.cause is not None:
-            self.result.failed += len(batch)
+            self.result.left += [update.object_id for update, _ in batch]
             return
         ids = self.ledger.request([self._request(update) for update, _ in batch], self.now)
         self.at("intended")
@@ -307,7 +317,7 @@ class _Sender:
         elif outcome.status == "parked":
             self.result.refused[update.object_id] = str(outcome.error)
         else:
-            self.result.failed += 1
+            self.result.left.append(update.object_id)
 
     def _key(self, object_id: str) -> tuple[str, str, str]:
         return self.to.name, self.object_type, object_id

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dagster._core.events.log import EventLogEntry
     from dagster._core.storage.event_log.base import AssetRecord
 
+    from dagster_project.clients.crm import CrmClient
+
 END = datetime(2026, 6, 30, 18, 0, 0)
 FIRST_SCORED = datetime(2026, 6, 25, 18, 0, 0)
 
@@ -86,6 +88,7 @@ class Installation:
         raise_on_error: bool = True,
         only: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
+        crm: "CrmClient | None" = None,
         **variables: str,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, by default the whole graph, in this process on a throw-away instance.
@@ -97,6 +100,7 @@ class Installation:
             only: The scores to materialize, by default all assets of the job.
             raise_on_error: Whether a failing step is the caller's error.
             tags: Of the run.
+            crm: Instead of the connected one.
             variables: More PLS_* variables.
         """
         from dagster_project.definitions import build_definitions
@@ -107,6 +111,9 @@ class Installation:
         class Clocked(Workplace):
             def now(self) -> datetime:
                 return now or super().now()
+
+            def crm(self) -> "CrmClient":
+                return crm or super().crm()
 
         workplace = Clocked(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
         definition = build_definitions(workplace=workplace).resolve_job_def(job)

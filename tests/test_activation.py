@@ -292,6 +292,7 @@ def test_while_a_feed_is_silent_nothing_falls(ledger: Ledger, after: dict[str, A
     result = sync(ledger, crm, {"c_1": BEFORE | after}, hours=1, hold_decreases="events are silent since Monday")
     held = {"a decrease is held: events are silent since Monday": 1}
     assert (result.written, result.skipped) == ((0, held) if is_held else (1, {}))
+    assert (result.held, result.left) == (["c_1"] if is_held else [], [])
     assert sync(ledger, crm, {"c_1": BEFORE | after}, hours=2).written == (1 if is_held else 0)
 
 
@@ -378,7 +379,7 @@ def test_a_crm_that_will_not_have_us_is_asked_once_and_everything_is_for_the_nex
     crm = FakeCrm("c_1", "c_2", "c_3", max_batch=2)
     crm.ends = [end]
     desired = scores(c_1=1.0, c_2=2.0, c_3=3.0)
-    assert sync(ledger, crm, desired) == SyncResult(failed=3, cause=words, requests=1)
+    assert sync(ledger, crm, desired) == SyncResult(left=list(desired), cause=words, requests=1)
     assert crm.calls == [["c_1", "c_2"]]
     assert sync(ledger, crm, desired, hours=1).written == 3
     assert deliveries(ledger) == [("c_1", "confirmed", 2), ("c_2", "confirmed", 2), ("c_3", "confirmed", 1)]

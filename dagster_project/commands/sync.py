@@ -57,7 +57,7 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     with workplace.connect() as connection:
         if not features_stand(connection):
             raise click.ClickException(NO_FEATURES)
-        desired = wanted_fields(connection, rules, is_full=True)
+        desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=True)
         hold = silence_hold(connection, workplace)
     known = {kind: rows.height for kind, rows in desired.items()}
     if hold:

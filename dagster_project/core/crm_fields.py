@@ -12,7 +12,7 @@ from dagster_project.core.decisions import CLASSES
 
 _NOT_SIGNALS = frozenset({"fit_multiplier", "cap", "rounding"})
 _DAY, _MOMENT = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"
-_EMAIL = "email:"
+BY_EMAIL = "email:"
 """How a contact is called that the CRM may not have yet."""
 PORTION = 100_000
 """Users whose explanations are taken apart at a time."""
@@ -78,7 +78,7 @@ def contacts_of(users: pl.DataFrame, *, made_of: Collection[str] = ()) -> pl.Dat
         address = pl.when(may).then(pl.col("email").str.strip_chars().str.to_lowercase())
         is_new = pl.col("contact_id").is_null()
         users = users.with_columns(
-            object_id=pl.coalesce("contact_id", pl.lit(_EMAIL) + address),
+            object_id=pl.coalesce("contact_id", pl.lit(BY_EMAIL) + address),
             create_as=pl.when(is_new).then(pl.struct(email=address).struct.json_encode()),
         )
     else:

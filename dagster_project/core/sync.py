@@ -34,6 +34,8 @@ PLAN_SCHEMA = pl.Schema(
 `fields`, `before` and `create_as` are JSON."""
 REFUSED_BEFORE = "refused before, and not changed since"
 """Why a record is skipped that the other side will not take as it is."""
+HELD = "a decrease is held: "
+"""How the reason begins for which a record is skipped while a feed is silent."""
 _NEVER_CONFIRMED = object()
 
 
@@ -219,7 +221,7 @@ def _why_not(
     for ours, theirs in target.written.items():
         after, order = row.get(ours), target.orders.get(ours)
         if after is not None and theirs in held and _falls(held[theirs], after, order):
-            return f"a decrease is held: {standing.hold_decreases}"
+            return HELD + standing.hold_decreases
     return None
 
 

@@ -13,7 +13,7 @@ from dagster_project.activation import PORTION, SendRules, SyncResult, plan_fiel
 from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.crm_fields import account_fields, contacts_of, fields_of
+from dagster_project.core.crm_fields import BY_EMAIL, account_fields, contacts_of, fields_of
 from dagster_project.core.feeds import hold_reason
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, REFUSED_BEFORE, counts_of, differences
@@ -21,6 +21,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
+from dagster_project.left_over import drop_taken, put_off, take_up, taken
 from dagster_project.no_contact import contactable
 from dagster_project.portions import PORTION as USERS
 from dagster_project.portions import on_its_own, portions
@@ -31,13 +32,7 @@ ENTITIES = {"contact": "contacts", "account": "accounts"}
 SHOWN = 25
 """Rows of a table that the UI shows."""
 _RESCORED = "from scores.pql_scores where user_id in (select user_id from scores.rescored_users)"
-_CONTACTS_CONCERNED = (
-    # Found by one narrow column after the other; see `rows_where`.
-    f"scores.pql_scores.rowid in (select rowid {_RESCORED} union all select rowid from scores.pql_scores "
-    f"where contact_id in (select contact_id {_RESCORED} "
-    "union all select previous_contact_id from intermediate.int_users_touched))"
-)
-"""In a delta: everybody who shares a contact with somebody scored again, before or now."""
+_ACCOUNTS_CONCERNED = "account_id in (select account_id from scores.rescored_accounts union all {again})"
 _PLAN, _TROUBLES = "activation.crm_updates", "activation.crm_troubles"
 _DIFFERENCES = f"""
 create or replace view activation.crm_plan as
@@ -75,7 +70,8 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     with workplace.connect(stays_open=workplace.crm_is_here) as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
         hold = silence_hold(connection, workplace)
-        desired = wanted_fields(connection, rules, is_full=is_full)
+        take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)
+        desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=is_full)
         # The CRM's own records are as they were when only events have come.
         extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
         empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
@@ -85,6 +81,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     crm = workplace.crm()
     shown, rows = [], _Rows(workplace)
     troubles: list[str] = []
+    unplanned = []
     with workplace.ledger() as ledger:
         for kind, target in rules.targets().items():
             if kind in extracted and isinstance(crm, LocalCrm):
@@ -97,6 +94,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
                     shown.append(differences(part.head(SHOWN)).select(pl.lit(kind).alias("type"), pl.all()).head(SHOWN))
             except CrmError as error:
                 troubles.append(f"{kind}s could not be planned: {error}")
+                unplanned.append(kind)
                 context.log.warning(troubles[-1])
             metadata |= {f"{kind}s: {label}": count for label, count in sorted(counts.items())}
             metadata[f"{kind}s: nothing to do"] = desired[kind].height - counts.total()
@@ -105,6 +103,10 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     rows.flush()
     with workplace.connect(stays_open=True) as connection:
         replace_table(connection, _TROUBLES, _troubles("planning", troubles))
+        for kind in unplanned:
+            planned = connection.sql(f"select object_id from {_PLAN} where object_type = '{kind}'").pl()
+            left = desired[kind].join(planned, on="object_id", how="anti")["object_id"]
+            put_off(connection, workplace.settings.crm, kind, left)
     if hold:
         metadata["decreases held"] = hold
     if shown:
@@ -141,6 +143,10 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
         context.log.warning(trouble)
     with workplace.connect(stays_open=True) as connection:
         replace_rows(connection, _TROUBLES, _troubles("sending", troubles), "stage = 'sending'")
+        drop_taken(connection, workplace.settings.crm)
+        for kind, result in results.items():
+            put_off(connection, workplace.settings.crm, kind, result.left)
+            put_off(connection, workplace.settings.crm, kind, result.held, is_held=True)
     return dg.MaterializeResult(metadata=result_metadata(results))
 
 
@@ -171,25 +177,25 @@ CHECKS = [the_crm_took_what_was_sent]
 
 
 def wanted_fields(
-    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, *, is_full: bool, rows: int = USERS
+    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, crm: str, *, is_full: bool, rows: int = USERS
 ) -> dict[str, pl.DataFrame]:
     """What contacts and accounts should hold, by object type.
 
     Args:
         connection: The warehouse.
         rules: `crm_fields.yml`.
-        is_full: All of them; otherwise those that the last delta touched.
+        crm: Which one.
+        is_full: All of them; otherwise those that the last delta touched, and what it has taken up (`left_over`).
         rows: Users who are in memory with all that is known of them, at a time.
     """
-    concerned = "true" if is_full else _CONTACTS_CONCERNED
+    concerned = "true" if is_full else _contacts_concerned(connection, crm)
     users = connection.sql(
         f"select user_id, contact_id, email, pql_score, classification from scores.pql_scores where {concerned}"
     ).pl()
     accounts = connection.sql(
         "select scores.* exclude (explanation), features.in_crm from scores.pqa_scores as scores "
         "join features.account_features as features using (account_id) "
-        f"where features.{LIVE} and "
-        + ("true" if is_full else "account_id in (select account_id from scores.rescored_accounts)")
+        f"where features.{LIVE} and " + ("true" if is_full else _ACCOUNTS_CONCERNED.format(again=taken(crm, "account")))
     ).pl()
     if rules.create_contacts_of or rules.no_contact == "skip":
         those = rows_where(
@@ -208,6 +214,23 @@ def wanted_fields(
         "contact": pl.concat(parts),
         "account": account_fields(accounts),
     }
+
+
+def _contacts_concerned(connection: duckdb.DuckDBPyConnection, crm: str) -> str:
+    """In a delta: everybody who shares a contact with somebody scored again, before or now, or with one taken up."""
+    again = taken(crm, "contact")
+    by_email = ""
+    if connection.sql(f"select 1 from ({again}) where starts_with(object_id, '{BY_EMAIL}') limit 1").fetchall():
+        by_email = (
+            "union all select rowid from scores.pql_scores where contact_id is null "
+            f"and '{BY_EMAIL}' || lower(trim(email)) in ({again})"
+        )
+    # Found by one narrow column after the other; see `rows_where`.
+    return (
+        f"scores.pql_scores.rowid in (select rowid {_RESCORED} union all select rowid from scores.pql_scores "
+        f"where contact_id in (select contact_id {_RESCORED} "
+        f"union all select previous_contact_id from intermediate.int_users_touched union all {again}) {by_email})"
+    )
 
 
 def too_many(planned: int, rules: CrmFieldRules, crm: str, *, yes: bool) -> str | None:

@@ -12,14 +12,26 @@ from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
 from dagster_project.defs.activation import result_metadata, troubles_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
 from dagster_project.defs.transform import OWNERS
+from dagster_project.left_over import drop_taken, put_off, take_up, taken
 from dagster_project.no_contact import contactable
 from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.warehouse import rows_where
 
 TARGET = Target({name: name for name in ("owner", "contract_value", "segment", "custom_fields")}, clears=True)
 """The CRM is read whole: what it does not have is known to be nothing."""
+_SUBJECTS_CONCERNED = (
+    "select 'user' as subject_type, user_id as subject_id from scores.rescored_users union all "
+    "select 'account', account_id from scores.rescored_accounts union all "
+    + " union all ".join(
+        f"select '{kind}', object_id from ({taken(Product.name, kind)})" for kind in ("user", "account")
+    )
+)
+_CONCERNED = (
+    # The first half goes without saying; a scan is filtered by it.
+    f"subject_id in (select subject_id from ({_SUBJECTS_CONCERNED})) "
+    f"and (subject_type, subject_id) in ({_SUBJECTS_CONCERNED})"
+)
 _NOT_TO_BE_SOLD = "select key from intermediate.int_crm_no_contact where entity = 'contacts' and do_not_sell"
 
 
@@ -41,6 +53,7 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
         return dg.MaterializeResult(metadata={"sent to": "nowhere: PLS_PRODUCT_URL is not set"})
     with workplace.connect() as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
+        again = take_up(connection, Product.name, everything=is_full, held_too=True)
         desired = wanted_traits(connection, rules, is_full=is_full)
     product = Product(settings.product_url, settings.product_key, now=workplace.now)
     results = {}
@@ -49,6 +62,12 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
             plan = plan_fields(ledger, product, kind, rows, target=TARGET)
             sending = SendRules(rules.resends)  # what was sent can't be read back
             results[kind] = send_plan(ledger, product, kind, plan, rules=sending, now=workplace.now())
+    if again or any(result.left for result in results.values()):
+        # Only then: opening a large warehouse again takes longer than all of it.
+        with workplace.connect() as connection:
+            drop_taken(connection, Product.name)
+            for kind, result in results.items():
+                put_off(connection, Product.name, kind, result.left)
     troubles = troubles_of(results, rules, None)
     for trouble in troubles:
         context.log.warning(trouble)
@@ -61,15 +80,16 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
 def wanted_traits(
     connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, *, is_full: bool
 ) -> dict[str, pl.DataFrame]:
-    """What the product should know, by object type: all of it, or what the last delta touched."""
+    """What the product should know, by object type: all of it, or what the last delta touched and has taken up."""
     traits = connection.sql(
         "select subject_type, subject_id as object_id, owner, cast(contract_value as double) as contract_value, "
         "segment, cast(custom_fields as varchar) as custom_fields from marts.product_traits "
-        f"where {'true' if is_full else RESCORED_SUBJECTS} and not (subject_type = 'user' and subject_id in "
+        f"where {'true' if is_full else _CONCERNED} and not (subject_type = 'user' and subject_id in "
         f"(select user_id from features.user_features where {LIVE} and contact_id in ({_NOT_TO_BE_SOLD})))"
     ).pl()
     if rules.traits_of_no_contact == "skip":
-        those = rows_where("features.user_features", RESCORED["pql_scores"])
+        again = f"user_id in (select subject_id from ({_SUBJECTS_CONCERNED}) where subject_type = 'user')"
+        those = rows_where("features.user_features", again)
         may = contactable(connection, whose="true" if is_full else those).select(
             object_id="user_id", is_welcome=pl.lit(True)
         )
