@@ -23,6 +23,7 @@ from dagster_project.watch import Batch, BatchOutcome
 
 _WRITTEN_FOR_PEOPLE = re.compile(r"(?:dagster_project\.[\w.]+|dagster\.[\w.]+\.Failure): ")
 """How errors begin whose text says it all; the class of any other tells something."""
+_CHECKED = dg.DagsterEventType.ASSET_CHECK_EVALUATION
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class BatchRunner:
             tags={"pls/watch": str(len(batch.complete))},
             raise_on_error=False,
         )
-        return BatchOutcome(_cause(result.all_events))
+        checks = [event.asset_check_evaluation_data for event in result.all_events if event.event_type == _CHECKED]
+        return BatchOutcome(_cause(result.all_events), tuple(c.check_name for c in checks if not c.passed))
 
 
 def _cause(events: Iterable[dg.DagsterEvent]) -> str:

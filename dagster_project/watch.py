@@ -46,9 +46,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What became of a batch: an empty cause is success."""
+    """What became of a batch: an empty cause is success, with the names of checks that failed all the same."""
 
     cause: str
+    failed_checks: tuple[str, ...] = ()
 
 
 class Closed:
@@ -156,7 +157,8 @@ class Worker:
         self.failures = 0
         self.seen.update({file.name: file.state for file in ready})
         self.closed.forget(ready)
-        self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s")
+        told = f"; failed checks, see the run: {', '.join(outcome.failed_checks)}" if outcome.failed_checks else ""
+        self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s{told}")
         return True
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:

@@ -29,6 +29,7 @@ class Pipeline:
     """Stands where the jobs stand: remembers its batches and fails as often as told."""
 
     failures: int = 0
+    failed_checks: tuple[str, ...] = ()
     batches: list[Batch] = field(default_factory=list)
 
     def run(self, batch: Batch) -> BatchOutcome:
@@ -36,7 +37,7 @@ class Pipeline:
         if self.failures:
             self.failures -= 1
             return BatchOutcome("the warehouse is locked")
-        return BatchOutcome("")
+        return BatchOutcome("", self.failed_checks)
 
     @property
     def taken(self) -> list[set[str]]:
@@ -175,6 +176,13 @@ def test_a_batch_that_fails_is_tried_again_after_longer_and_longer_pauses(desk: 
     assert "the warehouse is locked" in desk.said[0]
     assert not desk.worker.step(), "the last try succeeded"
     assert desk.worker.failures == 0
+
+
+def test_checks_that_failed_are_named_and_the_batch_is_done(desk: Desk) -> None:
+    desk.pipeline.failed_checks = ("the_crm_took_what_was_sent",)
+    put(desk, "events/a.ndjson", age=5)
+    assert [desk.worker.step(), desk.worker.step()] == [True, False]
+    assert desk.said == ["1 file in 0.0 s; failed checks, see the run: the_crm_took_what_was_sent"]
 
 
 def test_a_batch_that_fails_for_days_does_not_end_the_worker(desk: Desk) -> None:
