@@ -40,7 +40,10 @@ def test_tables_show_columns_with_what_is_known_of_them_and_rows_where_counting_
         warehouse.execute("comment on column marts.funnel.stage is 'How far.'")
         warehouse.execute("create view marts.published as from marts.funnel")
         warehouse.execute("create view staging.stg as from marts.funnel")
-        names = ["marts.funnel", "marts.published", "staging.stg", "marts.not_there"]
+        warehouse.execute("create table staging.gone (a integer)")
+        warehouse.execute("create view marts.broken as from staging.gone")
+        warehouse.execute("drop table staging.gone")
+        names = ["marts.funnel", "marts.published", "staging.stg", "marts.not_there", "marts.broken"]
         shown = shown_tables(warehouse, dict.fromkeys(names, {"stage": "less than the comment", "users": "How many."}))
     assert sorted(shown) == ["marts.funnel", "marts.published", "staging.stg"]
     columns = shown["marts.funnel"]["dagster/column_schema"].columns

@@ -105,9 +105,13 @@ def shown_tables(
     }
     shown: dict[str, dict[str, Any]] = {}
     for name, told in tables.items():
+        try:
+            columns = connection.execute(f"describe {name}").fetchall()
+        except (duckdb.CatalogException, duckdb.BinderException):  # not there, or a view of what is not there
+            continue
         described = [
             dg.TableColumn(column, kind.lower(), description=comments.get((name, column)) or told.get(column))
-            for column, kind, *_ in connection.execute(f"describe {name}").fetchall()
+            for column, kind, *_ in columns
         ]
         shown[name] = {"dagster/column_schema": dg.TableSchema(described)}
         if name not in views or name in published:  # a published view only selects from tables
