@@ -16,21 +16,24 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.transform import NodeOutcome, TransformError, project_files
+from dagster_project.transform import MADE_FROM, NodeOutcome, TransformError, project_state
 
-_PARSED: dict[tuple[str, float], Manifest] = {}
-"""The dbt project, by the warehouse's name and the age of its youngest file. It holds no other path."""
+_PARSED: dict[tuple[str, str], Manifest] = {}
+"""The dbt project, by the warehouse's name and the state of its files. It holds no other path."""
 _ASSETS_TARGET = DBT_PROJECT_DIR / "target"
 """Where the project is parsed for the assets: what dbt leaves there saves every other process from parsing it."""
 
 
 def parse_project(target: Path) -> Path:
-    """Write the manifest into `target` and return its path."""
+    """Write the manifest into `target`, and what it was made from, and return its path."""
+    state = project_state()
     with _environment(target / "warehouse.duckdb"):
         result = dbtRunner().invoke(["parse", *_project_arguments(target), "--quiet"])
     if not result.success:
         raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
-    return target / "manifest.json"
+    manifest = target / "manifest.json"
+    manifest.with_suffix(MADE_FROM).write_text(state)
+    return manifest
 
 
 def parsed_project(warehouse: Path, target: Path) -> Manifest:
@@ -43,7 +46,7 @@ def parsed_project(warehouse: Path, target: Path) -> Manifest:
     Raises:
         TransformError: dbt could not parse it.
     """
-    state = warehouse.name, max(path.stat().st_mtime for path in project_files())
+    state = warehouse.name, project_state()
     if state not in _PARSED:
         # What was parsed for the assets is read again where the project is still the same; so must the path be then.
         with _environment(_ASSETS_TARGET / warehouse.name):

@@ -40,6 +40,8 @@ _MARTS = ("build", "--select", "tag:marts", *_NO_UNIT_TESTS)
 _PAST = ("run", "--select", "tag:past")
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
 """Models that no rollup depends on."""
+MADE_FROM = ".sha256"
+"""The suffix of the file beside a manifest that says of which `project_state` it is."""
 
 
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -74,11 +76,21 @@ class NodeOutcome:
 
 
 def manifest_is_current(manifest: Path) -> bool:
-    """Whether the manifest is younger than every file of the dbt project."""
-    if not manifest.exists():
-        return False
-    written = manifest.stat().st_mtime
-    return all(path.stat().st_mtime <= written for path in project_files())
+    """Whether the manifest was made from the dbt project's files as they are now."""
+    made_from = manifest.with_suffix(MADE_FROM)
+    return manifest.exists() and made_from.exists() and made_from.read_text() == project_state()
+
+
+def project_state(project: Path = DBT_PROJECT_DIR) -> str:
+    """A hash of the files of a dbt project.
+
+    Not their times: a deployed file may be as old as where it came from, and one that was removed has none.
+    """
+    digest = hashlib.sha256()
+    for path in project_files(project):
+        digest.update(path.relative_to(project).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def rollup_definition(settings: Mapping[str, str]) -> str:
@@ -219,11 +231,8 @@ def _written_for(command: Sequence[str], warehouse: Path, found: str) -> str:
         found: What of its tables decides which statements are written.
     """
     words = [*command, str(DBT_PROJECT_DIR), warehouse.name, found, *map(version, ("dbt-core", "dbt-duckdb"))]
-    digest = hashlib.sha256("\0".join(words).encode())
+    digest = hashlib.sha256("\0".join([*words, project_state()]).encode())
     digest.update(Path(node_statements.__file__).read_bytes())
-    for path in project_files():
-        digest.update(path.relative_to(DBT_PROJECT_DIR).as_posix().encode())
-        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -237,8 +246,8 @@ def failure_report(outcomes: Sequence[NodeOutcome]) -> str | None:
     return "\n".join([f"{len(failed)} dbt nodes failed, {skipped} were skipped after them:", *lines])
 
 
-def project_files() -> Iterator[Path]:
+def project_files(project: Path = DBT_PROJECT_DIR) -> Iterator[Path]:
     """Every file that decides what dbt does."""
     for folder in ("models", "macros", "seeds", "tests"):
-        yield from sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file())
-    yield DBT_PROJECT_DIR / "dbt_project.yml"
+        yield from sorted(p for p in (project / folder).rglob("*") if p.is_file())
+    yield project / "dbt_project.yml"

@@ -1,6 +1,8 @@
 """A dbt project as Dagster sees it, from the manifest alone."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 
 from dagster_project.definitions import defs
 from dagster_project.defs.dbt_nodes import DbtNodes
+from dagster_project.settings import DBT_PROJECT_DIR
+from dagster_project.transform import manifest_is_current, project_state
 
 ACCOUNTS = dg.AssetKey(["features", "accounts"])
 STAGES = dg.AssetKey(["reference", "stages"])
@@ -117,3 +121,29 @@ def test_a_process_that_runs_no_model_does_not_import_dbt() -> None:
     code = "import dagster_project.definitions, sys; print([m for m in ('dbt', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_project_is_another_one_when_a_file_says_something_else_or_is_gone_whatever_its_time(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(DBT_PROJECT_DIR, project, ignore=shutil.ignore_patterns("target"))
+    states = [project_state(project)]
+    model = project / "models" / "marts" / "funnel.sql"
+    os.utime(model, (0, 0))
+    states.append(project_state(project))
+    model.write_text("select 1 as one")
+    os.utime(model, (0, 0))  # as a file is that was deployed with the time of where it came from
+    states.append(project_state(project))
+    model.unlink()
+    states.append(project_state(project))
+    assert states[0] == states[1] == project_state()
+    assert len(set(states)) == 3
+
+
+def test_a_manifest_of_another_project_or_of_an_unknown_one_is_not_used(tmp_path: Path) -> None:
+    manifest, made_from = tmp_path / "manifest.json", tmp_path / "manifest.sha256"
+    manifest.write_text("{}")
+    found = [manifest_is_current(manifest)]
+    for state in ("another", project_state()):
+        made_from.write_text(state)
+        found.append(manifest_is_current(manifest))
+    assert found == [False, False, True]

@@ -58,7 +58,7 @@ Build = Callable[..., list[NodeOutcome]]
 
 @cache
 def manifest_path() -> Path:
-    """The manifest that the assets are made from, parsed anew when a file of the dbt project is younger."""
+    """The manifest that the assets are made from, parsed anew when the dbt project is another one."""
     target = DBT_PROJECT_DIR / "target"
     manifest = target / "manifest.json"
     if manifest_is_current(manifest):
