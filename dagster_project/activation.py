@@ -5,12 +5,13 @@ spoken to that of `clients/`. Between an intent and its receipt no transaction a
 """
 
 import json
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
-from heapq import nsmallest
+from operator import itemgetter
 from typing import Any, Protocol
 
 import polars as pl
@@ -311,13 +312,19 @@ class _Sender:
         if outcome.status == "confirmed":
             self.result.written += 1
             self.result.created += update.create is not None
-            drawn = sha256(f"{self.now} {update.object_id}".encode()).hexdigest()
-            written = replace(update, object_id=receipt.created_id or update.object_id, create=None)
-            self.sample = nsmallest(self.rules.verify_sample, [*self.sample, (drawn, written)], key=lambda row: row[0])
+            self._draw(update, receipt.created_id or update.object_id)
         elif outcome.status == "parked":
             self.result.refused[update.object_id] = str(outcome.error)
         else:
             self.result.left.append(update.object_id)
+
+    def _draw(self, update: FieldUpdate, object_id: str) -> None:
+        """Take a written record into the sample that is read back, if its lot is among the smallest."""
+        lot = sha256(f"{self.now} {update.object_id}".encode()).hexdigest()
+        if len(self.sample) == self.rules.verify_sample and (not self.sample or lot > self.sample[-1][0]):
+            return
+        insort(self.sample, (lot, replace(update, object_id=object_id, create=None)), key=itemgetter(0))
+        del self.sample[self.rules.verify_sample :]
 
     def _key(self, object_id: str) -> tuple[str, str, str]:
         return self.to.name, self.object_type, object_id

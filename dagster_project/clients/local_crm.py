@@ -70,13 +70,14 @@ class LocalCrm:
                 rows = []
                 for object_id in ids:
                     now = extracted[object_id]
-                    held = known.get(object_id, ({}, {}, False) if object_id in adopted else None)
-                    fields, before, is_deleted = held or ({}, {}, False)
+                    held = known.get(object_id, ({}, "{}", False) if object_id in adopted else None)
+                    fields, extract, is_deleted = held or ({}, "{}", False)
                     fields |= adopted.get(object_id, {})
+                    before = json.loads(extract)
                     said = {name: value for name, value in now.items() if before.get(name) != value}
                     unsaid = {name: None for name in before if name not in now}
                     if held is None or said or unsaid or is_deleted:
-                        rows.append((object_type, object_id, {**fields, **unsaid, **said}, now, 0))
+                        rows.append((object_type, object_id, {**fields, **unsaid, **said}, json.dumps(dict(now)), 0))
                 self._put(connection, rows)
                 count += len(rows)
             there = connection.execute(
@@ -115,7 +116,7 @@ class LocalCrm:
             known = self._records(connection, object_type, names)
             receipts, rows = [], []
             for object_id, update in zip(names, updates, strict=True):
-                fields, extracted, is_deleted = known.get(object_id, ({}, {}, None))
+                fields, extract, is_deleted = known.get(object_id, ({}, "{}", None))
                 if is_deleted is None and update.create is not None:
                     connection.execute("insert into made values (?, ?)", [object_type, object_id])
                     fields, is_deleted = dict(update.create), False
@@ -125,7 +126,7 @@ class LocalCrm:
                         Receipt(update.object_id, f"the {object_type} {update.object_id} {found} in the CRM")
                     )
                     continue
-                rows.append((object_type, object_id, {**fields, **update.fields}, extracted, 0))
+                rows.append((object_type, object_id, {**fields, **update.fields}, extract, 0))
                 receipts.append(Receipt(update.object_id, created_id=object_id if update.create else None))
             self._put(connection, rows)
         return receipts
@@ -172,15 +173,15 @@ class LocalCrm:
     ) -> Receipt:
         """Make somebody the owner where there is none; see `CrmClient.assign_owner`."""
         with self._transaction() as connection:
-            fields, extracted, is_deleted = self._records(connection, object_type, [object_id]).get(
-                object_id, ({}, {}, None)
+            fields, extract, is_deleted = self._records(connection, object_type, [object_id]).get(
+                object_id, ({}, "{}", None)
             )
             if is_deleted is not False:
                 return Receipt(object_id, f"the {object_type} {object_id} is not in the CRM")
             owner = fields.get("owner_id")
             if owner and owner != owner_id and owner not in instead_of:
                 return Receipt(object_id, f"its owner is {owner}", is_needless=True)
-            self._put(connection, [(object_type, object_id, {**fields, "owner_id": owner_id}, extracted, 0)])
+            self._put(connection, [(object_type, object_id, {**fields, "owner_id": owner_id}, extract, 0)])
         return Receipt(object_id)
 
     def describe_fields(self, object_type: str) -> set[str]:
@@ -232,24 +233,24 @@ class LocalCrm:
 
     def _records(
         self, connection: sqlite3.Connection, object_type: str, ids: Sequence[str] | None = None
-    ) -> dict[str, tuple[dict[str, Any], dict[str, Any], bool]]:
-        """The records with these ids, or all."""
+    ) -> dict[str, tuple[dict[str, Any], str, bool]]:
+        """The records with these ids, or all: fields, what the extracts said last (JSON), whether deleted."""
         found = connection.execute(
             "select object_id, fields, extracted, is_deleted from records where object_type = ?"
             + ("" if ids is None else " and object_id in (select value from json_each(?))"),
             [object_type] if ids is None else [object_type, json.dumps(list(ids))],
         )
-        return {row[0]: (json.loads(row[1]), json.loads(row[2]), bool(row[3])) for row in found}
+        return {row[0]: (json.loads(row[1]), row[2], bool(row[3])) for row in found}
 
     def _put(
         self,
         connection: sqlite3.Connection,
-        rows: Sequence[tuple[str, str, Mapping[str, Any], Mapping[str, Any], int]],
+        rows: Sequence[tuple[str, str, Mapping[str, Any], str, int]],
     ) -> None:
         """Write whole records; each gets a new row id, which is what `extract` goes by."""
         connection.executemany(
             "insert or replace into records values (?, ?, ?, ?, ?)",
-            [(kind, key, json.dumps(fields), json.dumps(dict(said)), gone) for kind, key, fields, said, gone in rows],
+            [(kind, key, json.dumps(fields), said, gone) for kind, key, fields, said, gone in rows],
         )
 
     @contextmanager
