@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from dotenv import load_dotenv
 
@@ -142,11 +142,14 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     """
     set_values = {name: value.strip() for name, value in environment.items() if value.strip()}
     data_dir = Path(set_values.get("PLS_DATA_DIR", str(PROJECT_ROOT / "data"))).expanduser().absolute()
+    if "?" in str(data_dir):
+        # DuckDB takes what follows for options, not for a name.
+        raise SettingsError(f"PLS_DATA_DIR is {str(data_dir)!r}; expected a folder without ? in its path")
     playbook = set_values.get("PLS_PLAYBOOK_DIR")
     crm = set_values.get("PLS_CRM", "local").lower()
     if crm not in (LOCAL, *CONNECTORS):
         raise SettingsError(f"PLS_CRM is {crm!r}; this version knows {', '.join((LOCAL, *CONNECTORS))}")
-    ledger_url = set_values.get("PLS_LEDGER_URL", f"sqlite:///{data_dir / 'ledger.sqlite'}")
+    ledger_url = set_values.get("PLS_LEDGER_URL", f"sqlite:///{quote(str(data_dir / 'ledger.sqlite'))}")
     if "://" not in ledger_url:
         # It may hold a password, so it is not repeated.
         raise SettingsError(

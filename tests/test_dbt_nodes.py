@@ -116,6 +116,15 @@ def test_some_models_and_checks_are_told_to_dbt_by_their_full_names(nodes: DbtNo
     ]  # fmt: skip
 
 
+def test_a_project_with_other_nodes_than_when_it_was_read_is_told_by_what_was_built(nodes: DbtNodes) -> None:
+    built = ["model.pls.accounts", "seed.pls.stages", "test.pls.both_agree", "operation.pls.before"]
+    assert nodes.unlike({ACCOUNTS, STAGES}, built) == []
+    assert nodes.unlike({ACCOUNTS, STAGES}, [*built, "model.pls.new", "test.pls.of_new"]) == [
+        "model.pls.new", "test.pls.of_new",
+    ]  # fmt: skip
+    assert nodes.unlike({ACCOUNTS, STAGES}, built[:1]) == ["reference.stages"]
+
+
 def test_a_process_that_runs_no_model_does_not_import_dbt() -> None:
     dg.Definitions.validate_loadable(defs)  # here, so that the manifest is up to date
     code = "import dagster_project.definitions, sys; print([m for m in ('dbt', 'rich') if m in sys.modules])"

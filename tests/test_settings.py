@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.ledger import Ledger
 from dagster_project.settings import PROJECT_ROOT, SettingsError, settings_from
 
 
@@ -25,6 +26,13 @@ def test_everything_but_a_shared_ledger_lives_in_the_data_folder(tmp_path: Path)
     stores = (settings.landing, settings.warehouse, settings.serving, settings.local_crm, settings.outbox)
     assert {path.parent for path in stores} == {tmp_path}
     assert settings.ledger_url == f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+@pytest.mark.parametrize("name", ["My%20Data", "a+b", "50% off", "Wärme #1"])
+def test_the_ledger_is_in_the_data_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    settings = settings_from({"PLS_DATA_DIR": str(tmp_path / name)})
+    with Ledger(settings.ledger_url):
+        assert [path.name for path in (tmp_path / name).glob("*.sqlite")] == ["ledger.sqlite"]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +57,7 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
     ("name", "value", "message"),
     [
         ("PLS_AS_OF", "yesterday", "PLS_AS_OF is 'yesterday'; expected ISO 8601 in UTC such as"),
+        ("PLS_DATA_DIR", "/srv/why?/pls", "PLS_DATA_DIR is '/srv/why?/pls'; expected a folder without ?"),
         ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot, salesforce"),
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
         ("PLS_SLACK_BASE_URL", "http://slack.com/api", "PLS_SLACK_BASE_URL can't be used; expected https://"),

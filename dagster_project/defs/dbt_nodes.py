@@ -6,7 +6,7 @@ processes never run a model (decision 0027). How results are told of is `transfo
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,18 @@ class DbtNodes:
         chosen = [unique_id for unique_id in chosen if self.asset_key(unique_id) in keys]
         chosen += [unique_id for unique_id in self._tests() if self.check_key(unique_id) in checks]
         return [".".join(self.node(unique_id)["fqn"]) for unique_id in chosen]
+
+    def unlike(self, keys: Set[dg.AssetKey], built: Collection[str]) -> list[str]:
+        """What tells that dbt's project has become another one than this, sorted names; empty if nothing does.
+
+        Args:
+            keys: The models and seeds that were to be built.
+            built: The ids of the nodes that dbt has dealt with, skipped ones among them.
+        """
+        built = {unique_id for unique_id in built if unique_id.startswith(("model.", "seed.", "test."))}
+        unknown = built - self._read["nodes"].keys()
+        missing = keys - {self.asset_key(unique_id) for unique_id in built - unknown if self._is_asset(unique_id)}
+        return sorted([*unknown, *(".".join(key.path) for key in missing)])
 
     def _assets(self, tag: str) -> list[str]:
         return [u for u, node in self._read["nodes"].items() if self._is_asset(u) and tag in node["tags"]]

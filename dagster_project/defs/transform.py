@@ -150,8 +150,15 @@ def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str)
         if is_all and tag == FEATURES and not failure_report(outcomes):
             note_features(connection)
         shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
-    yield from _events(context, outcomes, shown)
+    unlike = set(NODES.unlike(keys, [outcome.unique_id for outcome in outcomes]))
+    yield from _events(context, [outcome for outcome in outcomes if outcome.unique_id not in unlike], shown)
     _raise_for_failures(outcomes)
+    if unlike:
+        # Dagster would only leave out what comes after them, and call that a success.
+        raise dg.Failure(
+            f"the dbt project is another one than when this process began, see {', '.join(sorted(unlike))}: "
+            "start it anew, or reload the definitions in the UI"
+        )
 
 
 def _whole(workplace: Workplace, make: Build) -> Build:
