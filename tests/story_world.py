@@ -45,6 +45,7 @@ class World:
         events: All events.
         crm: The rows of each entity.
         suppressed: Rows of the suppression list.
+        accounts_later: Accounts that the CRM gets to know after the second run.
     """
 
     events: Rows = field(default_factory=list)
@@ -52,11 +53,13 @@ class World:
         default_factory=lambda: {"accounts": [], "contacts": [], "opportunities": [], "tickets": []}
     )
     suppressed: Rows = field(default_factory=list)
+    accounts_later: Rows = field(default_factory=list)
 
-    def company(self, slug: str, **said: Any) -> None:
+    def company(self, slug: str, *, is_known_later: bool = False, **said: Any) -> None:
         """An account of the CRM; 240 employees unless said differently."""
         known = {"account_id": f"A-{slug}", "name": slug.title(), "domain": f"{slug}.com", "employee_count": 240}
-        self.crm["accounts"].append({**known, "do_not_contact": False, "account_tier": "C", **said})
+        accounts = self.accounts_later if is_known_later else self.crm["accounts"]
+        accounts.append({**known, "do_not_contact": False, "account_tier": "C", **said})
 
     def person(self, slug: str, name: str = "ann", *, since: int = 18, known_to_crm: bool = True, **said: Any) -> str:
         """Somebody of a company, first heard of on a day, by default a contact of the CRM too; their user id."""
@@ -124,6 +127,10 @@ class World:
             _write(landing / f"crm/{entity}.ndjson", rows)
         _write(landing / "suppression.ndjson", self.suppressed)
         self.deliver_events(landing, FIRST, since=datetime.min)
+
+    def deliver_later(self, landing: Path) -> None:
+        """Write the accounts again, with those that the CRM has got to know."""
+        _write(landing / "crm/accounts.ndjson", [*self.crm["accounts"], *self.accounts_later])
 
     def deliver_events(self, landing: Path, until: datetime, *, since: datetime) -> None:
         """Write the events of a stretch of time, up to the end of its last day."""

@@ -89,6 +89,13 @@ def team(world: World, slug: str, *, people: int, **account: Any) -> None:
         world.visits(world.person(slug, f"p{number}", since=21), 21)
 
 
+def becomes_an_account(world: World, slug: str) -> None:
+    """Eleven colleagues at a company that the CRM does not know; after the handoff somebody makes an account of it."""
+    world.company(slug, is_known_later=True)
+    for number in range(11):
+        world.visits(world.person(slug, f"p{number}", since=21, known_to_crm=False), 21)
+
+
 def signs_up(world: World, slug: str, **account: Any) -> None:
     world.company(slug, **account)
     world.visits(world.person(slug, since=21, known_to_crm=False), 21, 10)
@@ -287,6 +294,11 @@ STORIES = [
     Story("a user who was gone for weeks is back", came_back, {}),
     Story("a score rises by more than 20 points", rises, {}),
     Story("a score rises while an opportunity is open", rises, {}),
+    Story(
+        "a company is handed over by its domain and becomes an account of the CRM",
+        becomes_an_account,
+        {TWO: [("sent", "team_growth")], THREE: [("suppressed_cooldown", "team_growth")]},
+    ),
     Story("ten colleagues", partial(team, people=10), {TWO: [("sent", "team_growth")]}),
     Story("a consumer asks for a demo", consumer, {TWO: [("sent", "hand_raise")]}),
     Story("a competitor asks for a demo", is_excluded, {}),
@@ -323,6 +335,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     installation.run(as_of=FIRST)
     for run, before in ((SECOND, FIRST), (THIRD, SECOND), (STALE, THIRD)):
         world.deliver_events(installation.landing, run, since=before.replace(hour=23, minute=59))
+        if run == THIRD:
+            world.deliver_later(installation.landing)
         installation.run(as_of=run)
         if run == SECOND:  # sales looks at the MQL and says no
             with Ledger(f"sqlite:///{installation.data_dir / 'ledger.sqlite'}") as ledger:

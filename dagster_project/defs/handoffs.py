@@ -106,7 +106,8 @@ def _gather(
     risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
     owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
     crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
-    past, notices, turns = ledger.past_handoffs(since), ledger.given_notices(since), ledger.read_frame("routing_turns")
+    past = _by_accounts_of_now(connection, ledger.past_handoffs(since))
+    notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
     waiting = held = ledger.read_frame("candidates")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
     if refresh.is_full:
@@ -151,6 +152,30 @@ def _gather(
         read_whole=partial(_whole, connection),
     )
     return inputs, waiting.height - held.height
+
+
+def _by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
+    """Past handoffs; that of an account which is gone is one of the account that its person has now.
+
+    A company is known by its domain or its product group until somebody, after a handoff as a rule, makes an account of it
+    in the CRM: it is the same one under another id, and must not be handed over again.
+    """
+    gone = connection.sql(
+        "select distinct account_id from past where account_id is not null "
+        "and account_id not in (select account_id from scores.pqa_scores)"
+    ).pl()
+    if gone.is_empty():
+        return past
+    who = past.join(gone, on="account_id", how="semi").select("user_id").unique()  # noqa: F841, found by DuckDB
+    now = connection.sql(
+        "select user_id, account_id as account_now from scores.pql_scores "
+        "where user_id in (from who) and account_id is not null"
+    ).pl()
+    is_gone = pl.col("account_id").is_in(gone["account_id"].implode())
+    renamed = past.join(now, on="user_id", how="left", maintain_order="left").with_columns(
+        account_id=pl.when(is_gone).then(pl.coalesce("account_now", "account_id")).otherwise("account_id")
+    )
+    return renamed.select(past.columns)
 
 
 def crm_name(workplace: Workplace) -> str:

@@ -61,6 +61,14 @@ def test_a_score_fires_again_only_after_it_was_below_75() -> None:
     assert fired({"pql_score": 90.0}, states=cooled) == ["hot_pql"]
 
 
+def test_a_run_for_a_past_moment_does_not_make_old_news_new() -> None:
+    hot = states_after({"pql_score": 85.0})
+    before = conditions(users({"pql_score": 20.0}), accounts({}), playbook())
+    past = edges(before, hot, WEEK_BEFORE).states
+    assert fired({"pql_score": 90.0}, states=past) == []
+    assert past.equals(hot.sort("subject_type", "subject_id", "trigger"))
+
+
 def test_visits_fire_again_after_they_were_fewer() -> None:
     often = states_after({"pricing_visits": 4})
     assert fired({"pricing_visits": 5}, states=often) == []
