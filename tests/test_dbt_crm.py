@@ -101,6 +101,10 @@ STORIES.accounts += [
     {"account_id": "A4", "name": "Four", "domain": "https://www.shared.com/", "updated_at": "2026-01-01"},
     {"account_id": "A5", "name": "Gone", "domain": "gone.com", "employee_count": "5000"},
     {"account_id": "A6", "name": "Young", "domain": "young.com", "updated_at": "2026-06-25"},
+    {"account_id": "A7", "name": "Undated", "domain": "undated.com", "employee_count": "5000", "updated_at": "2026-06-01",
+     "later": {"employee_count": "20", "updated_at": None}},
+    {"account_id": "A8", "name": "Older", "domain": "older.com", "employee_count": "5000", "updated_at": "2026-06-01",
+     "later": {"employee_count": "20", "updated_at": "2026-05-01"}},
 ]  # fmt: skip
 STORIES.contacts += [
     {"contact_id": "c_two", "email": "p@two.com", "account_id": "A2", "do_not_contact": "1",
@@ -108,6 +112,14 @@ STORIES.contacts += [
     {"contact_id": "c_shared", "email": "x@elsewhere.com", "account_id": "A4"},
     {"contact_id": "c_orphan", "email": "p@one.com", "account_id": "A404",
      "much_later": {"email_opt_out": "t", "updated_at": "2026-07-04"}},
+    {"contact_id": "c_undated", "email": "p@undated.com", "email_opt_out": "no", "updated_at": "2026-06-01",
+     "much_later": {"email_opt_out": "yes", "updated_at": None}},
+    {"contact_id": "c_older", "email": "q@undated.com", "email_opt_out": "no", "updated_at": "2026-06-01",
+     "much_later": {"email_opt_out": "yes", "updated_at": "2026-05-01"}},
+    {"contact_id": "c_withdrawn", "email": "r@undated.com", "email_opt_out": "yes", "updated_at": "2026-06-01",
+     "much_later": {"email_opt_out": "no", "updated_at": "2026-05-01"}},
+    {"contact_id": "c_back", "email": "s@undated.com", "email_opt_out": "yes", "updated_at": "2026-06-01",
+     "much_later": {"email_opt_out": "no", "updated_at": "2026-07-04"}},
 ]  # fmt: skip
 track("by_group", "x", "06-01 10:00:00", group_id="A1")
 group("by_group", "not in the crm", "06-02 10:00:00", name="Someone")
@@ -159,7 +171,13 @@ def test_accounts_are_as_known_at_the_moment(shop):
     assert account(shop, "A2", *columns) == (1001, "paying", "2026-06-28 00:00:00")
     assert account(shop, "A2", *columns, as_of=BASELINE) == (51, None, None)
     assert account(shop, "A6", "users") == 0
+    assert account(shop, "A8", "employee_count") == 5000, "a later extract with an older version"
     assert is_absent(shop, "account_features", "account_id", "A6", as_of=BASELINE)
+
+
+def test_a_version_without_a_date_is_as_new_as_its_extract(shop):
+    assert account(shop, "A7", "employee_count", as_of=BASELINE) == 5000
+    assert account(shop, "A7", "employee_count") == 20
 
 
 STORIES.opportunities += [
@@ -198,6 +216,14 @@ def test_who_must_not_be_contacted(shop):
     assert user(shop, "by_contact", *columns) == (True, False, False)
     assert user(shop, "stopped", "suppression_reason") == "asked"
     assert user(shop, "by_orphan", "email_opt_out"), "an objection counts though it came after the moment"
+
+
+def test_a_no_counts_whether_the_newest_extract_says_it_or_the_version_updated_last(shop):
+    told = shop.rows(
+        "select key, email_opt_out from intermediate.int_crm_no_contact "
+        "where key in ('c_undated', 'c_older', 'c_withdrawn', 'c_back') order by key"
+    )
+    assert told == [("c_back", False), ("c_older", True), ("c_undated", True), ("c_withdrawn", True)]
 
 
 def test_who_must_not_be_sold_is_asked_of_the_newest_extract(shop):

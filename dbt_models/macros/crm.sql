@@ -53,3 +53,18 @@ renamed as (
 
 select * from renamed
 {% endmacro %}
+
+{#
+  The newest extract up to a version's own in which its record has no `updated_at`; 0 is none. Dates order versions only
+  where both have one: a version without says what its extract says, and whatever came before it is over.
+#}
+{% macro undated_number(updated_at, extract_number, key) -%}
+  coalesce(max(case when {{ updated_at }} is null then {{ extract_number }} end) over (
+            partition by {{ key }} order by {{ extract_number }}
+        ), 0)
+{%- endmacro %}
+
+{# An order of the versions of one record: the one that holds comes first, then the one that would hold without it. #}
+{% macro newest_version_first(versions) -%}
+  {{ versions }}.undated_number desc, {{ versions }}.updated_at desc nulls last, {{ versions }}.extract_number desc, {{ versions }}.version_id desc
+{%- endmacro %}

@@ -1,5 +1,5 @@
--- Whether somebody may be written to is asked of the newest extract, whatever moment is scored: like the suppression list it
--- protects people and scores nobody.
+-- Whether somebody may be written to is asked of what came last, whatever moment is scored: like the suppression list it
+-- protects people and scores nobody. A no counts whether the newest extract says it or the version updated last.
 with latest_extracts as (
 
     select entity, max(extract_number) as extract_number
@@ -9,16 +9,17 @@ with latest_extracts as (
 
 ),
 
-newest as (
+asked as (
 
     select
         known.entity,
         known.key,
         known.version_id,
+        known.extract_number,
         max(known.extract_number) over (partition by known.entity, known.key) as last_extract_number,
         row_number() over (
             partition by known.entity, known.key
-            order by known.updated_at desc nulls last, known.extract_number desc, known.version_id desc
+            order by {{ newest_version_first('known') }}
         ) as recency
     from {{ ref('int_crm_versions') }} as known
     where known.entity in ('accounts', 'contacts')
@@ -26,14 +27,15 @@ newest as (
 )
 
 select
-    newest.entity,
-    newest.key,
-    coalesce(contacts.email_opt_out, false) as email_opt_out,
-    coalesce(contacts.do_not_contact, accounts.do_not_contact, false) as do_not_contact,
-    coalesce(contacts.do_not_sell, false) as do_not_sell,
-    newest.last_extract_number < latest_extracts.extract_number as is_gone
-from newest
-inner join latest_extracts on newest.entity = latest_extracts.entity
-left join {{ ref('stg_crm__contacts') }} as contacts on newest.version_id = contacts.version_id
-left join {{ ref('stg_crm__accounts') }} as accounts on newest.version_id = accounts.version_id
-where newest.recency = 1
+    asked.entity,
+    asked.key,
+    bool_or(coalesce(contacts.email_opt_out, false)) as email_opt_out,
+    bool_or(coalesce(contacts.do_not_contact, accounts.do_not_contact, false)) as do_not_contact,
+    bool_or(coalesce(contacts.do_not_sell, false)) as do_not_sell,
+    asked.last_extract_number < latest_extracts.extract_number as is_gone
+from asked
+inner join latest_extracts on asked.entity = latest_extracts.entity
+left join {{ ref('stg_crm__contacts') }} as contacts on asked.version_id = contacts.version_id
+left join {{ ref('stg_crm__accounts') }} as accounts on asked.version_id = accounts.version_id
+where asked.recency = 1 or asked.extract_number = asked.last_extract_number
+group by asked.entity, asked.key, is_gone

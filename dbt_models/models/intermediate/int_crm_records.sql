@@ -33,7 +33,7 @@ visible as (
         known.*,
         row_number() over (
             partition by moments.as_of, known.entity, known.key
-            order by known.updated_at desc nulls last, known.extract_number desc, known.version_id desc
+            order by {{ newest_version_first('known') }}
         ) as recency,
         max(known.extract_number) over (
             partition by moments.as_of, known.entity, known.key

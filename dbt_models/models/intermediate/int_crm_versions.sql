@@ -20,6 +20,7 @@ known as (
         versions.updated_at,
         extracts.extract_number,
         extracts.extract_at,
+        {{ undated_number('versions.updated_at', 'extracts.extract_number', 'versions.entity, versions.key') }} as undated_number,
         case
             when extracts.extract_number = 1
                 then coalesce(versions.updated_at, versions.created_at, timestamp '0001-01-01 00:00:00')

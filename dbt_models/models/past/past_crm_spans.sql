@@ -7,7 +7,9 @@ with known as (
         entity,
         key,
         greatest(cast(known_from as date), {{ range.first }}) as from_day,
+        -- The order of `newest_version_first`.
         max({{ struct_of({
+            'undated_number': 'undated_number',
             'updated_at': "coalesce(updated_at, timestamp '0001-01-01 00:00:00')",
             'is_dated': 'updated_at is not null',
             'extract_number': 'extract_number',
