@@ -12,6 +12,7 @@ from dagster_project.settings import PROJECT_ROOT, Settings
 from dagster_project.warehouse import Warehouse
 
 CLASSES = ("hot", "warm", "developing", "not_ready")
+MOST_OBJECTIONS = 5
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class RunSummary:
     Attributes:
         rows: Per source kind (`events`, `crm`): rows in, loaded, duplicate, quarantined of this run's files.
         troubles: Files that could not be read or are waiting: path, status and cause.
+        objections: Flags of the CRM that nobody can read and that keep somebody from being contacted: entity, what
+            stands there, how many records.
         classes: Per classification: users, accounts.
         decisions: Per decision, priority: candidates decided at this run's moment.
         crm: Per CRM: records and actions that were taken in this run, that are refused, that the next run tries again.
@@ -29,6 +32,7 @@ class RunSummary:
 
     rows: list[tuple[str, int, int, int, int]]
     troubles: list[tuple[str, str, str]]
+    objections: list[tuple[str, str, int]]
     classes: list[tuple[str, int, int]]
     decisions: list[tuple[str, str, int]]
     crm: list[tuple[str, int, int, int]]
@@ -48,6 +52,11 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         "select path, status, coalesce(detail, '') from raw.files "
         f"where {batches} and status in ('unreadable', 'shrunk', 'waiting') order by path",
         [since],
+    ).fetchall()
+    objections = warehouse.sql(
+        "select entity, unread_objections, count(*) from intermediate.int_crm_no_contact "
+        "where unread_objections is not null and not is_gone "
+        f"group by all order by 3 desc, 1, 2 limit {MOST_OBJECTIONS}"
     ).fetchall()
     counts = {
         name: (users, accounts)
@@ -72,6 +81,7 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
     return RunSummary(
         rows=rows,
         troubles=troubles,
+        objections=objections,
         classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
         decisions=decisions,
         crm=crm,
@@ -87,6 +97,10 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
     console.print(_table("Rows", ["in", "loaded", "duplicate", "quarantined"], _with_events(summary.rows)))
     for path, status, cause in summary.troubles:
         console.print(f"  [yellow]{status}[/] {escape(path)}: {escape(cause)}", highlight=False, soft_wrap=True)
+    for entity, said, records in summary.objections:
+        flag = f"{escape(said)} ({entity}: {records:,})"
+        told = f"  [yellow]not readable[/] {flag}: neither yes nor no, so it counts as a no"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(_table("Class", ["users", "accounts"], summary.classes))
     if summary.decisions:
         by_decision = [(f"{decision} {priority}", count) for decision, priority, count in summary.decisions]

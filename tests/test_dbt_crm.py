@@ -101,8 +101,8 @@ STORIES.accounts += [
     {"account_id": "A4", "name": "Four", "domain": "https://www.shared.com/", "updated_at": "2026-01-01"},
     {"account_id": "A5", "name": "Gone", "domain": "gone.com", "employee_count": "5000"},
     {"account_id": "A6", "name": "Young", "domain": "young.com", "updated_at": "2026-06-25"},
-    {"account_id": "A7", "name": "Undated", "domain": "undated.com", "employee_count": "5000", "updated_at": "2026-06-01",
-     "later": {"employee_count": "20", "updated_at": None}},
+    {"account_id": "A7", "name": "Undated", "domain": "undated.com", "employee_count": "5000",
+     "updated_at": "2026-06-01", "later": {"employee_count": "20", "updated_at": None}},
     {"account_id": "A8", "name": "Older", "domain": "older.com", "employee_count": "5000", "updated_at": "2026-06-01",
      "later": {"employee_count": "20", "updated_at": "2026-05-01"}},
 ]  # fmt: skip
@@ -118,6 +118,11 @@ STORIES.contacts += [
      "much_later": {"email_opt_out": "yes", "updated_at": "2026-05-01"}},
     {"contact_id": "c_withdrawn", "email": "r@undated.com", "email_opt_out": "yes", "updated_at": "2026-06-01",
      "much_later": {"email_opt_out": "no", "updated_at": "2026-05-01"}},
+    {"contact_id": "c_ticked", "email": "t@undated.com", "email_opt_out": "X", "do_not_contact": "on"},
+    {"contact_id": "c_unticked", "email": "u@undated.com", "email_opt_out": "OFF", "do_not_contact": " ",
+     "do_not_sell": "0"},
+    {"contact_id": "c_unread", "email": "v@undated.com", "email_opt_out": " siehe Notiz", "do_not_contact": "no",
+     "do_not_sell": "?"},
     {"contact_id": "c_back", "email": "s@undated.com", "email_opt_out": "yes", "updated_at": "2026-06-01",
      "much_later": {"email_opt_out": "no", "updated_at": "2026-07-04"}},
 ]  # fmt: skip
@@ -200,7 +205,7 @@ def test_an_opportunity_is_open_until_it_closed(shop):
 def test_what_cannot_be_read_is_unknown_and_told(shop):
     assert account(shop, "A1", "employee_count", "tech_stack") == (None, None)
     assert account(shop, "A2", "tech_stack", "is_target_account") == (["Snowflake", "dbt"], True)
-    assert shop.warnings["crm_values_are_readable"] == 2, "an employee count and the time of a ticket"
+    assert shop.warnings["crm_values_are_readable"] == 5, "an employee count, the time of a ticket and three flags"
 
 
 def test_orphans_warn(shop):
@@ -226,9 +231,29 @@ def test_a_no_counts_whether_the_newest_extract_says_it_or_the_version_updated_l
     assert told == [("c_back", False), ("c_older", True), ("c_undated", True), ("c_withdrawn", True)]
 
 
+identify("unread", "06-01 10:00:00", email="v@undated.com")
+STORIES.accounts.append({"account_id": "A9", "name": "Unread", "do_not_contact": "2026-05-01"})
+
+
+def test_a_flag_that_nobody_can_read_is_set_and_told(shop):
+    columns = ("email_opt_out", "contact_do_not_contact")
+    assert user(shop, "unread", *columns) == user(shop, "unread", *columns, as_of=BASELINE) == (True, False)
+    assert account(shop, "A9", "do_not_contact")
+    told = shop.rows(
+        "select key, email_opt_out, do_not_contact, do_not_sell, unread_objections "
+        "from intermediate.int_crm_no_contact where key in ('c_ticked', 'c_unticked', 'c_unread', 'A9') order by key"
+    )
+    assert told == [
+        ("A9", False, True, False, "do_not_contact: 2026-05-01"),
+        ("c_ticked", True, True, False, None),
+        ("c_unread", True, False, True, "email_opt_out: siehe Notiz; do_not_sell: ?"),
+        ("c_unticked", False, False, False, None),
+    ]
+
+
 def test_who_must_not_be_sold_is_asked_of_the_newest_extract(shop):
     told = "select key, do_not_sell from intermediate.int_crm_no_contact where entity = 'contacts' and do_not_sell"
-    assert shop.rows(told) == [("c_two", True)]
+    assert shop.rows(told + " and unread_objections is null") == [("c_two", True)]
 
 
 # Accounts in numbers

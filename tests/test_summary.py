@@ -19,6 +19,10 @@ def data_dir(tmp_path: Path) -> Path:
     """A data folder whose warehouse has what a run without users leaves behind."""
     with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
         connection.execute("insert into raw.moments values (?, ?, true, ?)", [STARTED, STARTED.date(), STARTED])
+        connection.execute("create schema intermediate")
+        connection.execute(
+            "create table intermediate.int_crm_no_contact (entity varchar, unread_objections varchar, is_gone boolean)"
+        )
         connection.execute("create schema marts")
         for table in ("pql_scores", "pqa_scores"):
             connection.execute(f"create table marts.{table} (classification varchar)")
@@ -66,6 +70,15 @@ def test_a_file_with_trouble_is_told_whole_whatever_its_name(data_dir: Path) -> 
             [name],
         )
     assert f"unreadable {name}: expected one of [id]" in summary_of(data_dir)
+
+
+def test_flags_that_nobody_can_read_are_told_of_whom_they_are_and_what_they_say(data_dir: Path) -> None:
+    with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+        rows = [("contacts", "email_opt_out: [maybe]", False)] * 2
+        rows += [("accounts", "do_not_contact: ?", True), ("accounts", None, False)]
+        connection.executemany("insert into intermediate.int_crm_no_contact values (?, ?, ?)", rows)
+    [told] = [line for line in summary_of(data_dir).splitlines() if "not readable" in line]
+    assert "email_opt_out: [maybe] (contacts: 2): neither yes nor no, so it counts as a no" in told
 
 
 def test_what_the_crm_took_refused_and_will_be_asked_again(data_dir: Path) -> None:

@@ -1,6 +1,6 @@
 {#
-  Texts that people and exports wrote, as values. What can't be read is NULL, never an error and never a guess;
-  the test `crm_values_are_readable` lists how many there are.
+  Texts that people and exports wrote, as values. What can't be read is NULL, never an error and never a guess, an
+  objection apart; the test `crm_values_are_readable` lists how many there are.
 #}
 
 {# Trimmed, and NULL when nothing is left. #}
@@ -19,9 +19,17 @@
 
 {% macro boolean_of(value) -%}
   (case
-    when lower(trim({{ value }})) in ('true', 't', 'yes', 'y', '1', '1.0') then true
-    when lower(trim({{ value }})) in ('false', 'f', 'no', 'n', '0', '0.0') then false
+    when lower(trim({{ value }})) in ('true', 't', 'yes', 'y', 'on', 'x', '1', '1.0') then true
+    when lower(trim({{ value }})) in ('false', 'f', 'no', 'n', 'off', '0', '0.0') then false
   end)
+{%- endmacro %}
+
+{#
+  Whether somebody objects, to being written to for example. What is there and can't be read is an objection: taken for none it
+  would be acted against somebody's will.
+#}
+{% macro objection_of(value) -%}
+  coalesce({{ boolean_of(value) }}, case when {{ text_of(value) }} is not null then true end)
 {%- endmacro %}
 
 {# A moment as naive UTC: an offset is applied, without one it is UTC already. #}
@@ -43,10 +51,16 @@
   {%- elif kind == 'number' -%} {{ number_of(value) }}
   {%- elif kind == 'integer' -%} {{ integer_of(value) }}
   {%- elif kind == 'boolean' -%} {{ boolean_of(value) }}
+  {%- elif kind == 'objection' -%} {{ objection_of(value) }}
   {%- elif kind == 'timestamp' -%} {{ timestamp_of(value) }}
   {%- elif kind == 'subscription_status' -%} {{ subscription_status_of(value) }}
   {%- else -%} {{ exceptions.raise_compiler_error("unknown kind of value: " ~ kind) }}
   {%- endif -%}
+{%- endmacro %}
+
+{# Whether something is there that can't be read. #}
+{% macro is_unread(value, kind) -%}
+  ({{ text_of(value) }} is not null and {{ value_of(value, 'boolean' if kind == 'objection' else kind) }} is null)
 {%- endmacro %}
 
 {# Whether a text is one address: something, one @, something. #}

@@ -5,12 +5,12 @@
       'name': 'text', 'domain': 'lower', 'employee_count': 'integer', 'industry': 'text', 'tech_stack': 'text',
       'department_count': 'integer', 'estimated_acv': 'number', 'contract_value': 'number', 'account_tier': 'text',
       'owner_id': 'text', 'lifecycle_stage': 'text', 'plan': 'text', 'subscription_status': 'subscription_status',
-      'is_target_account': 'boolean', 'do_not_contact': 'boolean', 'segment_override': 'text',
+      'is_target_account': 'boolean', 'do_not_contact': 'objection', 'segment_override': 'text',
       'custom_fields': 'text', 'updated_at': 'timestamp',
     },
     'contacts': {
       'email': 'lower', 'name': 'text', 'role': 'text', 'department': 'text', 'account_id': 'text',
-      'lifecycle_stage': 'text', 'email_opt_out': 'boolean', 'do_not_contact': 'boolean', 'do_not_sell': 'boolean',
+      'lifecycle_stage': 'text', 'email_opt_out': 'objection', 'do_not_contact': 'objection', 'do_not_sell': 'objection',
       'owner_id': 'text', 'updated_at': 'timestamp',
     },
     'opportunities': {
@@ -29,8 +29,13 @@
   {{ return(columns[entity]) }}
 {% endmacro %}
 
-{# source -> renamed -> select of one CRM entity: its versions, typed. Grain: version_id. #}
+{#
+  source -> renamed -> select of one CRM entity: its versions, typed. Grain: version_id. Where somebody may object to something,
+  `unread_objections` names what could not be read and counts as an objection.
+#}
 {% macro crm_staging(entity, key) %}
+{%- set objections = [] -%}
+{%- for column, kind in crm_columns(entity).items() if kind == 'objection' %}{% do objections.append(column) %}{% endfor -%}
 with source as (
 
     select version_id, key, {{ json_texts('payload', crm_columns(entity)) }} as fields
@@ -47,6 +52,14 @@ renamed as (
         {%- for column, kind in crm_columns(entity).items() %},
         {{ value_of('fields.' ~ column, kind) }} as {{ column }}
         {%- endfor %}
+        {%- if objections %},
+        nullif(concat_ws(
+            '; '
+            {%- for column in objections %},
+            case when {{ is_unread('fields.' ~ column, 'objection') }} then '{{ column }}: ' || trim(fields.{{ column }}) end
+            {%- endfor %}
+        ), '') as unread_objections
+        {%- endif %}
     from source
 
 )

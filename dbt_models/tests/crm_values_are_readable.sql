@@ -1,5 +1,5 @@
 {{ config(severity='warn', tags=['features']) }}
--- Values in current CRM records that could not be read and count as unknown. One row per entity and column.
+-- Values in current CRM records that could not be read: they count as unknown, whether somebody objects as objections. One row per entity and column.
 {%- set checks = [] -%}
 {%- for entity in ['accounts', 'contacts', 'opportunities', 'owners', 'tickets'] -%}
   {%- for column, kind in crm_columns(entity).items() if kind not in ('text', 'lower') -%}
@@ -31,8 +31,7 @@ found as (
     {% for check in checks -%}
     select '{{ check.entity }}' as entity, '{{ check.column }}' as column_name, count(*) as unreadable
     from {{ check.entity }}
-    where {{ text_of('fields.' ~ check.column) }} is not null
-        and {{ value_of('fields.' ~ check.column, check.kind) }} is null
+    where {{ is_unread('fields.' ~ check.column, check.kind) }}
     {{ 'union all' if not loop.last }}
     {% endfor %}
 )

@@ -32,6 +32,7 @@ select
     bool_or(coalesce(contacts.email_opt_out, false)) as email_opt_out,
     bool_or(coalesce(contacts.do_not_contact, accounts.do_not_contact, false)) as do_not_contact,
     bool_or(coalesce(contacts.do_not_sell, false)) as do_not_sell,
+    max(coalesce(contacts.unread_objections, accounts.unread_objections)) as unread_objections,
     asked.last_extract_number < latest_extracts.extract_number as is_gone
 from asked
 inner join latest_extracts on asked.entity = latest_extracts.entity
