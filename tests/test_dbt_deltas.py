@@ -31,7 +31,8 @@ HOSTS = ["acme.example", "beta.example", "gmail.com", "example.com", "other.exam
 def with_story(chance: random.Random, event: dict) -> dict:
     """Traits that move people between accounts, name groups and change subscriptions."""
     if event["type"] == "identify" and chance.random() < 0.8:
-        traits = {"email": f"{event['user_id']}@{chance.choice(HOSTS)}", "name": f"P{chance.randrange(3)}"}
+        name = chance.choice([event["user_id"], "both", "both"])
+        traits = {"email": f"{name}@{chance.choice(HOSTS)}", "name": f"P{chance.randrange(3)}"}
         if chance.random() < 0.4:
             traits["subscription_status"] = chance.choice(["free", "trial", "paying", "churned"])
         if chance.random() < 0.2:
@@ -43,6 +44,8 @@ def with_story(chance: random.Random, event: dict) -> dict:
             "group_id": chance.choice(["g1", "g2", "A1"]),
             "traits": {"name": f"Group {chance.randrange(4)}"} | ({"subscriptionStatus": status} if status else {}),
         }
+    if event["type"] == "track" and chance.random() < 0.2:
+        return event | {"event": chance.choice(["Unsubscribed", "Resubscribed"])}
     return event
 
 
@@ -85,7 +88,7 @@ def assert_equals_a_build_from_scratch(shop: Shop, folder: Path) -> None:
     for table, order in COMPARED.items():
         grown, fresh = (of.records(f"from {table} order by {order}") for of in (shop, twin))
         assert grown == fresh, table
-    assert shop.rows("select count(*) from features.user_features")[0][0] > 5
+    assert shop.rows("select count(*) from features.user_features")[0][0] >= 5
 
 
 BY_DBT = 4
@@ -109,4 +112,49 @@ def test_deltas_equal_a_build_from_scratch(seed, tmp_path_factory):
         else:
             outcomes = build_delta(warehouse=shop.path, target=folder / "target", connect=connect)
             assert failure_report(outcomes) is None
+    assert_equals_a_build_from_scratch(shop, tmp_path_factory.mktemp("scratch"))
+
+
+TWICE = "both@beta.example"
+
+
+def said_by(user_id: str, number: int, **what: object) -> dict:
+    at = f"{DAY} 0{number}:00:00"
+    event = {"message_id": f"{user_id}-{number}", "type": "track", "event": "Signed In", "user_id": user_id}
+    return event | {"timestamp": at, "received_at": at} | what
+
+
+def identified(user_id: str, number: int, email: str) -> dict:
+    return said_by(user_id, number, type="identify", event=None, traits={"email": email})
+
+
+def test_who_unsubscribes_touches_everybody_with_the_address_and_nobody_else_is_touched(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("namesakes")
+    shop = with_accounts(folder)
+    shop.moments(FULL_AT, until=UNTIL[0])
+    people = {"a": TWICE, "b": TWICE, "c": "c@beta.example", "d": "d@gmail.com", "e": "d@gmail.com", "f": "f@x.example"}
+    people |= {"tester": TWICE}
+    shop.load([identified(user_id, 1, email) for user_id, email in people.items()])
+    shop.load([said_by("tester", 1, message_id="t", type="identify", traits={"email": TWICE, "is_test": "true"})])
+    shop.build()
+    batches = [
+        ([said_by("a", 2, event="Unsubscribed")], {"a", "b", "tester"}, {"a", "b"}),
+        ([said_by("d", 3)], {"d"}, {"a", "b"}),
+        ([identified("a", 4, "c@beta.example")], {"a", "b", "c", "tester"}, {"a", "c"}),
+        ([said_by("c", 5, event="Resubscribed")], {"a", "c"}, set()),
+        ([said_by("tester", 6, event="Unsubscribed")], {"b", "tester"}, {"b"}),
+    ]
+    for number, (events, touched, unsubscribed) in enumerate(batches, start=1):
+        shop.begin_batch()
+        shop.moments(FULL_AT, until=UNTIL[1])
+        shop.load(events)
+        outcomes = build_delta(
+            warehouse=shop.path, target=folder / "target", connect=partial(duckdb.connect, str(shop.path))
+        )
+        assert failure_report(outcomes) is None
+        assert {name for (name,) in shop.rows("select user_id from intermediate.int_users_touched")} == touched, number
+        blocked = shop.rows("select user_id from features.user_features where is_unsubscribed")
+        assert {name for (name,) in blocked} == unsubscribed, number
+    accounts = {name for (name,) in shop.rows("select account_id from intermediate.int_accounts_touched")}
+    assert accounts == {"g2"}
     assert_equals_a_build_from_scratch(shop, tmp_path_factory.mktemp("scratch"))

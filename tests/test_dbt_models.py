@@ -177,6 +177,22 @@ def test_the_later_of_unsubscribe_and_resubscribe_holds(shop):
     assert not user(shop, "optin", "is_unsubscribed")
 
 
+for name, word in (("quits", "Unsubscribed"), ("returns", "Unsubscribed"), ("returned", "Resubscribed")):
+    track(name, word, "06-12 10:00:00" if word == "Resubscribed" else "06-10 10:00:00")
+for name, email in (
+    ("quits", "Quits@firm.com"), ("other_of_quits", " quits@firm.com"), ("quits_too", "quits@firm.com+"),
+    ("returns", "returns@firm.com"), ("returned", "returns@firm.com"), ("was_quits", "quits@firm.com"),
+):  # fmt: skip
+    identify(name, "06-01 10:00:00", email=email)
+identify("was_quits", "06-02 10:00:00", email="somebody@firm.com")
+
+
+def test_who_unsubscribed_is_unsubscribed_under_every_user_id_with_the_address(shop):
+    assert user(shop, "quits", "is_unsubscribed") and user(shop, "other_of_quits", "is_unsubscribed")
+    assert not user(shop, "quits_too", "is_unsubscribed") and not user(shop, "was_quits", "is_unsubscribed")
+    assert not user(shop, "returns", "is_unsubscribed"), "came back under another user id"
+
+
 # Whose event it is
 
 page(None, "Pricing", "06-01 10:00:00", anonymous_id="anon1")

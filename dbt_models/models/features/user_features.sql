@@ -109,6 +109,22 @@ user_opportunities as (
 
 ),
 
+-- Who wants no more mail wants none under any of their user ids: the words of everybody with the address, whom we don't score
+-- among them. By the address is by the contact as well, since it is what finds the contact.
+mail_words as (
+
+    select
+        as_of,
+        email,
+        max(last_unsubscribe_at) as last_unsubscribe_at,
+        max(last_resubscribe_at) as last_resubscribe_at
+    from {{ ref('int_user_measures') }}
+    where (last_unsubscribe_at is not null or last_resubscribe_at is not null)
+        and email in (select email from identities)
+    group by as_of, email
+
+),
+
 suppressions as (
 
     select * from {{ ref('int_suppressions') }}
@@ -198,7 +214,9 @@ select
 
     -- may we write?
     coalesce(
-        measures.last_unsubscribe_at >= coalesce(measures.last_resubscribe_at, timestamp '0001-01-01 00:00:00'), false
+        coalesce(mail_words.last_unsubscribe_at, measures.last_unsubscribe_at)
+        >= coalesce(coalesce(mail_words.last_resubscribe_at, measures.last_resubscribe_at), timestamp '0001-01-01 00:00:00'),
+        false
     ) as is_unsubscribed,
     coalesce(contacts.email_opt_out, false) or coalesce(contacts_now.email_opt_out, false) as email_opt_out,
     coalesce(contacts.do_not_contact, false) or coalesce(contacts_now.do_not_contact, false) as contact_do_not_contact,
@@ -217,6 +235,7 @@ left join no_contact as contacts_now
     on contacts_now.entity = 'contacts' and identities.contact_id = contacts_now.key
 left join no_contact as accounts_now
     on accounts_now.entity = 'accounts' and identities.account_id = accounts_now.key
+left join mail_words on identities.as_of = mail_words.as_of and identities.email = mail_words.email
 left join user_tickets on identities.as_of = user_tickets.as_of and identities.user_id = user_tickets.user_id
 left join user_opportunities
     on identities.as_of = user_opportunities.as_of and identities.user_id = user_opportunities.user_id
