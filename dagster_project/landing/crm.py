@@ -206,8 +206,8 @@ def same_extract(extracts: Sequence[Extract], file: LandedFile) -> Extract | Non
     """The recorded extract that a file repeats, if it does.
 
     A dated file repeats what the same day said. An undated one repeats the newest extract (or the newest that
-    counts), or is an old copy; the content of an older extract that comes back later is news: the CRM went
-    back.
+    counts), or is an old copy. The content of an older extract that comes back later is an extract of its own: what
+    it lacks was deleted, and of records that came with a newer `updated_at` meanwhile those versions stay.
     """
     same = [extract for extract in extracts if extract.content_hash == file.content_hash]
     if not same or file.extract_at is None:
