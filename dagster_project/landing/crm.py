@@ -165,7 +165,7 @@ class _Loading:
             return record_redelivered(self._connection, file, self._writing())
 
     def _store(self, file: LandedFile, extract_at: datetime, columns: tuple[str, ...] | None) -> FileOutcome:
-        """Store the rows that were read; a file without even a header is no extract."""
+        """Store the rows that were read; of records, a file without even a header is no extract."""
         with transaction(self._connection):
             writing, counts, detail = self._writing(), RowCounts(), None
             if columns is not None:

@@ -4,6 +4,7 @@ Values stay text under lower-case names; what they mean is decided in the dbt mo
 counts is decided in `crm_store`.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ from dagster_project.landing.sql_text import (
 SUPPRESSION, SUPPRESSION_KEYS = "suppression", ("email", "domain")
 CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"
+_MOST_BLANK = 4096
+"""Bytes: more line ends than that are not what a writer leaves who has nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,14 @@ def read_crm_file(
         entity: Which records it holds.
 
     Returns:
-        The columns found, in lower case; None if the file is empty.
+        The columns found, in lower case; None if the file is empty. An empty suppression list has no columns and no
+        rows: it says that nobody is on it.
 
     Raises:
         UnreadableFile: It is damaged or has no key column.
     """
+    if entity == SUPPRESSION and _is_blank(path):
+        return _nobody(connection, file)
     if path.stat().st_size == 0:
         return None
     try:
@@ -75,6 +81,22 @@ def read_crm_file(
     _require_key(entity, fields)
     _fill(connection, fields, entity)
     return tuple(sorted(fields.values))
+
+
+def _is_blank(path: Path) -> bool:
+    if path.stat().st_size > _MOST_BLANK:
+        return False
+    return not path.read_bytes().removeprefix(BOM_UTF8).strip()
+
+
+def _nobody(connection: duckdb.DuckDBPyConnection, file: LandedFile) -> tuple[str, ...]:
+    if file.kind == ".parquet":
+        raise UnreadableFile("the file is empty, which no Parquet file is")
+    connection.execute(
+        f"create or replace temp table {CRM_ROWS} (row_number bigint, reason varchar, raw varchar, key varchar, "
+        "payload varchar, updated_at timestamp, created_at timestamp)"
+    )
+    return ()
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, fields: _Fields, entity: str) -> None:

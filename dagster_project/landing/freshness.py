@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import duckdb
 
 from dagster_project.core.source_rules import SourceRules
+from dagster_project.landing.crm_reading import SUPPRESSION
 from dagster_project.landing.discovery import API
 
 NO_CONTACT_COLUMNS = {"contacts": ("email_opt_out", "do_not_contact"), "accounts": ("do_not_contact",)}
@@ -55,7 +56,7 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
             reasons.append(
                 f"the {how} on {delivered_at:%Y-%m-%d %H:%M} UTC, more than {age} before {as_of:%Y-%m-%d %H:%M}"
             )
-    if _newest_complete(connection, "suppression") is None and _was_tried(connection, "suppression"):
+    if _newest_complete(connection, SUPPRESSION) is None and _is_list_in_doubt(connection):
         reasons.append("the suppression list could not be read yet")
     return CrmFreshness("; ".join(reasons) or None, min(deliveries, default=None))
 
@@ -68,6 +69,16 @@ def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tupl
         [entity],
     ).fetchall()
     return rows[0] if rows else None
+
+
+def _is_list_in_doubt(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the list that was looked at last could not be read. An empty one was once recorded without an extract."""
+    newest = connection.execute(
+        "select status = 'empty' and not contains(path, '.parquet') from raw.files where source = ? "
+        "order by file_id desc limit 1",
+        [SUPPRESSION],
+    ).fetchall()
+    return newest == [(False,)]
 
 
 def _was_tried(connection: duckdb.DuckDBPyConnection, source: str) -> bool:

@@ -211,6 +211,42 @@ def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["suppression.csv", "suppression.ndjson"])
+@pytest.mark.parametrize("content", ["", "\ufeff\n"])
+def test_a_suppression_list_without_rows_is_one_that_nobody_is_on(landing: Landing, name: str, content: str) -> None:
+    landing.put(name, content, at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.status, outcome.rows_in) == ("empty", 0)
+    assert _extracts(landing, "suppression") == [(DAY, DAY, 0, True)]
+    assert _hold(landing, DAY) is None
+
+
+def test_an_empty_file_takes_nobody_off_the_suppression_list_at_once(landing: Landing) -> None:
+    landing.put("suppression.csv", "email\na@b.example\n", at=DAY)
+    landing.load_crm()
+    landing.put("suppression.csv", "", at=DAY + timedelta(days=1))
+    [outcome] = landing.load_crm().files
+    assert outcome.status == "shrunk" and "0 keys where the extract before had 1" in (outcome.detail or "")
+    assert [complete for *_, complete in _extracts(landing, "suppression")] == [True, False]
+    landing.rules = rules(shrink_limit=1)
+    landing.load_crm()
+    assert [complete for *_, complete in _extracts(landing, "suppression")] == [True, True]
+
+
+def test_a_suppression_list_that_is_damaged_holds_handoffs(landing: Landing) -> None:
+    landing.put("suppression.parquet", "", at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.status, outcome.detail) == ("unreadable", "the file is empty, which no Parquet file is")
+    assert _hold(landing, DAY) == "the suppression list could not be read yet"
+
+
+def test_an_empty_list_that_was_read_when_it_counted_for_nothing_holds_no_handoffs(landing: Landing) -> None:
+    landing.put("suppression.csv", "", at=DAY)
+    landing.load_crm()
+    landing.connection.execute("delete from raw.crm_extracts")
+    assert _hold(landing, DAY) is None
+
+
 CONTACTS = "contact_id,email_opt_out,do_not_contact\nC1,false,false\n"
 ACCOUNTS = "account_id,do_not_contact\nA1,false\n"
 
