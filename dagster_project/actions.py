@@ -24,7 +24,7 @@ from dagster_project.clients.crm import (
 from dagster_project.core.actions import ON_THE_CRM, Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import FieldUpdate
-from dagster_project.ledger import Ledger, Outcome, Request
+from dagster_project.ledger import SUPERSEDED, Ledger, Outcome, Request
 
 _TASKS = ("task", "note")
 
@@ -73,6 +73,7 @@ def carry_out(
         return report
     delivery_ids = ledger.request([action_request(crm.name, action) for action in todo], now)
     at("actions intended")
+    open_keys = ledger.open_actions(crm.name).keys()
     existing: Mapping[str, TaskState] = {}
     cause: CrmError | None = None
     try:
@@ -80,6 +81,9 @@ def carry_out(
     except CrmError as error:
         cause = error
     for action, delivery_id in zip(todo, delivery_ids, strict=True):
+        if action.key not in open_keys:  # another one of this call is about the same, and is the last word
+            report.needless[action.key] = SUPERSEDED
+            continue
         why = (blocked or {}).get(action.key)
         if action.key in existing:
             outcome = Outcome(delivery_id, "confirmed")

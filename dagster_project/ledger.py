@@ -5,6 +5,7 @@ sent that of whoever calls `request` before it and `settle` after it. No transac
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ ASKED_FOR = "asked_for"
 """A handoff that whoever asked for it is sending right now."""
 CRM_HOLD = "crm_hold_reason"
 """The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
+SUPERSEDED = "superseded by a newer one"
+"""What a delivery says that another one of its slot was asked for after."""
 
 Status = Literal["confirmed", "failed", "unknown", "parked", "cancelled", "pending"]
 """Done; to be tried again; nobody saw whether it was done; refused for good until the payload changes; not to be sent
@@ -117,10 +120,10 @@ class Ledger(LedgerReader):
         """Record what is about to be done, before it is.
 
         A request that was recorded before and is still open is the same one, tried again; an open one for the same
-        object with another payload is superseded.
+        object with another payload is superseded. So is each but the last of several requests for the same object.
 
         Returns:
-            The delivery id of each request.
+            The delivery id of each request, of superseded ones too.
         """
         with self._changing() as (connection, change):
             return self._request(connection, requests, now, change)
@@ -272,17 +275,21 @@ class Ledger(LedgerReader):
         if not requests:
             return []
         before = _open_deliveries(connection, requests)
-        rows, superseded = [], []
+        rows: dict[str, dict[str, Any]] = {}
+        last: dict[tuple[str, ...], str] = {}  # by slot, the one that stands
+        ids = []
         for request in requests:
-            was = before.get(_slot(request))
-            again = was is not None and was["payload_hash"] == request.payload_hash
-            if was is not None and not again:
-                superseded.append(was["delivery_id"])
-            rows.append({**_delivery(request, was if again else None, now, attempts), "change": change})
-        gone = [Outcome(delivery_id, "cancelled", "superseded by a newer one") for delivery_id in superseded]
+            opened = before.get(_slot(request), [])
+            was = next((row for row in opened if row["payload_hash"] == request.payload_hash), None)
+            row = {**_delivery(request, was, now, attempts), "change": change}
+            rows[row["delivery_id"]] = row
+            last[_slot(request)] = row["delivery_id"]
+            ids.append(str(row["delivery_id"]))
+        self._put(connection, schema.DELIVERIES, list(rows.values()))
+        superseded = {*rows, *(row["delivery_id"] for slot in last for row in before.get(slot, []))} - {*last.values()}
+        gone = [Outcome(delivery_id, "cancelled", SUPERSEDED) for delivery_id in sorted(superseded)]
         self._settle(connection, gone, now, change)
-        self._put(connection, schema.DELIVERIES, rows)
-        return [str(row["delivery_id"]) for row in rows]
+        return ids
 
     def _settle(self, connection: sa.Connection, outcomes: Sequence[Outcome], now: datetime, change: int) -> None:
         if not outcomes:
@@ -358,14 +365,17 @@ class Ledger(LedgerReader):
 
 def _open_deliveries(
     connection: sa.Connection, requests: Sequence[Request]
-) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """What has not come to an end where the requests go to, by slot."""
     table = schema.DELIVERIES
     query = sa.select(table).where(
         table.c.destination.in_({request.destination for request in requests}),
         table.c.status.in_(OPEN_DELIVERIES),
     )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    return {tuple(row[name] for name in SLOT): row for row in rows}
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in connection.execute(query).mappings():
+        found[tuple(row[name] for name in SLOT)].append(dict(row))
+    return found
 
 
 def _slot(request: Request) -> tuple[str, str, str, str]:

@@ -161,9 +161,10 @@ def test_an_owner_is_assigned_only_where_there_is_none_who_is_active(ledger: Led
 
 def test_a_tier_is_raised_and_never_lowered_and_an_unknown_one_is_left_alone(ledger: Ledger, crm: Unlucky) -> None:
     lower = Action("lower", "raise_tier", "account", "a_1", {"to": "C"})
-    report = do(ledger, crm, lower, on_account("raise_tier", to="A"), on_account("raise_tier", "a_2", to="A"))
+    assert do(ledger, crm, lower).needless == {"lower": "its tier is B"}
+    report = do(ledger, crm, on_account("raise_tier", to="A"), on_account("raise_tier", "a_2", to="A"))
     assert report.done == ["raise_tier a_1"]
-    assert report.needless == {"lower": "its tier is B", "raise_tier a_2": "its tier is gold"}
+    assert report.needless == {"raise_tier a_2": "its tier is gold"}
     unheard = Action("x", "raise_tier", "account", "a_1", {"to": "platinum"})
     assert "account_tiers in crm_fields.yml" in do(ledger, crm, unheard, now=LATER).refused["x"]
 
@@ -192,3 +193,22 @@ def test_a_state_says_what_became_of_a_task(crm: Unlucky) -> None:
     made = crm.create_task(Task("k_1", "s", "b"))
     assert crm.find_tasks(["k_1"]) == {"k_1": TaskState(str(made.created_id), "open")}
     assert crm.create_task(Task("k_1", "s", "b")).error == "there is a task with the key k_1 already"
+
+
+def nurture(key: str, is_paused: bool) -> Action:
+    return Action(key, "set_field", "contact", "c_1", {"fields": {"pause_nurture": is_paused}})
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+@pytest.mark.parametrize("recorded_before", [True, False])
+def test_of_two_words_about_a_field_the_last_is_written_and_stays(
+    ledger: Ledger, crm: Unlucky, is_paused: bool, recorded_before: bool
+) -> None:
+    both = [nurture("k_1", not is_paused), nurture("k_2", is_paused)]
+    if recorded_before:
+        ledger.request([action_request(crm.name, action) for action in both], NOW)
+        assert do(ledger, crm) == ActionReport(done=["k_2"])
+    else:
+        assert do(ledger, crm, *both) == ActionReport(done=["k_2"], needless={"k_1": "superseded by a newer one"})
+    assert do(ledger, crm, *both, now=LATER) == do(ledger, crm, now=LATER) == ActionReport()
+    assert crm.read("contact", ["c_1"], ["Pause__c"])["c_1"] == {"Pause__c": is_paused}

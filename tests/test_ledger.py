@@ -326,6 +326,28 @@ def test_another_payload_supersedes_the_open_one(ledger: Ledger) -> None:
     ]
 
 
+@pytest.mark.parametrize("before", [(), ("h81",), ("h83",), ("h80",)])
+def test_of_several_requests_for_the_same_object_the_last_stands(ledger: Ledger, before: tuple[str, ...]) -> None:
+    asked = [request(payload_hash=name) for name in ("h81", "h82", "h83")]
+    ledger.request([request(payload_hash=name) for name in before], NOW)
+    ledger.apply_handoff_plan(plan(), requests=asked, now=LATER)
+    rows = ledger.read_frame("deliveries")
+    assert rows.filter(status="pending")["payload_hash"].to_list() == ["h83"]
+    assert set(rows.filter(status="cancelled")["payload_hash"]) == {"h81", "h82", *before} - {"h83"}
+    assert set(rows.filter(status="cancelled")["error"]) == {"superseded by a newer one"}
+    [again] = ledger.request([asked[-1]], LATER)
+    assert ledger.read_frame("deliveries").filter(status="pending")["delivery_id"].to_list() == [again]
+
+
+def test_what_was_superseded_and_is_asked_for_last_stands(ledger: Ledger) -> None:
+    first, second = request(), request(payload_hash="h82")
+    ledger.request([first], NOW)
+    ids = ledger.request([first, second, first], NOW)
+    rows = ledger.read_frame("deliveries")
+    assert rows.filter(status="pending")["delivery_id"].to_list() == [ids[-1]]
+    assert rows.filter(status="cancelled")["payload_hash"].to_list() == ["h82"]
+
+
 @pytest.mark.parametrize("status", ["confirmed", "parked", "cancelled"])
 def test_what_is_settled_stays_and_the_same_payload_later_is_a_new_delivery(ledger: Ledger, status: Any) -> None:
     [first] = ledger.request([request()], NOW)

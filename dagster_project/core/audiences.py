@@ -78,7 +78,18 @@ def audiences(
     changed = [row for user_id, row in wanted.items() if row != now.get(user_id)]
     gone = [{**row, "left_at": as_of} for user_id, row in now.items() if user_id not in wanted]
     rows = sorted([*changed, *gone], key=lambda row: row["member_id"])
-    return rows, [_told(row, as_of) for row in rows if row["contact_id"] and _is_told(row, now.get(row["user_id"]))]
+    # Users who share a contact share its fields: of those who are in an audience whoever joined last counts.
+    standing = {row["contact_id"]: row for row in sorted(wanted.values(), key=_age)}
+    news = {
+        row["contact_id"]: standing.get(row["contact_id"], row)
+        for row in rows
+        if row["contact_id"] and _is_told(row, now.get(row["user_id"]))
+    }
+    return rows, [_told(row, as_of) for row in news.values()]
+
+
+def _age(row: Row) -> tuple[datetime, str]:
+    return row["joined_at"], row["member_id"]
 
 
 def _people(verdict: Verdict, playbook: Playbook) -> list[str]:

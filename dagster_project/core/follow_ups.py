@@ -6,7 +6,7 @@ Source: sections 6 and 7.2 of the specification.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -258,26 +258,36 @@ def given_back(
     playbook: Playbook,
     outcome: Outcome,
     *,
+    taken: Collection[Row],
     as_of: datetime,
 ) -> list[dict[str, Any]]:
     """The overlaps that have ended: sales said no, so nurture goes on; or nothing was sent after all.
+
+    It goes on only when sales has nothing of the contact left: the last answer gives it back.
 
     Args:
         open_overlaps: ``OVERLAP_SCHEMA``, those with sales.
         answers: What is known of their handoffs, by handoff id.
         playbook: The rules.
         outcome: Gets the field changes and the word to marketing.
+        taken: The overlaps that begin in this run.
         as_of: The moment of the run, naive UTC.
     """
     ended = []
+    paused = {row["contact_id"] for row in taken}
     for row in open_overlaps.iter_rows(named=True):
+        answer = answers.get(row["handoff_id"])
+        if answer is None or not answer.is_rejected:  # whom nobody may write to stays out of nurture as well
+            paused.add(row["contact_id"])
+    for row in open_overlaps.sort("handoff_id").iter_rows(named=True):
         answer = answers.get(row["handoff_id"])
         if answer is None:
             continue
         status = RECYCLED if answer.is_rejected else WITHDRAWN
         ended.append({**row, "status": status, "recycled_at": answer.at, "recycled_reason": answer.reason})
-        if not answer.is_rejected:  # whom nobody may write to stays out of nurture as well
+        if row["contact_id"] in paused:
             continue
+        paused.add(row["contact_id"])  # it is given back once
         outcome.actions.append(_nurture(row["handoff_id"], row["contact_id"], is_paused=False))
         whose = row["email"] or row["user_id"]
         told = {"person": short(whose), "company": short(row["account_id"] or NO_COMPANY), "reason": answer.reason}

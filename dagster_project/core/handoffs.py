@@ -166,7 +166,7 @@ def _follow(
     follow.actions += _notes(news, inputs, playbook)
     follow.overlaps += taken_over(handed_over, playbook, follow, as_of=inputs.as_of)
     overlaps = conform(inputs.overlaps, OVERLAP_SCHEMA)
-    follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, as_of=inputs.as_of)
+    follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, taken=follow.overlaps, as_of=inputs.as_of)
     blocked = with_block_reasons(looked_at, inputs.accounts).filter(pl.col("blocked").is_not_null())
     rows, actions = audiences(
         news,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dagster_project.core.automation import PAST_RULE_SCHEMA, rule_conditions, score_rises
 from dagster_project.core.feeds import Silence
+from dagster_project.core.follow_ups import OVERLAP_SCHEMA, SalesAnswer
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoffs import plan_handoffs
 
@@ -344,6 +345,64 @@ def test_a_handoff_to_an_mql_pauses_nurture_and_tells_marketing() -> None:
         "MarketingQualifiedLead",
     )
     assert planned(inputs(users(HOT))).overlaps.is_empty()
+
+
+def overlap(handoff_id: str, contact_id: str = "c_1") -> dict[str, Any]:
+    at = AS_OF - timedelta(days=1)
+    whose = {"contact_id": contact_id, "user_id": "u_1", "account_id": "a_1", "email": "ann@acme.com"}
+    ended = {"recycled_at": None, "recycled_reason": None}
+    return {
+        "handoff_id": handoff_id,
+        **whose,
+        "lifecycle_stage": "MQL",
+        "status": "with_sales",
+        "paused_at": at,
+    } | ended
+
+
+def nurtured(*ids: str, no: tuple[str, ...] = (), unsent: tuple[str, ...] = (), **whoever: Any) -> HandoffPlan:
+    """The plan of a run that finds these handoffs with sales, and sales having said no or nothing having been sent."""
+    answers = {handoff_id: SalesAnswer(handoff_id, True, "not a fit", AS_OF) for handoff_id in no}
+    answers |= {handoff_id: SalesAnswer(handoff_id, False, "it was not sent", AS_OF) for handoff_id in unsent}
+    overlaps = pl.DataFrame([overlap(handoff_id) for handoff_id in ids], schema=OVERLAP_SCHEMA, orient="row")
+    return planned(inputs(users(whoever)), overlaps=overlaps, answers=answers)
+
+
+def pauses(plan: HandoffPlan) -> list[bool]:
+    return [action.payload["fields"]["pause_nurture"] for action in plan.actions if action.kind == "set_field"]
+
+
+def test_nurture_goes_on_with_the_last_answer_and_marketing_hears_of_it_once() -> None:
+    one, both = nurtured("ho_1", "ho_2", no=("ho_1",)), nurtured("ho_1", "ho_2", no=("ho_1", "ho_2"))
+    assert (pauses(one), one.notices.height) == ([], 0)
+    assert one.overlaps.select("handoff_id", "status").rows() == [("ho_1", "recycled")]
+    assert (pauses(both), both.notices.height) == ([False], 1)
+    assert both.overlaps["status"].to_list() == ["recycled", "recycled"]
+    assert pauses(nurtured("ho_2", no=("ho_2",))) == [False]
+
+
+def test_nurture_stays_paused_for_what_is_handed_over_while_sales_says_no() -> None:
+    plan = nurtured("ho_1", no=("ho_1",), contact_lifecycle_stage="MQL", **HOT)
+    assert pauses(plan) == [True]
+    assert set(plan.overlaps["status"]) == {"recycled", "with_sales"}
+    assert [text.split(" ")[:2] for text in plan.notices["text"]] == [["Sales", "has"]]
+
+
+def test_whom_nobody_may_write_to_stays_out_of_nurture_whatever_else_sales_says() -> None:
+    assert pauses(nurtured("ho_1", "ho_2", no=("ho_1",), unsent=("ho_2",))) == []
+
+
+def test_users_who_share_a_contact_are_one_in_its_fields() -> None:
+    both = users(HOT | {"activation_stage": "pql"}, HOT | {"user_id": "u_2"})
+    first = planned(inputs(both, accounts(SMALL)))
+    assert first.members.height == 2
+    [told] = first.actions
+    one_of_them = first.members.sort("joined_at", "member_id")["next_step"][-1]
+    assert told.payload["fields"]["pls_next_step"] == one_of_them
+    left = users(HOT | {"is_unsubscribed": True}, HOT | {"user_id": "u_2"})
+    second = planned(inputs(left, accounts(SMALL), after=first, as_of=LATER), members=first.members)
+    assert second.members.filter(pl.col("left_at").is_not_null())["user_id"].to_list() == ["u_1"]
+    assert [action.payload["fields"]["pls_next_step"] for action in second.actions] == ["invite the team"]
 
 
 def test_who_shops_in_self_serve_is_in_an_audience_until_they_leave_it() -> None:
