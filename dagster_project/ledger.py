@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dagster_project import ledger_schema as schema
+from dagster_project.core.candidates import left_of
 from dagster_project.core.feedback import Answer
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
@@ -103,6 +104,7 @@ class Ledger(LedgerReader):
                 self._add(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
             for table, frame in put.items():
                 self._put(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
+            self._add(connection, schema.HANDOFF_FIRINGS, plan.firings.to_dicts())
             self._put(connection, schema.TRIGGER_STATES, states.to_dicts())
             if decided is None:
                 connection.execute(schema.CANDIDATES.delete())
@@ -151,6 +153,8 @@ class Ledger(LedgerReader):
             self._confirm(connection, confirmed or {}, digests or {}, now)
             for handoff_id, status in (handoffs or {}).items():
                 _set_status(connection, handoff_id, status, change)
+                if status == "delivered":
+                    _take_firings(connection, handoff_id)
 
     def settle_notices(self, destination: str) -> None:
         """Give notices that wait the status of their delivery, once that has come to an end."""
@@ -167,7 +171,10 @@ class Ledger(LedgerReader):
                 connection.execute(table.update().where(table.c.notice_id == notice_id).values(values))
 
     def cancel_handoff(self, handoff: Mapping[str, Any], delivery_id: str, reason: str, now: datetime) -> None:
-        """Withdraw a handoff that may not be sent after all: its decision, its delivery and the handoff itself."""
+        """Withdraw a handoff that may not be sent after all: its decision, its delivery and the handoff itself.
+
+        What fired for others than the person it names is an open candidate again, for the next decision.
+        """
         columns = ("candidate_key", "user_id", "account_id", "triggers", "priority")
         decision = {
             **{name: handoff[name] for name in columns},
@@ -178,6 +185,9 @@ class Ledger(LedgerReader):
             "decided_at": now,
         }
         with self._changing() as (connection, change):
+            if left := left_of(handoff, _take_firings(connection, handoff["handoff_id"])):
+                decision["reason"] += "; what others are behind is decided again"
+                self._add(connection, schema.CANDIDATES, [left])
             self._add(connection, schema.HANDOFF_DECISIONS, [{**decision, "change": change}])
             self._settle(connection, [Outcome(delivery_id, "cancelled", reason)], now, change)
             _set_status(connection, handoff["handoff_id"], "cancelled", change)
@@ -417,6 +427,13 @@ def _feedback(answer: Answer) -> dict[str, Any]:
         "until": answer.until,
         "source": answer.source,
     }
+
+
+def _take_firings(connection: sa.Connection, handoff_id: str) -> list[str]:
+    """What fired for a handoff; whoever asks again finds nothing."""
+    table = schema.HANDOFF_FIRINGS
+    taken = table.delete().where(table.c.handoff_id == handoff_id).returning(table.c.firings)
+    return connection.execute(taken).scalar() or []
 
 
 def _set_status(connection: sa.Connection, handoff_id: str, status: str, change: int) -> None:

@@ -80,6 +80,14 @@ HANDOFFS = sa.Table(
     sa.Index("ix_handoffs_created_at", "created_at"),
 )
 
+HANDOFF_FIRINGS = sa.Table(
+    "handoff_firings",
+    METADATA,
+    sa.Column("handoff_id", sa.String, primary_key=True),
+    sa.Column("firings", TextList, nullable=False),
+)
+"""What fired for handoffs that nobody has got yet, as candidates keep it."""
+
 RULE_DECISIONS = sa.Table(
     "rule_decisions",
     METADATA,

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from core.handoff_frames import accounts, inputs, playbook, users
 from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
 
 from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Ledger, Outcome
 from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew
@@ -435,3 +438,74 @@ def test_a_cancelled_handoff_leaves_its_reason_and_is_not_sent(ledger: Ledger) -
     told = ("candidate_key", "user_id", "account_id", "triggers", "priority")
     assert [cancelled[name] for name in told] == [waiting[name] for name in told]
     assert ledger.past_handoffs(NOW - timedelta(days=1)).is_empty()
+
+
+CHAMPION = {"user_id": "u_1", "pql_score": 95.0, "classification": "hot"}
+COLLEAGUE = {"user_id": "u_2", "contact_id": "c_2", "last_sales_request_at": NOW - timedelta(hours=1)}
+
+
+def withdrawn(ledger: Ledger, people: pl.DataFrame, companies: pl.DataFrame) -> dict[str, Any]:
+    """The handoff that these people became, after it could not be sent because of whom it names; twice."""
+    ledger.apply_handoff_plan(plan_handoffs(inputs(people, companies), playbook()))
+    [waiting] = ledger.pending_handoffs()
+    [delivery_id] = ledger.request([request(object_type="handoff", object_id=waiting["handoff_id"])], NOW)
+    for _ in range(2):
+        ledger.cancel_handoff(waiting, delivery_id, "opted out", NOW)
+    return waiting
+
+
+def decided_next(ledger: Ledger, people: pl.DataFrame, companies: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """What the next run decides, which the ledger keeps."""
+    run = replace(
+        inputs(people, companies, as_of=LATER),
+        states=ledger.read_frame("trigger_states"),
+        open_candidates=ledger.read_frame("candidates"),
+        past=ledger.past_handoffs(NOW - timedelta(days=14)),
+    )
+    planned = plan_handoffs(run, playbook())
+    ledger.apply_handoff_plan(planned)
+    return sorted(planned.decisions.select("decision", "user_id", "triggers").rows(), key=str)
+
+
+def test_what_a_colleague_asked_for_is_decided_again_when_the_person_named_opts_out(ledger: Ledger) -> None:
+    company = accounts({"active_users_30d": 5})
+    was = withdrawn(ledger, users(CHAMPION, COLLEAGUE), company)
+    assert (was["user_id"], was["triggers"]) == ("u_1", ["hot_pql", "hand_raise", "team_growth"])
+    [first] = ledger.read_frame("handoff_decisions").filter(decision="suppressed_no_contact").to_dicts()
+    assert first["reason"] == "at the moment of sending: opted out; what others are behind is decided again"
+    now = users(CHAMPION | {"email_opt_out": True}, COLLEAGUE)
+    assert decided_next(ledger, now, company) == [("sent", "u_2", ["hand_raise", "team_growth"])]
+    assert [row["user_id"] for row in ledger.pending_handoffs()] == ["u_2"]
+    assert decided_next(ledger, now, company) == []
+    assert ledger.read_frame("handoffs").height == 2
+
+
+def test_what_fired_for_an_account_names_its_next_best_user_then(ledger: Ledger) -> None:
+    company, best, next_best = accounts({"active_users_30d": 5}), {"pql_score": 70.0}, {"user_id": "u_2"}
+    assert withdrawn(ledger, users(best, next_best), company)["user_id"] == "u_1"
+    now = users(best | {"is_unsubscribed": True}, next_best)
+    assert decided_next(ledger, now, company) == [("sent", "u_2", ["team_growth"])]
+
+
+def test_nothing_is_left_of_a_handoff_that_was_about_one_person(ledger: Ledger) -> None:
+    withdrawn(ledger, users(CHAMPION), accounts({}))
+    assert ledger.read_frame("candidates").is_empty()
+    assert decided_next(ledger, users(CHAMPION | {"email_opt_out": True}), accounts({})) == []
+
+
+def test_a_company_that_says_no_is_told_of_once_more_and_never_sent(ledger: Ledger) -> None:
+    company = accounts({"active_users_30d": 5, "do_not_contact": True})
+    withdrawn(ledger, users(CHAMPION, COLLEAGUE), accounts({"active_users_30d": 5}))
+    assert [row[:1] for row in decided_next(ledger, users(CHAMPION, COLLEAGUE), company)] == [
+        ("suppressed_no_contact",),
+        ("suppressed_no_contact",),
+    ]
+    assert ledger.read_frame("candidates").is_empty()
+
+
+def test_what_fired_is_kept_only_until_somebody_has_the_handoff(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan_handoffs(inputs(users(CHAMPION)), playbook()))
+    [row] = ledger.pending_handoffs()
+    assert ledger.read_frame("handoff_firings")["handoff_id"].to_list() == [row["handoff_id"]]
+    ledger.settle([], LATER, handoffs={row["handoff_id"]: "delivered"})
+    assert ledger.read_frame("handoff_firings").is_empty()

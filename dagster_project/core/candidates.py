@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 import polars as pl
 
@@ -28,6 +29,8 @@ CANDIDATE_SCHEMA = pl.Schema(
         "last_decision": pl.String(),
     }
 )
+REOPENED = "reopened"
+"""The last decision of a candidate that is what a withdrawn handoff leaves: none has been made about it yet."""
 Slot = tuple[str, str]
 """What is decided as one: ``("account", id)`` or ``("user", id)``."""
 
@@ -152,6 +155,45 @@ def open_candidates(frame: pl.DataFrame, rules: HandoffRules) -> list[OpenCandid
         if firings:
             found.append(OpenCandidate(row["candidate_key"], firings, row["first_seen_at"], row["last_decision"]))
     return found
+
+
+def firing_texts(candidate: Candidate) -> list[str]:
+    """What fired for a candidate, as the ledger keeps it."""
+    return [_write_firing(firing) for firing in candidate.firings]
+
+
+def left_of(handoff: Mapping[str, Any], firings: Sequence[str]) -> dict[str, object] | None:
+    """The open candidate that a withdrawn handoff leaves, a row of ``CANDIDATE_SCHEMA``; None if it leaves nothing.
+
+    The person that it names is out of it; what colleagues asked for, and what fired for the account itself, is to be
+    decided anew. Another handoff has another id, so that the candidate has another key.
+
+    Args:
+        handoff: The handoff's row.
+        firings: What fired for it, see `firing_texts`.
+    """
+    named = ("user", handoff["user_id"])
+    left = [(text, found) for text in firings if _subject(found := _read_firing(text)) != named]
+    if not left:
+        return None
+    people = [found.subject_id for _, found in left if found.subject_type == "user"]
+    account_id = handoff["account_id"]
+    return {
+        "candidate_key": identity("ca", handoff["candidate_key"], "without", handoff["user_id"]),
+        "subject_type": "account" if account_id else left[0][1].subject_type,
+        "subject_id": account_id or left[0][1].subject_id,
+        "user_id": people[0] if people else None,
+        "account_id": account_id,
+        "triggers": [text for text, _ in left],
+        "priority": handoff["priority"],
+        "explicit_request": False,  # as the priority: the next decision says which it is
+        "first_seen_at": handoff["created_at"],
+        "last_decision": REOPENED,
+    }
+
+
+def _subject(firing: Firing) -> Slot:
+    return firing.subject_type, firing.subject_id
 
 
 def _write_firing(firing: Firing) -> str:
@@ -401,7 +443,7 @@ def candidate_row(candidate: Candidate, decision: str | None, rules: HandoffRule
         "subject_id": candidate.subject_id,
         "user_id": person.id if person else None,
         "account_id": candidate.account_id,
-        "triggers": [_write_firing(firing) for firing in candidate.firings],
+        "triggers": firing_texts(candidate),
         "priority": candidate.priority(rules.triggers),
         "explicit_request": is_explicit_request(candidate, rules),
         "first_seen_at": candidate.first_seen_at,

@@ -35,6 +35,7 @@ HANDOFF_SCHEMA = pl.Schema(
         "created_at": _MOMENT,
     }
 )
+FIRINGS_SCHEMA = pl.Schema({"handoff_id": _TEXT, "firings": _TEXTS})
 PAST_SCHEMA = pl.Schema(
     {name: HANDOFF_SCHEMA[name] for name in ("account_id", "user_id", "triggers", "priority", "classification")}
     | {"recipient_id": _TEXT, "created_at": _MOMENT}
@@ -133,6 +134,7 @@ class HandoffPlan:
     Attributes:
         decisions: New rows.
         handoffs: New rows.
+        firings: What fired for each of them, `FIRINGS_SCHEMA`.
         states: Of every trigger and rule that came in or has changed.
         candidates: Those of `open_candidates` and of the new ones that wait.
         turns: Whose turn it is, all of them.
@@ -150,6 +152,7 @@ class HandoffPlan:
     candidates: pl.DataFrame
     turns: pl.DataFrame
     with_room: frozenset[str] = frozenset()
+    firings: pl.DataFrame = field(default_factory=_nothing)
     rule_decisions: pl.DataFrame = field(default_factory=_nothing)
     notices: pl.DataFrame = field(default_factory=_nothing)
     overlaps: pl.DataFrame = field(default_factory=_nothing)

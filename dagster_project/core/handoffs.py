@@ -39,6 +39,7 @@ from dagster_project.core.candidates import (
     OpenCandidate,
     Slot,
     candidate_row,
+    firing_texts,
     gather,
     open_candidates,
     standings_of,
@@ -56,6 +57,7 @@ from dagster_project.core.follow_ups import (
 from dagster_project.core.handing_over import hand_over, handoff_id
 from dagster_project.core.handoff_plan import (
     DECISION_SCHEMA,
+    FIRINGS_SCHEMA,
     HANDOFF_SCHEMA,
     PAST_SCHEMA,
     HandoffInputs,
@@ -121,6 +123,10 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     return HandoffPlan(
         decisions=_frame(rows, DECISION_SCHEMA, "decision_id"),
         handoffs=_frame([handoff.row for handoff in handed_over], HANDOFF_SCHEMA, "handoff_id"),
+        firings=frame_of(
+            [{"handoff_id": h.row["handoff_id"], "firings": firing_texts(h.verdict.candidate)} for h in handed_over],
+            FIRINGS_SCHEMA,
+        ),
         states=pl.concat([edge.states, ruled.states]).sort(KEY),
         candidates=_frame(still_open, CANDIDATE_SCHEMA, "candidate_key"),
         turns=turns_frame(desk.turns),
