@@ -38,12 +38,14 @@ class ActionReport:
         needless: Nothing was left to do, or it must not be done any more, and why.
         refused: What the CRM said to those that it will not do as they are.
         failed: Why the next run tries again.
+        held: Why nothing was tried.
     """
 
     done: list[str] = field(default_factory=list)
     needless: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
 
 
 def carry_out(
@@ -54,6 +56,7 @@ def carry_out(
     rules: CrmFieldRules,
     now: datetime,
     blocked: Mapping[str, str] | None = None,
+    held: Mapping[str, str] | None = None,
     at: Callable[[str], None] = lambda point: None,
 ) -> ActionReport:
     """Carry out what has not been, and what earlier runs left unfinished.
@@ -65,10 +68,11 @@ def carry_out(
         rules: `crm_fields.yml`: names of fields, order of tiers.
         now: Naive UTC.
         blocked: By action key, why it must not be done any more, as it is known at this moment.
+        held: By action key, why it has to wait unless it is blocked.
         at: Told where the work stands; for tests that stop it there.
     """
-    todo = _unfinished(ledger, crm.name, actions)
-    report = ActionReport()
+    report = ActionReport(held={key: why for key, why in (held or {}).items() if key not in (blocked or {})})
+    todo = [action for action in _unfinished(ledger, crm.name, actions) if action.key not in report.held]
     if not todo:
         return report
     delivery_ids = ledger.request([action_request(crm.name, action) for action in todo], now)

@@ -34,12 +34,14 @@ class DeliveryReport:
         cancelled: Letters withdrawn because their person may not be contacted any more.
         failed: Why letters have not arrived; the next run tries again.
         parked: Letters that may have arrived, and why nobody can tell: a person has to look.
+        held: Why letters about people wait: nobody knows whether these may be contacted.
     """
 
     delivered: int
     cancelled: int
     failed: Mapping[str, str]
     parked: Mapping[str, str]
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def deliver(
     *,
     blocked: Mapping[str, str],
     pace: Pace,
+    hold: str | None = None,
     look_up_after: float = 0.0,
     at: Callable[[str], None] = _pass,
 ) -> DeliveryReport:
@@ -76,10 +79,11 @@ def deliver(
         letters: The most urgent first.
         blocked: Why a user may not be contacted now, by user id; to be in it is enough.
         pace: Clock and pause.
+        hold: Why `blocked` can't be trusted now, so that letters about people wait; None if it can.
         look_up_after: Seconds after which a letter that was posted can be found where it went.
         at: Told when a named point is passed.
     """
-    post = _Delivering(ledger, chat, blocked, pace, look_up_after, at)
+    post = _Delivering(ledger, chat, blocked, hold, pace, look_up_after, at)
     begun = ledger.begun(chat.name, {letter.object_id for letter in letters})
     stopped: str | None = None
     for letter in letters:
@@ -93,7 +97,7 @@ def deliver(
             post.failed[letter.key] = stopped = str(error)
         except (NotPosted, Uncertain) as error:
             post.failed[letter.key] = str(error)
-    return DeliveryReport(post.delivered, post.cancelled, post.failed, post.parked)
+    return DeliveryReport(post.delivered, post.cancelled, post.failed, post.parked, post.held)
 
 
 @dataclass
@@ -103,6 +107,7 @@ class _Delivering:
     ledger: Ledger
     chat: Chat
     blocked: Mapping[str, str]
+    hold: str | None
     pace: Pace
     look_up_after: float
     at: Callable[[str], None]
@@ -110,6 +115,7 @@ class _Delivering:
     cancelled: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     parked: dict[str, str] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
 
     def deliver(self, letter: Letter, begun: Mapping[str, Any] | None) -> None:
         """Find out what became of an earlier try, then post."""
@@ -121,6 +127,8 @@ class _Delivering:
                 return
             if letter.about is not None and (reason := self.blocked.get(letter.about)) is not None:
                 self._cancel(letter, reason)
+            elif letter.about is not None and self.hold is not None:
+                self.held[letter.key] = self.hold
             else:
                 self._send(letter)
 

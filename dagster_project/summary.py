@@ -27,6 +27,7 @@ class RunSummary:
         classes: Per classification: users, accounts.
         decisions: Per decision, priority: candidates decided at this run's moment.
         crm: Per CRM: records and actions that were taken in this run, that are refused, that the next run tries again.
+        waiting: Handoffs that nobody has got yet.
         as_of: The moment scored.
     """
 
@@ -36,6 +37,7 @@ class RunSummary:
     classes: list[tuple[str, int, int]]
     decisions: list[tuple[str, str, int]]
     crm: list[tuple[str, int, int, int]]
+    waiting: int
     as_of: str
 
 
@@ -78,6 +80,7 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         "from marts.deliveries where starts_with(destination, 'crm:') group by all order by all",
         [since],
     ).fetchall()
+    [(waiting,)] = warehouse.sql("select count(*) from marts.handoffs where status in ('pending', 'parked')").fetchall()
     return RunSummary(
         rows=rows,
         troubles=troubles,
@@ -85,6 +88,7 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
         decisions=decisions,
         crm=crm,
+        waiting=waiting,
         as_of=f"{as_of:%Y-%m-%d %H:%M:%S} UTC",
     )
 
@@ -107,6 +111,10 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
         console.print(_table("Decision", ["candidates"], by_decision))
     else:
         console.print("No new handoff candidates.")
+    if summary.waiting:
+        console.print(
+            f"  [yellow]{summary.waiting:,}[/] handoffs wait to be sent: the step handoffs/delivered says why"
+        )
     if summary.crm:
         console.print(_table("CRM", ["written", "refused", "to be tried again"], summary.crm))
     console.print("\nWhere to look next")

@@ -195,6 +195,15 @@ def test_a_state_says_what_became_of_a_task(crm: Unlucky) -> None:
     assert crm.create_task(Task("k_1", "s", "b")).error == "there is a task with the key k_1 already"
 
 
+def test_what_has_to_wait_is_not_tried_and_is_done_later(ledger: Ledger, crm: Unlucky) -> None:
+    ledger.request([action_request(crm.name, task(key)) for key in ("k_1", "k_2")], NOW)
+    held = dict.fromkeys(("k_1", "k_2"), "the contacts file is 9 days old")
+    report = do(ledger, crm, held=held, blocked={"k_2": "unsubscribed"})
+    assert report == ActionReport(needless={"k_2": "unsubscribed"}, held={"k_1": "the contacts file is 9 days old"})
+    assert crm.created == 0
+    assert do(ledger, crm, now=LATER).done == ["k_1"]
+
+
 def nurture(key: str, is_paused: bool) -> Action:
     return Action(key, "set_field", "contact", "c_1", {"fields": {"pause_nurture": is_paused}})
 

@@ -217,6 +217,32 @@ def test_no_contact_is_asked_at_the_moment_of_sending(ledger: Ledger, slack: Sla
     assert status(ledger) == ["cancelled"]
 
 
+def test_while_nobody_knows_who_may_be_contacted_letters_about_people_wait(
+    ledger: Ledger, slack: SlackServer, clock: Clock
+) -> None:
+    why = "the contacts file is 9 days old"
+    assert send(ledger, slack, clock, hold=why) == DeliveryReport(0, 0, {}, {}, held={KEY: why})
+    assert (slack.methods(), deliveries(ledger), status(ledger)) == ([], [], ["pending"])
+    bot = slack_bot(slack.base_url, clock)
+    told = line("3 feeds are late", key=("digest", "d_1", "tell"), day=NOW.date(), channel="#sales-alerts")
+    assert deliver(ledger, bot, [told], blocked={}, pace=clock.pace, hold=why).delivered == 1
+    assert send(ledger, slack, clock).delivered == 1
+
+
+def test_who_is_known_to_say_no_is_not_held_but_withdrawn(ledger: Ledger, slack: SlackServer, clock: Clock) -> None:
+    assert send(ledger, slack, clock, hold="stale", blocked={"u_1": "opted out"}).cancelled == 1
+    assert status(ledger) == ["cancelled"]
+
+
+def test_what_may_have_arrived_is_looked_up_although_it_is_held(
+    ledger: Ledger, slack: SlackServer, clock: Clock
+) -> None:
+    with pytest.raises(PowerCut):
+        send(ledger, slack, clock, **cut_at("posted"))
+    assert send(ledger, slack, clock, hold="stale").delivered == 1
+    assert status(ledger) == ["delivered"]
+
+
 def test_who_opts_out_between_a_crash_and_the_next_run_is_not_told_of(
     ledger: Ledger, slack: SlackServer, clock: Clock
 ) -> None:

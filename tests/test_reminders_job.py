@@ -17,7 +17,7 @@ from dagster_project.core.feedback import Answer
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, reminder
 from dagster_project.defs.reminders import due_nudges, reminder_sensor
 from dagster_project.delivery import deliver
-from dagster_project.ledger import Ledger
+from dagster_project.ledger import CRM_HOLD, Ledger
 
 DUE = NOW + timedelta(hours=1)
 
@@ -123,6 +123,10 @@ def test_the_job_reminds_of_what_waits_and_says_nothing_twice(demo_run: Installa
     assert not [*copy.data_dir.rglob("ho_[12]*")], "who may be contacted is not known"
     with duckdb.connect(str(copy.warehouse)) as warehouse:
         warehouse.execute("update raw.refreshes set has_features = true")
+    assert copy.run("remind_sellers", as_of=now + timedelta(days=9)).success
+    assert not [*copy.data_dir.rglob("ho_[12]*")], "the CRM's data are too old"
+    with Ledger(f"sqlite:///{copy.data_dir / 'ledger.sqlite'}") as ledger:
+        assert "more than 8 days before" in str(ledger.get_meta(CRM_HOLD))
     for _ in range(2):
         assert copy.run("remind_sellers").success
     assert [path.name for path in copy.data_dir.rglob("ho_[12]*")] == ["ho_1-remind-0.md"]

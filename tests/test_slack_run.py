@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +12,8 @@ from clients.slack_server import HUNG_UP, HUNG_UP_AFTERWARDS, TOKEN, slack_serve
 from installation import END, Installation
 from ledger_rows import handoff, plan
 
+from dagster_project.actions import action_request
+from dagster_project.core.actions import Action
 from dagster_project.ledger import Ledger
 
 
@@ -31,7 +33,9 @@ def hand_over(company: Installation, **variables: str) -> None:
     places = {"PLS_DATA_DIR": str(company.data_dir), "PLS_LEDGER_URL": ledger_url, "PLS_AS_OF": END.isoformat()}
     job = build_definitions(workplace=Workplace(overrides=places | variables)).resolve_job_def("score_everything")
     with dg.DagsterInstance.ephemeral() as instance:
-        job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["handoffs", "delivered"])])
+        job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["handoffs", "delivered"]), dg.AssetKey(["crm", "actions"])]
+        )
 
 
 def test_handoffs_reach_their_recipients_and_whoever_is_unknown_by_then_is_left_out(company: Installation) -> None:
@@ -67,6 +71,31 @@ def test_handoffs_reach_their_recipients_and_whoever_is_unknown_by_then_is_left_
     with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
         ends = ledger.read_frame("handoffs").filter(candidate_key="ca_1").sort("handoff_id")["status"].to_list()
     assert ends == ["delivered", "delivered", "cancelled"]
+
+
+def test_a_handoff_waits_as_long_as_nobody_knows_who_may_be_contacted(company: Installation) -> None:
+    with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+        user_id = ledger.read_frame("handoffs").filter(status="delivered").sort("handoff_id")["user_id"][0]
+        ledger.apply_handoff_plan(plan(handoff(user_id=user_id)))
+        ledger.apply_handoff_plan(plan(), requests=[action_request("crm:local", call(user_id))], now=END)
+    with duckdb.connect(str(company.warehouse), read_only=True) as warehouse:
+        [(delivered,)] = warehouse.sql(
+            "select max(delivered_at) from raw.crm_extracts join raw.files using (file_id)"
+        ).fetchall()
+
+    def ends(as_of: datetime) -> tuple[bool, str, str]:
+        hand_over(company, PLS_AS_OF=as_of.isoformat())
+        with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+            [row] = ledger.read_frame("handoffs").filter(handoff_id="ho_1").to_dicts()
+            [asked] = ledger.read_frame("deliveries").filter(action_key="call").to_dicts()
+        return bool([*company.data_dir.rglob("ho_1.md")]), row["status"], asked["status"]
+
+    assert ends(delivered + timedelta(days=9)) == (False, "pending", "pending")
+    assert ends(delivered + timedelta(days=7)) == (True, "delivered", "confirmed")
+
+
+def call(user_id: str) -> Action:
+    return Action("call", "task", "contact", "c_1", {"subject": "Call", "body": "Now", "user_id": user_id})
 
 
 def impatient(folder: Path) -> Path:

@@ -29,6 +29,7 @@ def data_dir(tmp_path: Path) -> Path:
         connection.execute(
             "create table marts.handoff_decisions (decision varchar, priority varchar, decided_at timestamp)"
         )
+        connection.execute("create table marts.handoffs (status varchar)")
         connection.execute(
             "create table marts.deliveries (destination varchar, status varchar, confirmed_at timestamp)"
         )
@@ -90,3 +91,10 @@ def test_what_the_crm_took_refused_and_will_be_asked_again(data_dir: Path) -> No
         connection.execute("insert into marts.deliveries values ('slack', 'confirmed', ?)", [STARTED])
     lines = [line.split() for line in summary_of(data_dir).splitlines()]
     assert ["hubspot", "1", "1", "1"] in lines and not [line for line in lines if line[:1] == ["slack"]]
+
+
+def test_handoffs_that_nobody_has_got_yet_are_told_of(data_dir: Path) -> None:
+    assert "wait to be sent" not in summary_of(data_dir)
+    with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+        connection.execute("insert into marts.handoffs values ('pending'), ('parked'), ('delivered')")
+    assert "2 handoffs wait to be sent: the step handoffs/delivered says why" in summary_of(data_dir)

@@ -9,7 +9,7 @@ import polars as pl
 from dagster_project.actions import ActionReport, carry_out
 from dagster_project.core.actions import ActionKind
 from dagster_project.defs.activation import crm_fields
-from dagster_project.defs.delivery import delivered_handoffs
+from dagster_project.defs.delivery import contact_hold, delivered_handoffs
 from dagster_project.defs.handoffs import crm_name
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table
@@ -34,33 +34,35 @@ def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
         begun = ledger.open_actions(crm_name(workplace))
         if not begun:
             return dg.MaterializeResult(metadata={"asked for": 0})
+        blocked, held = _stopped(workplace, begun)
         report = carry_out(
             ledger,
             workplace.crm(),
             [],
             rules=workplace.playbook.crm_fields,
             now=workplace.now(),
-            blocked=_blocked(workplace, begun),
+            blocked=blocked,
+            held=held,
         )
     return dg.MaterializeResult(metadata={"asked for": len(begun), **_told(report)})
 
 
-def _blocked(workplace: Workplace, begun: Mapping[str, str]) -> dict[str, str]:
-    """Why an action must not be done any more, by its key."""
+def _stopped(workplace: Workplace, begun: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """By its key, why an action must not be done any more; and why one waits, while nobody knows whether it may be."""
     actions = {key: json.loads(payload) for key, payload in begun.items()}
-    people = {
-        key: action["payload"]["user_id"]
-        for key, action in actions.items()
-        if action["kind"] in ABOUT_CONTACTING and "user_id" in action["payload"]
-    }
+    concerned = {key: action["payload"] for key, action in actions.items() if action["kind"] in ABOUT_CONTACTING}
+    people = {key: payload["user_id"] for key, payload in concerned.items() if "user_id" in payload}
     with workplace.connect(stays_open=workplace.crm_is_here) as connection:
         blocked = blocked_people(connection, sorted(set(people.values())))
-    return {key: blocked[user_id] for key, user_id in people.items() if user_id in blocked}
+        hold = contact_hold(connection, workplace)
+    held = dict.fromkeys(concerned, hold) if hold is not None else {}
+    return {key: blocked[user_id] for key, user_id in people.items() if user_id in blocked}, held
 
 
 def _told(report: ActionReport) -> dict[str, dg.MetadataValue | int]:
     told: dict[str, dg.MetadataValue | int] = {"done": len(report.done)}
-    for name, reasons in (("needless", report.needless), ("refused", report.refused), ("failed", report.failed)):
+    for name in ("needless", "refused", "failed", "held"):
+        reasons = getattr(report, name)
         told[name] = len(reasons)
         if reasons:
             rows = [{"action": key, "why": why} for key, why in list(reasons.items())[:20]]

@@ -1,5 +1,6 @@
 """Handing over: what waits in the ledger goes to Slack, or to the outbox while no chat is connected."""
 
+import logging
 import time
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,12 @@ from dagster_project.clients.chats import connect_chat, look_up_after
 from dagster_project.clients.slack import SlackBot
 from dagster_project.core.follow_ups import MARKETING
 from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
+from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.threads import OPEN, open_thread
 from dagster_project.defs.handoffs import COMMON, handoff_decisions
 from dagster_project.defs.resources import Workplace
 from dagster_project.delivery import DeliveryReport, Pace, deliver
+from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
 from dagster_project.no_contact import blocked_people
 from dagster_project.parked import parked_messages
@@ -35,12 +38,13 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
         with workplace.connect(stays_open=workplace.settings.slack.is_off) as connection:
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [row["user_id"] for row in (*waiting, *told)])
+            hold = contact_hold(connection, workplace)
         chat = connected_chat(workplace)
         letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
         letters += [_notice(row, owners, workplace) for row in told]
-        report = send(ledger, chat, letters, blocked=blocked, workplace=workplace)
+        report = send(ledger, chat, letters, blocked=blocked, hold=hold, workplace=workplace)
         ledger.settle_notices(chat.name)
-    return dg.MaterializeResult(metadata={"to": chat.name, **vars(report)})
+    return dg.MaterializeResult(metadata=told_of(report, chat, context.log))
 
 
 @dg.asset_check(
@@ -73,8 +77,29 @@ def has_buttons(workplace: Workplace) -> bool:
     return slack.bot_token is not None and slack.signing_secret is not None
 
 
+def contact_hold(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> str | None:
+    """Why nobody knows who may be contacted at this moment: the CRM's data are too old. None if they are not."""
+    as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
+    return crm_freshness(connection, as_of, workplace.playbook.sources).hold_reason
+
+
+def told_of(report: DeliveryReport, chat: Chat, log: logging.Logger) -> dict[str, Any]:
+    """What the UI shows of a round of deliveries; that letters wait for newer CRM data is said in the log too."""
+    told: dict[str, Any] = {"to": chat.name, **vars(report), "held": len(report.held)}
+    if report.held:
+        told["why held"] = why = next(iter(report.held.values()))
+        log.warning(f"{len(report.held)} letters are held until it is known who may be contacted: {why}")
+    return told
+
+
 def send(
-    ledger: Ledger, chat: Chat, letters: list[Letter], *, blocked: dict[str, str], workplace: Workplace
+    ledger: Ledger,
+    chat: Chat,
+    letters: list[Letter],
+    *,
+    blocked: dict[str, str],
+    hold: str | None,
+    workplace: Workplace,
 ) -> DeliveryReport:
     """Deliver letters at the pace of the playbook."""
     return deliver(
@@ -82,6 +107,7 @@ def send(
         chat,
         letters,
         blocked=blocked,
+        hold=hold,
         pace=Pace(workplace.now, time.sleep),
         look_up_after=look_up_after(chat, workplace.playbook.delivery.slack),
     )

@@ -10,9 +10,9 @@ from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
 from dagster_project.core.reminders import Nudge, nudges
 from dagster_project.defs.answers import read_back
-from dagster_project.defs.delivery import connected_chat, has_buttons, owners_by_id, send
+from dagster_project.defs.delivery import connected_chat, contact_hold, has_buttons, owners_by_id, send, told_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.ledger import Ledger
+from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.no_contact import blocked_people
 from dagster_project.playbook_files import read_playbook
 from dagster_project.refresh import NO_FEATURES, features_stand
@@ -69,10 +69,13 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
                 return
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [nudge.handoff["user_id"] for nudge in due])
+            hold = contact_hold(connection, workplace)
+        if hold is not None:
+            ledger.set_meta(CRM_HOLD, hold)  # until the next run has newer data, the sensor asks in vain
         messages = ledger.confirmed(chat.name, HANDOFF, [nudge.handoff["handoff_id"] for nudge in due])
         letters = [_letter(nudge, messages, owners=owners, workplace=workplace, now=now) for nudge in due]
-        report = send(ledger, chat, letters, blocked=blocked, workplace=workplace)
-    context.add_output_metadata({"to": chat.name, **vars(report)})
+        report = send(ledger, chat, letters, blocked=blocked, hold=hold, workplace=workplace)
+    context.add_output_metadata(told_of(report, chat, context.log))
 
 
 def _letter(
@@ -116,6 +119,8 @@ def reminder_sensor(*, automate: bool) -> dg.SensorDefinition:
         now = datetime.now(UTC).replace(tzinfo=None)
         chat = connected_chat(Workplace()).name
         with Ledger(settings.ledger_url) as ledger:
+            if hold := ledger.get_meta(CRM_HOLD):
+                return dg.SkipReason(f"reminders are held until it is known who may be contacted: {hold}")
             due = due_nudges(ledger, chat, read_playbook(settings.playbook_dir).delivery, now)
         return dg.RunRequest() if due else dg.SkipReason("nobody has to be reminded of anything")
 
