@@ -9,7 +9,7 @@ from ledger_rows import NOW, handoff, plan
 from letter_rows import RULES, Clock, letter, slack_bot
 
 from dagster_project.clients.slack import SlackWebhook
-from dagster_project.core.letters import HANDOFF, Recipient, Thread, line
+from dagster_project.core.letters import HANDOFF, Recipient, Thread, line, recipient_of
 from dagster_project.core.threads import open_thread
 from dagster_project.delivery import DeliveryReport, deliver
 from dagster_project.ledger import Ledger
@@ -78,6 +78,23 @@ def test_a_person_without_slack_is_told_of_in_the_teams_channel(
     deliver(ledger, slack_bot(slack.base_url, clock), [nobody], blocked={}, pace=clock.pace)
     [message] = slack.messages[SALES]
     assert message["blocks"][0]["text"]["text"].startswith("Bo &lt;!channel&gt; · *P0*")
+
+
+def test_what_waited_for_somebody_who_is_not_active_any_more_is_told_to_their_team(
+    ledger: Ledger, slack: SlackServer, clock: Clock
+) -> None:
+    ana = {"name": "Ana", "team": "ae", "slack_user_id": "U0000001", "is_active": False}
+    gone = recipient_of("o_1", {"o_1": ana})
+    direct = Thread("ho_0", "P0", DIRECT, "1.0")
+    letters = [letter(row, gone, thread=direct) for row in ledger.pending_handoffs()]
+    assert deliver(ledger, slack_bot(slack.base_url, clock), letters, blocked={}, pace=clock.pace).delivered == 1
+    [message] = slack.messages[SALES]
+    assert message["blocks"][0]["text"]["text"].startswith("team ae (Ana is not active any more) · *P0*, due")
+    assert message["blocks"][-1]["type"] == "actions"
+    assert slack.messages[DIRECT] == []
+    assert letters[0].markdown.startswith("For team ae (Ana is not active any more).\n\n## 🔥 Hot PQL Alert: Acme")
+    assert recipient_of("o_1", {"o_1": ana | {"is_active": True}}) == Recipient("Ana", "ae", "U0000001")
+    assert recipient_of("o_1", {"o_1": ana | {"team": None}}).name == "anybody (Ana is not active any more)"
 
 
 def test_a_person_whom_slack_does_not_know_is_told_of_in_the_teams_channel(

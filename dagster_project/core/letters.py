@@ -42,6 +42,8 @@ class Recipient:
     team: str | None
     person: str | None
     """Their id in the chat, if known."""
+    is_active: bool = True
+    """Whether they were when they were asked for; of somebody who is not, the team hears."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,18 @@ def recipient_of(recipient_id: str, owners: Mapping[str, Row]) -> Recipient:
 
     Args:
         recipient_id: An owner's id, or `team:<team>`.
-        owners: `name, team, slack_user_id` by owner id.
+        owners: `name, team, slack_user_id` by owner id, and whether each `is_active` if that is asked.
+
+    Returns:
+        Somebody who is not active any more as their team: what waited for them is nobody's to answer.
     """
     if recipient_id.startswith(_TEAM):
         team = recipient_id.removeprefix(_TEAM)
         return Recipient(f"team {team}", team, None)
     owner = owners.get(recipient_id, {})
+    if not owner.get("is_active", True):
+        team, name = owner.get("team"), owner.get("name") or recipient_id
+        return Recipient(f"{f'team {team}' if team else 'anybody'} ({name} is not active any more)", team, None, False)
     return Recipient(owner.get("name") or recipient_id, owner.get("team"), owner.get("slack_user_id") or None)
 
 
@@ -119,6 +127,7 @@ def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread |
         has_buttons: Whether somebody listens to buttons.
     """
     title = title_of(handoff)
+    thread = thread if to.is_active else None  # it may be in a conversation that nobody reads any more
     lead = f"{_called(to)} · *{handoff['priority']}*, due {_local(handoff['due_at'])}"
     if thread:
         lead = f"{_called(to)} · new in this thread · *{handoff['priority']}*"
@@ -131,7 +140,7 @@ def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread |
         operation=ALERT,
         day=handoff["created_at"].date(),
         title=title,
-        markdown=handoff["package_markdown"],
+        markdown=("" if to.is_active else f"For {markdown(to.name)}.\n\n") + handoff["package_markdown"],
         blocks=blocks,
         person=to.person if rules.slack.send_to == "direct" else None,
         channel=rules.slack.channel_of(to.team),
@@ -153,6 +162,7 @@ def reminder(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, thread: Threa
         day: The day it is said on, UTC.
     """
     title = title_of(nudge.handoff)
+    thread = thread if to.is_active else None  # as in an alert
     what = "is awake again" if nudge.kind == "wake" else "is waiting for an answer"
     when = "snoozed until" if nudge.kind == "wake" else "due"
     blocks = [_line(f"{_called(to)} ⏰ *{nudge.handoff['priority']}*, {when} {_local(nudge.due_at)}")]
