@@ -157,8 +157,8 @@ def _gather(
 def _by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
     """Past handoffs; that of an account which is gone is one of the account that its person has now.
 
-    A company is known by its domain or its product group until somebody, after a handoff as a rule, makes an account of it
-    in the CRM: it is the same one under another id, and must not be handed over again.
+    A company is known by its domain or its product group until somebody, after a handoff as a rule, makes an account of
+    it in the CRM: it is the same one under another id, and must not be handed over again.
     """
     gone = connection.sql(
         "select distinct account_id from past where account_id is not null "
