@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-MEMORY_LIMIT = "600MB"
+MEMORY_LIMIT = "400MB"
 """Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse."""
 MEMORY_ALONE = "1GB"
 """The same of loading and of models, which have nothing beside them; dbt's profile says it too."""
