@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from dagster_project.clients.crm import CrmClient, CrmError
-from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.core.crm_source_rules import CrmSourceRules, fields_text, is_of_mapping
 from dagster_project.landing.crm_pages import PageStore, Progress
 
 ENTITIES = ("owners", "accounts", "contacts", "opportunities", "tickets")
@@ -24,12 +25,16 @@ class Standing:
         extracted_at: When the last complete extract began, naive UTC; None before the first.
         full_at: When the last one began that read everything.
         tried_at: When the last attempt was made.
+        fields: What all that is known was made of, from `fields_text`; None if nobody wrote it down.
+        wanted: What the last attempt was to be made of.
     """
 
     cursor: str | None = None
     extracted_at: datetime | None = None
     full_at: datetime | None = None
     tried_at: datetime | None = None
+    fields: str | None = None
+    wanted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,22 +44,29 @@ class Fetched:
     Attributes:
         entity: Which.
         progress: How far it has come; None if not even the first page came.
+        wanted: What its rows are to be made of, from `fields_text`.
         trouble: Why it is not complete, in the CRM's words; None if it is.
     """
 
     entity: str
     progress: Progress | None
+    wanted: str
     trouble: str | None = None
 
 
-def is_due(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
-    """Whether an entity is to be read again: never tried, or the last attempt is long enough ago."""
-    return standing.tried_at is None or now - standing.tried_at >= timedelta(minutes=rules.extract_every_minutes)
+def is_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, mapping: Mapping[str, Any]) -> bool:
+    """Whether an entity is to be read again: never tried, long enough ago, or with another mapping."""
+    if standing.tried_at is None or not is_of_mapping(standing.wanted, mapping):
+        return True
+    return now - standing.tried_at >= timedelta(minutes=rules.extract_every_minutes)
 
 
-def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
-    """Whether everything is to be read."""
-    if standing.cursor is None or standing.full_at is None:
+def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, fields: str) -> bool:
+    """Whether everything is to be read: also when rows are made of other fields than those that are known.
+
+    A record that has not changed would otherwise stay as it was without the new ones.
+    """
+    if standing.cursor is None or standing.full_at is None or standing.fields != fields:
         return True
     return now - standing.full_at >= timedelta(days=rules.full_every_days)
 
@@ -86,26 +98,44 @@ def fetch(
     fetched = []
     for entity in entities:
         standing = standings.get(entity, Standing())
-        store = page_store(root, crm.name.removeprefix("crm:"), entity)
-        progress = _begun(store, standing, rules, now)
+        name = crm.name.removeprefix("crm:")
+        store = page_store(root, name, entity)
+        mapping = rules.mapping_of(name, entity)
+        wanted = _last_wanted(standing, mapping)
         try:
-            fetched.append(Fetched(entity, _read(crm, entity, store, progress)))
+            progress = _unfinished(store, now)
+            if progress is None or not (progress.is_complete and is_of_mapping(progress.fields, mapping)):
+                wanted = fields_text(mapping, crm.missing_fields(entity))
+                progress = _begun(store, standing, rules, now=now, fields=wanted)
+            fetched.append(Fetched(entity, _read(crm, entity, store, progress), progress.fields or wanted))
         except CrmError as error:
-            fetched.append(Fetched(entity, store.progress(), str(error)))
+            fetched.append(Fetched(entity, store.progress(), wanted, str(error)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             words = f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
-            fetched.append(Fetched(entity, store.progress(), words))
+            fetched.append(Fetched(entity, store.progress(), wanted, words))
     return fetched
 
 
-def _begun(store: PageStore, standing: Standing, rules: CrmSourceRules, now: datetime) -> Progress:
-    """The extract to go on with: the one that was interrupted, unless it is too old to be worth it."""
+def _last_wanted(standing: Standing, mapping: Mapping[str, Any]) -> str:
+    """What rows are to be made of, as far as that is known without asking the CRM."""
+    known = standing.wanted
+    return known if known is not None and is_of_mapping(known, mapping) else fields_text(mapping, None)
+
+
+def _unfinished(store: PageStore, now: datetime) -> Progress | None:
+    """The extract that was interrupted, unless it is too old to be worth going on with."""
     before = store.progress()
-    if before is not None and now - before.started_at < timedelta(days=1):
+    return before if before is not None and now - before.started_at < timedelta(days=1) else None
+
+
+def _begun(store: PageStore, standing: Standing, rules: CrmSourceRules, *, now: datetime, fields: str) -> Progress:
+    """The extract to go on with: the one that was interrupted, if its rows are made of the same fields."""
+    before = _unfinished(store, now)
+    if before is not None and before.fields == fields:
         return before
     store.clear()
-    is_full = is_full_due(standing, rules, now)
-    return Progress(now, is_full, None if is_full else standing.cursor)
+    is_full = is_full_due(standing, rules, now, fields=fields)
+    return Progress(now, is_full, None if is_full else standing.cursor, fields=fields)
 
 
 def _read(crm: CrmClient, entity: str, store: PageStore, progress: Progress) -> Progress:

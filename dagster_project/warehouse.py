@@ -62,8 +62,10 @@ create table if not exists raw.feed_days (
 create table if not exists raw.silence_changes (batch_id integer);
 create table if not exists raw.crm_cursors (
   crm varchar, entity varchar, cursor varchar, extracted_at timestamp, full_at timestamp, tried_at timestamp,
-  trouble varchar
+  trouble varchar, fields varchar, wanted varchar
 );
+alter table raw.crm_cursors add column if not exists fields varchar;
+alter table raw.crm_cursors add column if not exists wanted varchar;
 create table if not exists raw.moments (as_of timestamp, day date, is_live boolean, until timestamp);
 create table if not exists raw.next_moments (as_of timestamp, day date, is_live boolean, until timestamp);
 create table if not exists raw.past_range (first_day date, last_day date);

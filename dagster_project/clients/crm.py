@@ -210,6 +210,10 @@ class CrmClient(Protocol):
         """The rights that are needed for all of this and are not there, as the CRM calls them."""
         ...
 
+    def missing_fields(self, entity: str) -> list[str]:
+        """The fields that `crm_sources.yml` reads an entity from and that the CRM does not have, or does not show."""
+        ...
+
     def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """What has changed.
 

@@ -268,6 +268,10 @@ class HubSpot:
         """Scopes that the token lacks; see `CrmClient.missing_scopes`."""
         return self._setup.missing_scopes()
 
+    def missing_fields(self, entity: str) -> list[str]:
+        """Fields that are read and not there; see `CrmClient.missing_fields`."""
+        return self._extract.missing_fields(entity)
+
     def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """What has changed; see `CrmClient.extract`."""
         return self._extract.pages(entity, cursor)

@@ -86,6 +86,10 @@ class HubSpotExtract:
             at = replace(at, after=after) if after else replace(at, part=_ARCHIVED, after=None)
             yield Page(rows, at.text(), is_last=False)
 
+    def missing_fields(self, entity: str) -> list[str]:
+        """See `CrmClient.missing_fields`; owners have no properties."""
+        return [] if entity == "owners" else self._source.lacking(entity, self._fields(KINDS[entity]))
+
     def _wanted(self, entity: str) -> dict[str, str]:
         """Our column -> the property, for properties that this account has."""
         there = self._fields(KINDS[entity])

@@ -195,6 +195,10 @@ class LocalCrm:
         """None: whoever may write the file may do all."""
         return []
 
+    def missing_fields(self, entity: str) -> list[str]:
+        """None: the embedded CRM is never read; see `CrmClient.missing_fields`."""
+        return []
+
     def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """Accounts and contacts that changed, in one page; it has no others. See `CrmClient.extract`."""
         with self._transaction() as connection:

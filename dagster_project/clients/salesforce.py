@@ -280,6 +280,10 @@ class Salesforce:
         """Rights on objects that the user lacks; see `CrmClient.missing_scopes`."""
         return self._setup.missing_rights()
 
+    def missing_fields(self, entity: str) -> list[str]:
+        """Fields that are read and not there; see `CrmClient.missing_fields`."""
+        return self._extract.missing_fields(entity)
+
     def extract(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """What has changed; see `CrmClient.extract`."""
         return self._extract.pages(entity, cursor)

@@ -70,6 +70,10 @@ class SalesforceExtract:
                 yield Page(rows, at.text(), is_last=False)
         yield Page([], at.following(), is_last=True)
 
+    def missing_fields(self, entity: str) -> list[str]:
+        """See `CrmClient.missing_fields`, with the sObject that lacks it."""
+        return [f"{kind}.{name}" for kind in KINDS[entity] for name in self._source.lacking(entity, self._fields(kind))]
+
     def _wanted(self, entity: str, kind: str) -> list[tuple[str, str]]:
         """Our column and the field, for fields that this sObject has."""
         there = self._fields(kind)

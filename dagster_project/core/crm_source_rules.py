@@ -1,7 +1,8 @@
 """The model of ``crm_sources.yml``: how a connected CRM is read. Who speaks to it is `clients/`."""
 
+import json
 from collections.abc import Collection, Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -67,6 +68,23 @@ class CrmSource(StrictModel):
         """Our column -> the CRM's field, for those that are read."""
         return {ours: theirs for ours, theirs in self.columns.get(entity, {}).items() if theirs}
 
+    def mapping_of(self, entity: str) -> dict[str, Any]:
+        """All that says how rows of an entity are made of the CRM's fields."""
+        mapping: dict[str, Any] = {"columns": self.fields_of(entity)}
+        match entity:
+            case "accounts":
+                mapping["custom_fields"] = list(self.custom_fields)
+            case "owners":
+                mapping["teams"] = dict(self.teams)
+            case "tickets":
+                mapping["limit_categories"] = list(self.limit_categories)
+        return mapping
+
+    def lacking(self, entity: str, there: Collection[str]) -> list[str]:
+        """The CRM's fields that an entity is to be made of and that are not among those that are there."""
+        custom = self.custom_fields if entity == "accounts" else ()
+        return sorted({*self.fields_of(entity).values(), *custom} - set(there))
+
     def team(self, word: str | None) -> str | None:
         """Our word for a team; None if it is none of ours."""
         by_word = {theirs.strip().lower(): ours for theirs, ours in self.teams.items()}
@@ -99,3 +117,23 @@ class CrmSourceRules(StrictModel):
     full_every_days: Annotated[float, Field(gt=0)]
     daily_reserve: Annotated[float, Field(ge=0, lt=1)]
     systems: dict[str, CrmSource]
+
+    def mapping_of(self, system: str, entity: str) -> dict[str, Any]:
+        """See `CrmSource.mapping_of`; nothing for a system that is not here."""
+        return self.systems[system].mapping_of(entity) if system in self.systems else {}
+
+
+def fields_text(mapping: Mapping[str, Any], missing: Collection[str] | None) -> str:
+    """What rows are made of, as a text that is another one when they are made of something else.
+
+    Args:
+        mapping: From `CrmSource.mapping_of`.
+        missing: The fields that the CRM does not have; None if it could not be asked.
+    """
+    lacks = None if missing is None else sorted(missing)
+    return json.dumps({"mapping": mapping, "missing": lacks}, sort_keys=True)
+
+
+def is_of_mapping(fields: str | None, mapping: Mapping[str, Any]) -> bool:
+    """Whether a text from `fields_text` is about this mapping."""
+    return fields is not None and json.loads(fields)["mapping"] == mapping

@@ -138,7 +138,11 @@ def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> list[Fe
     rules, now = workplace.playbook.crm_sources, workplace.now()
     with workplace.connect(stays_open=True) as connection:
         known = standings(connection, workplace.settings.crm)
-    due = [entity for entity in ENTITIES if is_due(known.get(entity, Standing()), rules, now)]
+    due = [
+        entity
+        for entity in ENTITIES
+        if is_due(known.get(entity, Standing()), rules, now, mapping=rules.mapping_of(workplace.settings.crm, entity))
+    ]
     fetched = fetch(workplace.crm(), due, known, workplace.settings.crm_pages, rules=rules, now=now) if due else []
     for one in fetched:
         if one.trouble:

@@ -34,7 +34,8 @@ _WITHOUT_TIME = "json_merge_patch({}, '{{\"updated_at\": null}}')"
 def standings(connection: duckdb.DuckDBPyConnection, crm: str) -> dict[str, Standing]:
     """How far each entity of a CRM was read."""
     rows = connection.execute(
-        "select entity, cursor, extracted_at, full_at, tried_at from raw.crm_cursors where crm = ?", [crm]
+        "select entity, cursor, extracted_at, full_at, tried_at, fields, wanted from raw.crm_cursors where crm = ?",
+        [crm],
     ).fetchall()
     return {row[0]: Standing(*row[1:]) for row in rows}
 
@@ -76,7 +77,7 @@ def load_fetched(
     """
     if fetched.trouble is not None or fetched.progress is None:
         with transaction(connection):
-            _stand(connection, crm, fetched.entity, tried_at=now, trouble=fetched.trouble)
+            _stand(connection, crm, fetched.entity, tried_at=now, trouble=fetched.trouble, wanted=fetched.wanted)
         return None
     with TemporaryDirectory() as folder:
         loading = _Loading(connection, crm, fetched, Path(folder) / "rows.ndjson")
@@ -104,6 +105,7 @@ class _Loading:
         self._crm = crm
         self._entity = fetched.entity
         self._progress = fetched.progress
+        self._wanted = fetched.wanted
         self._path = path
         self._deleted: list[str] = []
 
@@ -228,7 +230,7 @@ class _Loading:
     def _remember(self, detail: str | None, now: datetime) -> None:
         """Go on from here next time; after an extract that shrank everything is read again."""
         if detail is not None:
-            _stand(self._connection, self._crm, self._entity, tried_at=now, trouble=detail)
+            _stand(self._connection, self._crm, self._entity, tried_at=now, trouble=detail, wanted=self._wanted)
             return
         at = self._progress.started_at
         _stand(
@@ -237,6 +239,8 @@ class _Loading:
             self._entity,
             tried_at=now,
             trouble=None,
+            wanted=self._wanted,
+            fields=self._progress.fields,
             cursor=self._progress.cursor,
             extracted_at=at,
             full_at=at if self._progress.is_full else None,
@@ -256,20 +260,24 @@ def _stand(
     *,
     tried_at: datetime,
     trouble: str | None,
+    wanted: str,
+    fields: str | None = None,
     cursor: str | None = None,
     extracted_at: datetime | None = None,
     full_at: datetime | None = None,
 ) -> None:
     """Write down how an entity stands; what is None stays as it was, except the trouble."""
     before = connection.execute(
-        "delete from raw.crm_cursors where crm = ? and entity = ? returning cursor, extracted_at, full_at",
+        "delete from raw.crm_cursors where crm = ? and entity = ? returning cursor, extracted_at, full_at, fields",
         [crm, entity],
     ).fetchall()
-    old = before[0] if before else (None, None, None)
-    said = (cursor, extracted_at, full_at)
+    old = before[0] if before else (None, None, None, None)
+    said = (cursor, extracted_at, full_at, fields)
     standing = [value if value is not None else kept for value, kept in zip(said, old, strict=True)]
     connection.execute(
-        "insert into raw.crm_cursors values (?, ?, ?, ?, ?, ?, ?)", [crm, entity, *standing, tried_at, trouble]
+        "insert into raw.crm_cursors (crm, entity, cursor, extracted_at, full_at, fields, tried_at, trouble, wanted) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [crm, entity, *standing, tried_at, trouble, wanted],
     )
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Progress:
         cursor: Where to go on; None before the first page.
         pages: How many pages have arrived.
         is_complete: Whether the last one has.
+        fields: What its rows are made of, from `fields_text`; None if nobody wrote it down.
     """
 
     started_at: datetime
@@ -31,6 +32,7 @@ class Progress:
     cursor: str | None = None
     pages: int = 0
     is_complete: bool = False
+    fields: str | None = None
 
 
 class PageStore:
@@ -55,6 +57,7 @@ class PageStore:
             cursor=last["cursor"],
             pages=len(paths),
             is_complete=last["is_last"],
+            fields=last.get("fields"),
         )
 
     def keep(self, before: Progress, rows: list[Mapping[str, Any]], cursor: str, *, is_last: bool) -> Progress:
@@ -69,6 +72,7 @@ class PageStore:
         said = {
             "started_at": before.started_at.isoformat(),
             "is_full": before.is_full,
+            "fields": before.fields,
             "cursor": cursor,
             "is_last": is_last,
             "rows": rows,
@@ -81,7 +85,7 @@ class PageStore:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
-        return Progress(before.started_at, before.is_full, cursor, before.pages + 1, is_last)
+        return replace(before, cursor=cursor, pages=before.pages + 1, is_complete=is_last)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all pages, in order; one page at a time is in memory."""

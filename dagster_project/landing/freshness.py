@@ -49,6 +49,8 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
         where = f"{entity} of the connected CRM have" if is_api else f"{entity} file has"
         if missing:
             reasons.append(f"the {where} no column {' and no column '.join(missing)}")
+        elif is_api and _has_other_fields(connection, path):
+            reasons.append(f"the {entity} of the connected CRM are read from other fields now, and not all were yet")
         hours = rules.crm_staleness_hours.api if is_api else rules.crm_staleness_hours.files
         if as_of - delivered_at > timedelta(hours=hours):
             how = f"{entity} were last read from the CRM" if is_api else f"{entity} file was last delivered"
@@ -79,6 +81,15 @@ def _is_list_in_doubt(connection: duckdb.DuckDBPyConnection) -> bool:
         [SUPPRESSION],
     ).fetchall()
     return newest == [(False,)]
+
+
+def _has_other_fields(connection: duckdb.DuckDBPyConnection, path: str) -> bool:
+    """Whether what is known was made of other fields than the CRM is read from now: a flag may be one of them."""
+    found = connection.execute(
+        "select 1 from raw.crm_cursors where ? = concat(?, crm, '/', entity) and wanted is distinct from fields",
+        [path, API],
+    ).fetchall()
+    return bool(found)
 
 
 def _was_tried(connection: duckdb.DuckDBPyConnection, source: str) -> bool:

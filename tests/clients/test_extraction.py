@@ -54,7 +54,11 @@ class Bench:
         """Let time pass and read what is due."""
         self.server.clock.advance(timedelta(**hours).total_seconds())
         known, now = standings(self.connection, "hubspot"), self.now
-        due = [entity for entity in ENTITIES if is_due(known.get(entity, Standing()), self.rules, now)]
+        due = [
+            entity
+            for entity in ENTITIES
+            if is_due(known.get(entity, Standing()), self.rules, now, mapping=self.rules.mapping_of("hubspot", entity))
+        ]
         return fetch(self.crm(), due, known, self.root, rules=self.rules, now=now)
 
     def load(self, fetched: list[Fetched], *, shrink_limit: float = 0.2) -> dict[str, FileOutcome | None]:
@@ -75,6 +79,13 @@ class Bench:
     def run(self, entity: str = "contacts", *, shrink_limit: float = 0.2, **hours: float) -> FileOutcome | None:
         """Read what is due and load it; what became of one entity."""
         return self.load(self.fetch(**(hours or {"hours": 1})), shrink_limit=shrink_limit)[entity]
+
+    def map(self, **columns: str | None) -> None:
+        """Map columns of contacts to other fields."""
+        source = self.rules.systems["hubspot"]
+        mapped = {**source.columns, "contacts": {**source.columns["contacts"], **columns}}
+        changed = source.model_copy(update={"columns": mapped})
+        self.rules = self.rules.model_copy(update={"systems": {"hubspot": changed}})
 
     def now_there(self, entity: str, *columns: str) -> list[tuple[Any, ...]]:
         """What the newest complete extract says."""
@@ -354,6 +365,110 @@ def test_handoffs_are_held_a_day_after_the_last_complete_extract(bench: Bench) -
     bench.server.heal()
     bench.run()
     assert held(bench) is None
+
+
+def with_flags(bench: Bench) -> list[str]:
+    """A HubSpot whose contacts have two flags of its own beside ours; the second of three says no in `blocked`."""
+    for object_type in ("contact", "account"):
+        bench.crm().create_fields(object_type, [])
+    for name in ("blocked", "no_calls"):
+        bench.server.state.properties["contacts"][name] = {"name": name, "type": "bool"}
+    ids = people(bench, 3)
+    bench.server.change("contacts", ids[1], blocked=True)
+    bench.server.add("companies", name="Acme")
+    return ids
+
+
+def test_a_column_that_is_mapped_later_is_read_of_records_that_have_not_changed(bench: Bench) -> None:
+    ids = with_flags(bench)
+    bench.map(do_not_contact=None)
+    bench.run()
+    assert "contacts of the connected CRM have no column do_not_contact" in str(held(bench))
+    bench.map(do_not_contact="blocked")
+    bench.server.change("contacts", ids[2], jobtitle="CTO")
+    bench.run()
+    assert [flag for _, flag in bench.now_there("contacts", "do_not_contact")] == [None, "true", None]
+    assert held(bench) is None
+    bench.server.asked.clear()
+    bench.run()
+    assert bench.server.lines(SEARCH)  # changes again
+
+
+def test_a_flag_that_is_another_field_now_holds_handoffs_until_all_of_it_was_read(bench: Bench) -> None:
+    with_flags(bench)
+    bench.map(do_not_contact="no_calls")
+    bench.run()
+    assert held(bench) is None
+    bench.map(do_not_contact="blocked")
+    bench.server.fail("reset", LIST, times=9)
+    bench.load(bench.fetch(seconds=1))  # at once: what is known is about the other field
+    assert "are read from other fields now, and not all were yet" in str(held(bench))
+    bench.server.fail("reset", "/properties/", times=9)
+    bench.load(bench.fetch(hours=1))
+    assert "are read from other fields now" in str(held(bench))
+    bench.server.heal()
+    bench.run()
+    assert bench.now_there("contacts", "do_not_contact")[1][1] == "true"
+    assert held(bench) is None
+
+
+def test_handoffs_are_held_when_nobody_could_ask_for_the_other_field(bench: Bench) -> None:
+    with_flags(bench)
+    bench.run()
+    bench.server.fail("reset", "/crm/", times=99)
+    bench.load(bench.fetch(hours=1))
+    assert held(bench) is None
+    bench.map(do_not_contact="blocked")
+    bench.load(bench.fetch(seconds=1))
+    assert "are read from other fields now" in str(held(bench))
+    assert [one.entity for one in bench.fetch(seconds=1)] == []
+
+
+def test_a_field_that_the_crm_has_only_later_is_read_of_everybody(bench: Bench) -> None:
+    with_flags(bench)
+    there = bench.server.state.properties["contacts"].pop("blocked")
+    bench.map(do_not_sell="blocked")
+    bench.run()
+    bench.server.state.properties["contacts"]["blocked"] = there
+    bench.run()
+    assert [flag for _, flag in bench.now_there("contacts", "do_not_sell")] == [None, "true", None]
+
+
+def test_an_extract_that_was_begun_with_other_fields_is_begun_anew(bench: Bench) -> None:
+    people(bench, 150)
+    with_flags(bench)
+    bench.map(do_not_contact="no_calls")
+    bench.server.fail("reset", LIST, times=9, after=1)
+    bench.load(bench.fetch())
+    bench.server.heal()
+    bench.map(do_not_contact="blocked")
+    bench.run()
+    assert [flag for _, flag in bench.now_there("contacts", "do_not_contact")].count("true") == 1
+
+
+def test_what_was_read_by_a_version_that_kept_no_fields_is_read_once_more(bench: Bench) -> None:
+    with_flags(bench)
+    bench.run()
+    bench.connection.execute("update raw.crm_cursors set fields = null, wanted = null")
+    bench.load(bench.fetch(seconds=1))
+    assert standings(bench.connection, "hubspot")["contacts"].full_at == bench.now
+    assert bench.fetch(seconds=1) == []
+
+
+@pytest.mark.parametrize(
+    ("entity", "change"),
+    [
+        ("accounts", {"custom_fields": ("beta",)}),
+        ("owners", {"teams": {"Closers": "ae"}}),
+        ("tickets", {"limit_categories": ("Quota",)}),
+    ],
+)
+def test_other_words_of_the_mapping_are_a_change_of_it_too(bench: Bench, entity: str, change: dict[str, Any]) -> None:
+    bench.run()
+    source = bench.rules.systems["hubspot"].model_copy(update=change)
+    bench.rules = bench.rules.model_copy(update={"systems": {"hubspot": source}})
+    fetched = bench.fetch(seconds=1)
+    assert [(one.entity, one.progress and one.progress.is_full) for one in fetched] == [(entity, True)]
 
 
 def test_files_count_until_the_first_extract(bench: Bench) -> None:

@@ -355,6 +355,16 @@ def test_changes_deletions_merges_and_conversions_since_the_last_time(
     ]
 
 
+def test_a_field_that_our_user_does_not_see_is_missing_until_it_does(server: SalesforceServer, crm: Salesforce) -> None:
+    flag = "pls_do_not_contact__c"
+    seen = connected(server).missing_fields("contacts")
+    assert f"Lead.{flag}" not in seen and "Contact.Status" in seen
+    server.hidden.add(f"Lead.{flag}")
+    assert connected(server).missing_fields("contacts") == sorted([*seen, f"Lead.{flag}"])
+    server.hidden.clear()
+    assert connected(server).missing_fields("contacts") == seen
+
+
 def test_an_interrupted_extract_goes_on_behind_the_last_page(server: SalesforceServer, crm: Salesforce) -> None:
     ids = [server.add("Contact") for _ in range(120)]
     lead = server.add("Lead")
