@@ -11,7 +11,7 @@ from pydantic import Field
 from dagster_project.clients.connectors import connect_crm
 from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused
 from dagster_project.core.assistant_rules import ObjectType, RecordRule
-from dagster_project.core.candidates import account_block_reason, user_block_reason
+from dagster_project.core.candidates import account_block_reason, with_block_reasons
 from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.core.escaping import plain
 from dagster_project.core.sync import FieldUpdate
@@ -64,7 +64,7 @@ def _intend(desk: Desk, rule: RecordRule, *, object_type: ObjectType, id: str, f
         raise Refused(f"{named} of a {object_type} may not be written; these may: {', '.join(allowed)}")
     found = _known(desk, object_type, id)
     ask_common_guardrails(desk, max(found["as_of"].to_list()))
-    _ask_no_contact(object_type, id, found)
+    _ask_no_contact(desk, object_type, id, found)
     written = {name: plain(value, longest=500) if isinstance(value, str) else value for name, value in fields.items()}
     _ask_ownership(desk, object_type, id, found=found, fields=written)
     crm = _connected(desk)
@@ -97,9 +97,15 @@ def _known(desk: Desk, object_type: str, object_id: str) -> pl.DataFrame:
     return found
 
 
-def _ask_no_contact(object_type: str, object_id: str, found: pl.DataFrame) -> None:
-    reason = account_block_reason() if object_type == "account" else user_block_reason()
-    blocked = found.select(reason=reason)["reason"].drop_nulls()
+def _ask_no_contact(desk: Desk, object_type: str, object_id: str, found: pl.DataFrame) -> None:
+    """What a person or their company has said counts for a contact; for an account what the company has."""
+    if object_type == "account":
+        blocked = found.select(reason=account_block_reason())["reason"].drop_nulls()
+    else:
+        whose = found["account_id"].drop_nulls().unique().to_list()
+        marks = ", ".join("?" for _ in whose) or "null"
+        accounts = desk.serving.frame(f"{ACCOUNTS} where scores.account_id in ({marks})", whose)
+        blocked = with_block_reasons(found, accounts)["blocked"].drop_nulls()
     if len(blocked):
         raise Refused(
             f"suppressed_no_contact: {object_type} {object_id}: {blocked[0]}; a person may change it, in the CRM"

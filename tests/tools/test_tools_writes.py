@@ -194,6 +194,21 @@ def test_no_contact_stops_every_write(flag: str, shop: Shop, contact: str) -> No
     assert shop.record("contact", contact)["next_step"] is None
 
 
+@pytest.mark.parametrize("said", ["suppression_reason = 'lawsuit'", "do_not_contact = true"])
+def test_a_company_that_says_no_says_it_for_its_contacts(said: str, shop: Shop) -> None:
+    [(contact, account_id), *_] = shop.asked(
+        "select contact_id, users.account_id from marts.user_profiles as users join marts.account_profiles as accounts "
+        "using (account_id) where contact_id is not null and in_crm and not (is_unsubscribed or email_opt_out or "
+        "contact_do_not_contact or users.account_do_not_contact or contact_deleted or users.account_deleted) and "
+        "users.suppression_reason is null and accounts.suppression_reason is null order by contact_id"
+    )
+    shop.change(f"update marts.account_profiles set {said} where account_id = ?", account_id)
+    with shop.tools() as tools:
+        for object_type, object_id in (("contact", contact), ("account", account_id)):
+            with pytest.raises(Refused, match=f"suppressed_no_contact: {object_type} {object_id}"):
+                tools.call("crm.update_record", object_type=object_type, id=object_id, fields={"next_step": "call"})
+
+
 def test_an_alert_about_somebody_who_may_not_be_contacted_is_refused(shop: Shop, quiet: tuple[str, list[str]]) -> None:
     with shop.tools() as tools:
         plan = tools.call("messaging.send_notification", alert(*quiet))
