@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dagster_project import ledger_schema as schema
 from dagster_project.core.candidates import left_of
 from dagster_project.core.feedback import Answer
+from dagster_project.core.follow_ups import WITHDRAWN
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
 from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, WITH_ROOM, LedgerReader, latest_answer, rows_of
@@ -244,18 +245,57 @@ class Ledger(LedgerReader):
         with self._changing() as (connection, change):
             connection.execute(table.update().where(*unfinished).values(status="pending", change=change))
 
-    def add_handoff(self, plan: HandoffPlan, handoff: Mapping[str, Any]) -> bool:
-        """Keep a handoff that was asked for, with its decision and whose turn it was; False if it is there already."""
+    def add_handoff(
+        self, plan: HandoffPlan, handoff: Mapping[str, Any], *, requests: Sequence[Request], now: datetime
+    ) -> bool:
+        """Keep a handoff that was asked for and what comes with it; False if it is there already.
+
+        Args:
+            plan: Whose turn it was, and of nothing but this handoff: decision, word to marketing, MQL.
+            handoff: Its row.
+            requests: The intents of its actions, for the next run to carry out.
+            now: Naive UTC.
+        """
         with self._changing() as (connection, change):
             table = schema.HANDOFFS
             same = sa.select(table.c.status).where(table.c.handoff_id == handoff["handoff_id"])
             if connection.execute(same).first():
                 return False
-            decisions = plan.decisions.filter(pl.col("handoff_id") == handoff["handoff_id"]).to_dicts()
-            self._add(connection, schema.HANDOFF_DECISIONS, [{**row, "change": change} for row in decisions])
+            self._add(connection, schema.HANDOFF_DECISIONS, _changed(plan.decisions, change))
             self._add(connection, table, [{**handoff, "change": change}])
+            self._add(connection, schema.NOTICES, _changed(plan.notices, change))
+            self._put(connection, schema.MQL_OVERLAP, _changed(plan.overlaps, change))
             self._put(connection, schema.ROUTING_TURNS, plan.turns.to_dicts())
+            self._request(connection, requests, now, change, attempts=0)
         return True
+
+    def take_back(
+        self, handoff_id: str, reason: str, now: datetime, *, notice_id: str, paused_by: str, resume: Request | None
+    ) -> None:
+        """Withdraw a handoff that nobody got, and what came with it.
+
+        Args:
+            handoff_id: Of the handoff.
+            reason: Why nobody got it.
+            now: Naive UTC.
+            notice_id: What marketing was to be told.
+            paused_by: The key of the action that pauses nurture.
+            resume: The intent of ending the pause, for the case that a run was quick; None if there is no pause.
+        """
+        notice, overlap, delivery = schema.NOTICES, schema.MQL_OVERLAP, schema.DELIVERIES
+        untold = notice.update().where(notice.c.notice_id == notice_id, notice.c.status == "pending")
+        ended = overlap.update().where(overlap.c.handoff_id == handoff_id)
+        pause = delivery.c.action_key == paused_by
+        undone = delivery.update().where(pause, delivery.c.status.in_(OPEN_DELIVERIES))
+        done = sa.select(delivery.c.delivery_id).where(pause, delivery.c.status == "confirmed")
+        with self._changing() as (connection, change):
+            _set_status(connection, handoff_id, "cancelled", change)
+            connection.execute(untold.values(status="cancelled", change=change))
+            of_overlap = {"status": WITHDRAWN, "recycled_at": now, "recycled_reason": reason, "change": change}
+            connection.execute(ended.values(of_overlap))
+            connection.execute(undone.values(status="cancelled", error=reason, change=change))
+            if resume is not None and connection.execute(done).first():
+                self._request(connection, [resume], now, change, attempts=0)
 
     # --- how --------------------------------------------------------------------------------------
 
@@ -434,6 +474,10 @@ def _take_firings(connection: sa.Connection, handoff_id: str) -> list[str]:
     table = schema.HANDOFF_FIRINGS
     taken = table.delete().where(table.c.handoff_id == handoff_id).returning(table.c.firings)
     return connection.execute(taken).scalar() or []
+
+
+def _changed(rows: pl.DataFrame, change: int) -> list[dict[str, Any]]:
+    return [{**row, "change": change} for row in rows.to_dicts()]
 
 
 def _set_status(connection: sa.Connection, handoff_id: str, status: str, change: int) -> None:

@@ -231,8 +231,9 @@ def taken_over(
         handoff_id = handoff.row["handoff_id"]
         outcome.actions.append(_nurture(handoff_id, person["contact_id"], is_paused=True))
         text = rules.taken_over.format_map(_words(person, handoff.account, as_of))
-        key = identity("no", MARKETING, handoff_id, WITH_SALES)
-        outcome.notices.append(notice_row(key, MARKETING, MARKETING, person=person, text=text, at=as_of))
+        outcome.notices.append(
+            notice_row(word_key(handoff_id), MARKETING, MARKETING, person=person, text=text, at=as_of)
+        )
         rows.append(
             {
                 "handoff_id": handoff_id,
@@ -247,8 +248,23 @@ def taken_over(
     return rows
 
 
+def word_key(handoff_id: str) -> str:
+    """The id of the notice that tells marketing of a handoff."""
+    return identity("no", MARKETING, handoff_id, WITH_SALES)
+
+
+def pause_key(handoff_id: str) -> str:
+    """The key of the action that pauses nurture for a handoff."""
+    return identity("ac", "pause_nurture", handoff_id, str(True))
+
+
+def resume_nurture(handoff_id: str, contact_id: str) -> Action:
+    """Ends the pause that a handoff began."""
+    return _nurture(handoff_id, contact_id, is_paused=False)
+
+
 def _nurture(handoff_id: str, contact_id: str, *, is_paused: bool) -> Action:
-    key = identity("ac", "pause_nurture", handoff_id, str(is_paused))
+    key = pause_key(handoff_id) if is_paused else identity("ac", "pause_nurture", handoff_id, str(is_paused))
     return Action(key, "set_field", "contact", contact_id, {"fields": {"pause_nurture": is_paused}})
 
 
@@ -288,7 +304,7 @@ def given_back(
         if row["contact_id"] in paused:
             continue
         paused.add(row["contact_id"])  # it is given back once
-        outcome.actions.append(_nurture(row["handoff_id"], row["contact_id"], is_paused=False))
+        outcome.actions.append(resume_nurture(row["handoff_id"], row["contact_id"]))
         whose = row["email"] or row["user_id"]
         told = {"person": short(whose), "company": short(row["account_id"] or NO_COMPANY), "reason": answer.reason}
         outcome.notices.append(

@@ -15,9 +15,11 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from dagster_project.actions import action_request
 from dagster_project.clients.chats import connect_chat, look_up_after
 from dagster_project.core.assistant_rules import NotificationRule
 from dagster_project.core.escaping import markdown, plain
+from dagster_project.core.follow_ups import pause_key, resume_nurture, word_key
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoff_rules import ACCOUNT_TRIGGERS, TriggerKey
 from dagster_project.core.handoffs import plan_handoffs
@@ -98,7 +100,7 @@ def _intend(desk: Desk, rule: NotificationRule, *, channel: str, type: str, cont
     return Intent(
         summary=f"{type} about {name} to {channel} ({where}), for {handoff['recipient_id']}, asked for by {desk.who}",
         preview=desk.mask.text(handoff["package_markdown"], people).splitlines(),
-        carry_out=lambda: _send(desk, plan, handoff, where=where),
+        carry_out=lambda: _send(desk, _belonging(plan, handoff["handoff_id"]), handoff, where=where),
     )
 
 
@@ -130,6 +132,22 @@ def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: 
         turns=desk.ledger.read_frame("routing_turns"),
     )
     return plan_handoffs(inputs, _only(desk.playbook, triggers))
+
+
+def _belonging(plan: HandoffPlan, handoff_id: str) -> HandoffPlan:
+    """What a plan says of one handoff: its decision, and what marketing has to know and to do if it holds an MQL."""
+    return replace(
+        plan,
+        decisions=plan.decisions.filter(pl.col("handoff_id") == handoff_id),
+        notices=plan.notices.filter(pl.col("notice_id") == word_key(handoff_id)),
+        overlaps=plan.overlaps.filter(pl.col("handoff_id") == handoff_id),
+        actions=tuple(action for action in plan.actions if action.key == pause_key(handoff_id)),
+    )
+
+
+def _crm_name(desk: Desk) -> str:
+    """What deliveries call the connected CRM; known without connecting to it."""
+    return f"crm:{desk.settings.crm}"
 
 
 def _only(playbook: Playbook, triggers: list[str]) -> Playbook:
@@ -187,7 +205,8 @@ def _with_note(handoff: Row, note: list[str]) -> dict[str, str]:
 
 def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: str) -> str:
     """The handoff into the ledger, then the letter; a letter that does not arrive takes the handoff back."""
-    if not desk.ledger.add_handoff(plan, handoff):
+    asked = [action_request(_crm_name(desk), action) for action in plan.actions]
+    if not desk.ledger.add_handoff(plan, handoff, requests=asked, now=desk.clock()):
         raise Refused("this was handed over before: a new event makes a new alert")
     slack = desk.playbook.delivery.slack
     chat = connect_chat(desk.settings.slack, slack, outbox=desk.settings.outbox)
@@ -210,7 +229,15 @@ def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: s
         raise Unavailable(
             f"nobody knows whether it arrived ({next(iter(report.parked.values()))}): look in the channel"
         )
-    desk.ledger.settle([], desk.clock(), handoffs={handoff["handoff_id"]: "cancelled"})
-    raise Unavailable(
-        f"it did not arrive ({next(iter(report.failed.values()), 'no reason given')}): plan it again later"
+    why = f"it did not arrive ({next(iter(report.failed.values()), 'no reason given')})"
+    _take_back(desk, plan, handoff["handoff_id"], why)
+    raise Unavailable(f"{why}: plan it again later")
+
+
+def _take_back(desk: Desk, plan: HandoffPlan, handoff_id: str, why: str) -> None:
+    """Nobody got it: marketing is not told of it, and goes on with the lead."""
+    paused = [action.object_id for action in plan.actions]
+    resume = action_request(_crm_name(desk), resume_nurture(handoff_id, paused[0])) if paused else None
+    desk.ledger.take_back(
+        handoff_id, why, desk.clock(), notice_id=word_key(handoff_id), paused_by=pause_key(handoff_id), resume=resume
     )

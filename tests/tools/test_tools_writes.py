@@ -217,6 +217,42 @@ def test_an_alert_about_somebody_who_may_not_be_contacted_is_refused(shop: Shop,
             tools.call("writes.confirm", token=plan.token)
 
 
+@pytest.fixture
+def mql(shop: Shop, quiet: tuple[str, list[str]]) -> tuple[str, list[str]]:
+    """The same account, whose people marketing holds."""
+    shop.change("update marts.user_profiles set contact_lifecycle_stage = 'MQL' where account_id = ?", quiet[0])
+    return quiet
+
+
+def left_for_marketing(shop: Shop) -> tuple[list[str], int, list[tuple[str, str]]]:
+    """Of an alert: the status of MQLs, how many notices wait, and field changes that the next run will make."""
+    with shop.ledger() as ledger:
+        waiting = [row for row in ledger.pending_notices() if row["recipient_id"] == "marketing"]
+        overlaps = ledger.read_frame("mql_overlap").filter(_is(paused_at=shop.clock.now))["status"].to_list()
+        actions = [json.loads(payload) for payload in ledger.open_actions("crm:local").values()]
+    fields = [(action["object_id"], json.dumps(action["payload"]["fields"])) for action in actions]
+    return overlaps, len(waiting), fields
+
+
+def test_marketing_is_told_of_an_mql_and_nurture_pauses(shop: Shop, mql: tuple[str, list[str]]) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*mql))
+        assert left_for_marketing(shop) == ([], 0, [])
+        tools.call("writes.confirm", token=plan.token)
+    overlaps, notices, [(contact_id, fields)] = left_for_marketing(shop)
+    assert (overlaps, notices, fields) == (["with_sales"], 1, '{"pause_nurture": true}')
+    assert shop.asked("select account_id from marts.user_profiles where contact_id = ?", contact_id) == [(mql[0],)]
+
+
+def test_an_mql_that_nobody_got_stays_with_marketing(shop: Shop, mql: tuple[str, list[str]]) -> None:
+    (shop.data_dir / "outbox").write_text("in the way")
+    with shop.tools() as tools:
+        plan = tools.call("messaging.send_notification", alert(*mql))
+        with pytest.raises(Unavailable, match="it did not arrive"):
+            tools.call("writes.confirm", token=plan.token)
+    assert left_for_marketing(shop) == (["withdrawn"], 0, [])
+
+
 def test_what_was_handed_over_rests(shop: Shop, quiet: tuple[str, list[str]]) -> None:
     with shop.tools() as tools:
         plan = tools.call("messaging.send_notification", alert(*quiet))
