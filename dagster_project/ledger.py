@@ -93,14 +93,10 @@ class Ledger(LedgerReader):
         states = plan.states
         if known is not None and known.width:
             states = states.join(known.select(states.columns), on=states.columns, how="anti", nulls_equal=True)
-        added = {
-            schema.HANDOFF_DECISIONS: plan.decisions,
-            schema.HANDOFFS: plan.handoffs,
-            schema.RULE_DECISIONS: plan.rule_decisions,
-            schema.NOTICES: plan.notices,
-        }
+        added = {schema.RULE_DECISIONS: plan.rule_decisions}
         put = {schema.MQL_OVERLAP: plan.overlaps, schema.AUDIENCE_MEMBERS: plan.members}
         with self._changing() as (connection, change):
+            self._hand_over(connection, plan, plan.handoffs.to_dicts(), change)
             for table, frame in added.items():
                 self._add(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
             for table, frame in put.items():
@@ -248,7 +244,7 @@ class Ledger(LedgerReader):
     def add_handoff(
         self, plan: HandoffPlan, handoff: Mapping[str, Any], *, requests: Sequence[Request], now: datetime
     ) -> bool:
-        """Keep a handoff that was asked for and what comes with it; False if it is there already.
+        """Keep a handoff that was asked for and what comes with it; False if somebody may have got it already.
 
         Args:
             plan: Whose turn it was, and of nothing but this handoff: decision, word to marketing, MQL.
@@ -258,12 +254,11 @@ class Ledger(LedgerReader):
         """
         with self._changing() as (connection, change):
             table = schema.HANDOFFS
-            same = sa.select(table.c.status).where(table.c.handoff_id == handoff["handoff_id"])
-            if connection.execute(same).first():
+            handoff_id = handoff["handoff_id"]
+            same = sa.select(table.c.status).where(table.c.handoff_id == handoff_id)
+            if connection.execute(same).first() and not _taken_back(connection, [handoff_id]):
                 return False
-            self._add(connection, schema.HANDOFF_DECISIONS, _changed(plan.decisions, change))
-            self._add(connection, table, [{**handoff, "change": change}])
-            self._add(connection, schema.NOTICES, _changed(plan.notices, change))
+            self._hand_over(connection, plan, [handoff], change)
             self._put(connection, schema.MQL_OVERLAP, _changed(plan.overlaps, change))
             self._put(connection, schema.ROUTING_TURNS, plan.turns.to_dicts())
             self._request(connection, requests, now, change, attempts=0)
@@ -312,6 +307,24 @@ class Ledger(LedgerReader):
                 .returning(counter.c.value)
             ).scalar_one()
             yield connection, int(number)
+
+    def _hand_over(
+        self, connection: sa.Connection, plan: HandoffPlan, handoffs: Sequence[Mapping[str, Any]], change: int
+    ) -> None:
+        """Keep decisions, handoffs and notices. What was taken back before anybody got it stands in its old place."""
+        back = _taken_back(connection, [row["handoff_id"] for row in handoffs])
+        decisions = [
+            {**row, "decision_id": back.get(row["handoff_id"], row["decision_id"])} for row in plan.decisions.to_dicts()
+        ]
+        for table, rows in ((schema.HANDOFF_DECISIONS, decisions), (schema.HANDOFFS, handoffs)):
+            self._add(connection, table, [{**row, "change": change} for row in rows if row["handoff_id"] not in back])
+            self._put(connection, table, [{**row, "change": change} for row in rows if row["handoff_id"] in back])
+        notices = _changed(plan.notices, change)
+        if back and notices:  # marketing was not told then
+            table = schema.NOTICES
+            ids = [row["notice_id"] for row in notices]
+            connection.execute(table.delete().where(table.c.status == "cancelled", table.c.notice_id.in_(ids)))
+        self._add(connection, schema.NOTICES, notices)
 
     def _request(
         self,
@@ -474,6 +487,22 @@ def _take_firings(connection: sa.Connection, handoff_id: str) -> list[str]:
     table = schema.HANDOFF_FIRINGS
     taken = table.delete().where(table.c.handoff_id == handoff_id).returning(table.c.firings)
     return connection.execute(taken).scalar() or []
+
+
+def _taken_back(connection: sa.Connection, handoff_ids: Collection[str]) -> dict[str, str]:
+    """Those of the handoffs that were withdrawn and that nobody can have got, with the decision to send each."""
+    table, decision, delivery = schema.HANDOFFS, schema.HANDOFF_DECISIONS, schema.DELIVERIES
+    perhaps_got = (
+        sa.exists()
+        .where(delivery.c.object_type == HANDOFF, delivery.c.object_id == table.c.handoff_id)
+        .where(delivery.c.status != "failed")
+    )
+    query = (
+        sa.select(table.c.handoff_id, decision.c.decision_id)
+        .join(decision, decision.c.handoff_id == table.c.handoff_id)
+        .where(table.c.status == "cancelled", decision.c.decision == "sent", ~perhaps_got)
+    )
+    return {row.handoff_id: row.decision_id for row in rows_of(connection, query, table.c.handoff_id, handoff_ids)}
 
 
 def _changed(rows: pl.DataFrame, change: int) -> list[dict[str, Any]]:

@@ -241,6 +241,20 @@ def test_a_plan_is_kept_whole_and_a_second_time_changes_nothing(ledger: Ledger) 
     assert kept(ledger) == once
 
 
+@pytest.mark.parametrize(("delivery", "status"), [("failed", "pending"), ("pending", "cancelled")])
+def test_what_was_taken_back_before_anybody_got_it_is_handed_over_when_it_is_decided_again(
+    ledger: Ledger, delivery: Any, status: str
+) -> None:
+    ledger.apply_handoff_plan(plan(handoff()))
+    [delivery_id] = ledger.request([request(object_type="handoff", object_id="ho_1", operation="alert")], NOW)
+    ledger.settle([Outcome(delivery_id, delivery)], NOW)
+    ledger.take_back("ho_1", "it did not arrive", NOW, notice_id="no_1", paused_by="ac_1", resume=None)
+    ledger.apply_handoff_plan(plan(handoff(recipient_id="o_2")))
+    [found] = ledger.read_frame("handoffs").to_dicts()
+    assert (found["status"], found["recipient_id"]) == (status, "o_2" if status == "pending" else "o_1")
+    assert ledger.read_frame("handoff_decisions").height == 1
+
+
 def test_a_plan_that_fails_at_its_last_row_leaves_nothing_behind(ledger: Ledger) -> None:
     ledger.apply_handoff_plan(plan(handoff(), states=(state(),), candidates=(candidate(),), turns=(TURN,)))
     before = kept(ledger)

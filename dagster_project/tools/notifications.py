@@ -204,7 +204,7 @@ def _with_note(handoff: Row, note: list[str]) -> dict[str, str]:
 
 
 def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: str) -> str:
-    """The handoff into the ledger, then the letter; a letter that does not arrive takes the handoff back."""
+    """The handoff into the ledger, then the letter; one that certainly did not arrive takes the handoff back."""
     asked = [action_request(_crm_name(desk), action) for action in plan.actions]
     if not desk.ledger.add_handoff(plan, handoff, requests=asked, now=desk.clock()):
         raise Refused("this was handed over before: a new event makes a new alert")
@@ -222,14 +222,21 @@ def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: s
         pace=Pace(desk.clock, time.sleep),
         look_up_after=look_up_after(chat, slack),
     )
+    begun = desk.ledger.begun(chat.name, [handoff["handoff_id"]])
+    delivery = begun.get((letter.object_type, letter.object_id, letter.operation), {})
     if report.delivered:
-        begun = desk.ledger.begun(chat.name, [handoff["handoff_id"]])
-        return str(begun[letter.object_type, letter.object_id, letter.operation]["delivery_id"])
+        return str(delivery["delivery_id"])
     if report.parked:
         raise Unavailable(
             f"nobody knows whether it arrived ({next(iter(report.parked.values()))}): look in the channel"
         )
-    why = f"it did not arrive ({next(iter(report.failed.values()), 'no reason given')})"
+    said = next(iter(report.failed.values()), "no reason given")
+    if delivery.get("status") == "pending":  # it may be there: whoever delivers next looks before it is sent again
+        raise Unavailable(
+            f"nobody knows yet whether it arrived ({said}): a run a quarter of an hour from now looks, and sends it if "
+            "it did not"
+        )
+    why = f"it did not arrive ({said})"
     _take_back(desk, plan, handoff["handoff_id"], why)
     raise Unavailable(f"{why}: plan it again later")
 

@@ -3,17 +3,20 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from clients.slack_server import HUNG_UP_AFTERWARDS, TOKEN, Fault, slack_server
 from installation import Installation
-from tool_shop import NOW, WRITES, copied, tools_over
+from tool_shop import NOW, WRITES, copied, playbook_with, tools_over
 
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.ledger import CRM_HOLD, Ledger
+from dagster_project.settings import settings_from
 from dagster_project.tools import Tools
 from dagster_project.tools.errors import NotFound, Refused, Unavailable, WrongArguments
 
@@ -356,6 +359,89 @@ def test_an_alert_that_does_not_arrive_can_be_sent_later(shop: Shop, quiet: tupl
         plan = tools.call("messaging.send_notification", alert(*quiet))
         assert tools.call("writes.confirm", token=plan.token).decision == "written"
     assert len(shop.alerts()) == 1
+
+
+@pytest.fixture
+def event(shop: Shop) -> tuple[str, list[str]]:
+    """An account with an event behind its alert, which is the same one whenever it is asked about."""
+    [(account_id, trigger), *_] = shop.asked(
+        "select account_id, triggers[1] from marts.handoff_decisions where decision = 'suppressed_baseline' "
+        "and account_id is not null and list_has_any(triggers, ['hand_raise', 'upgrade_intent', 'limit_ticket']) "
+        "and len(triggers) = 1 order by account_id"
+    )
+    shop.change("update marts.user_profiles set contact_lifecycle_stage = 'MQL' where account_id = ?", account_id)
+    return account_id, [trigger]
+
+
+def test_what_did_not_arrive_is_the_same_handoff_when_it_is_sent_later(
+    shop: Shop, event: tuple[str, list[str]]
+) -> None:
+    writes = {name: {**rule, "confirm": False} for name, rule in WRITES.items()}
+    with shop.ledger() as ledger:
+        before = set(ledger.read_frame("handoffs")["handoff_id"])
+    (shop.data_dir / "outbox").write_text("in the way")
+    with shop.tools(writes=writes) as tools:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="it did not arrive .* plan it again later"):
+                tools.call("messaging.send_notification", alert(*event))
+            shop.clock.now += timedelta(minutes=10)
+        (shop.data_dir / "outbox").unlink()
+        tools.call("messaging.send_notification", alert(*event))
+        with pytest.raises(Refused):
+            tools.call("messaging.send_notification", alert(*event))
+    assert len(shop.alerts()) == 1
+    with shop.ledger() as ledger:
+        [handoff] = [row for row in ledger.read_frame("handoffs").to_dicts() if row["handoff_id"] not in before]
+        decisions = ledger.read_frame("handoff_decisions").filter(_is(handoff_id=handoff["handoff_id"]))
+    assert (handoff["status"], handoff["created_at"]) == ("delivered", shop.clock.now)
+    assert decisions["decided_at"].to_list() == [shop.clock.now]
+    assert left_for_marketing(shop) == (["with_sales"], 1, [(_contact(handoff, shop), '{"pause_nurture": true}')])
+
+
+def _contact(handoff: dict[str, Any], shop: Shop) -> str:
+    [(contact_id,)] = shop.asked("select contact_id from marts.user_profiles where user_id = ?", handoff["user_id"])
+    return str(contact_id)
+
+
+def test_what_was_withdrawn_because_somebody_said_no_is_not_sent_later(
+    shop: Shop, event: tuple[str, list[str]]
+) -> None:
+    (shop.data_dir / "outbox").write_text("in the way")
+    with shop.tools() as tools, shop.ledger() as ledger:
+        plan = tools.call("messaging.send_notification", alert(*event))
+        with pytest.raises(Unavailable):
+            tools.call("writes.confirm", token=plan.token)
+        [failed] = ledger.read_frame("deliveries").filter(_is(destination="outbox", status="failed")).to_dicts()
+        handoff = ledger.read_frame("handoffs").row(by_predicate=_is(handoff_id=failed["object_id"]), named=True)
+        ledger.cancel_handoff(handoff, failed["delivery_id"], "opted out", shop.clock.now)
+        (shop.data_dir / "outbox").unlink()
+        plan = tools.call("messaging.send_notification", alert(*event))
+        with pytest.raises(Refused, match="handed over before"):
+            tools.call("writes.confirm", token=plan.token)
+    assert shop.alerts() == []
+
+
+def test_an_alert_that_may_have_arrived_is_not_sent_again(shop: Shop, event: tuple[str, list[str]]) -> None:
+    with slack_server() as slack:
+        variables = {"PLS_SLACK_BOT_TOKEN": TOKEN, "PLS_SLACK_BASE_URL": slack.base_url}
+        slack.channels["C0000003"] = "sales"
+        playbook = playbook_with(writes=WRITES)
+        at_once = playbook.delivery.slack.model_copy(update={"look_up_after_seconds": 0})
+        playbook = replace(playbook, delivery=playbook.delivery.model_copy(update={"slack": at_once}))
+        settings = settings_from({"PLS_DATA_DIR": str(shop.data_dir), **variables})
+        with Tools(settings, playbook, who="ann@acme.com", clock=shop.clock) as tools, shop.ledger() as ledger:
+            plan = tools.call("messaging.send_notification", alert(*event))
+            slack.faults["chat.postMessage"].append(HUNG_UP_AFTERWARDS)
+            slack.faults["conversations.history"] += [Fault(503)] * 9
+            with pytest.raises(Unavailable, match="nobody knows yet whether it arrived"):
+                tools.call("writes.confirm", token=plan.token)
+            with pytest.raises(Refused, match="suppressed_cooldown"):
+                tools.call("messaging.send_notification", alert(*event))
+            ledger.adopt_asked_for(shop.clock.now + timedelta(minutes=20))
+            [waiting] = ledger.pending_handoffs()
+    assert waiting["account_id"] == event[0]
+    assert sum(len(messages) for messages in slack.messages.values()) == 1
+    assert left_for_marketing(shop)[:2] == (["with_sales"], 1)
 
 
 def test_an_alert_whose_sender_died_is_sent_by_the_next_run(shop: Shop, quiet: tuple[str, list[str]]) -> None:
