@@ -24,7 +24,8 @@ from dagster_project.clients.crm import (
 from dagster_project.core.actions import ON_THE_CRM, Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import FieldUpdate
-from dagster_project.ledger import SUPERSEDED, Ledger, Outcome, Request
+from dagster_project.ledger import Ledger
+from dagster_project.ledger_writing import SUPERSEDED, Outcome, Request
 
 _TASKS = ("task", "note")
 

@@ -28,7 +28,8 @@ from dagster_project.core.sync import (
     plan_records,
     with_digest,
 )
-from dagster_project.ledger import Ledger, Outcome, Request
+from dagster_project.ledger import Ledger
+from dagster_project.ledger_writing import Outcome, Request
 
 OPERATION = "update"
 PORTION = 20_000

@@ -15,7 +15,8 @@ from typing import Any
 
 from dagster_project.clients.chat import Chat, NotPosted, Place, Posted, Refused, Unavailable, Uncertain, Unreadable
 from dagster_project.core.letters import HANDOFF, Letter
-from dagster_project.ledger import Ledger, Outcome, Request
+from dagster_project.ledger import Ledger
+from dagster_project.ledger_writing import Outcome, Request
 
 TRIES = 2
 """How often a letter that did not arrive is posted in one run."""

@@ -7,7 +7,8 @@ from datetime import datetime
 import polars as pl
 
 from dagster_project.core.letters import ALERT, HANDOFF
-from dagster_project.ledger import Ledger, Outcome
+from dagster_project.ledger import Ledger
+from dagster_project.ledger_writing import Outcome
 
 CHATS = ("slack", "slack:webhook", "outbox")
 

@@ -9,7 +9,7 @@ from dagster_project.core.candidates import CANDIDATE_SCHEMA
 from dagster_project.core.handoff_plan import DECISION_SCHEMA, HANDOFF_SCHEMA, HandoffPlan
 from dagster_project.core.routing import TURN_SCHEMA
 from dagster_project.core.triggers import STATE_SCHEMA
-from dagster_project.ledger import Request
+from dagster_project.ledger_writing import Request
 
 NOW = datetime(2026, 5, 2, 10, 0)
 LATER = NOW + timedelta(hours=1)

@@ -28,9 +28,10 @@ from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
 from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
-from dagster_project.ledger import Ledger, Outcome
+from dagster_project.ledger import Ledger
 from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew
 from dagster_project.ledger_schema import METADATA
+from dagster_project.ledger_writing import Outcome
 
 SERVER = os.environ.get("PLS_TEST_LEDGER_URL")
 CONFIG = Config()

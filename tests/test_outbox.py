@@ -11,7 +11,8 @@ from letter_rows import Clock, letter
 
 from dagster_project.clients.outbox import Outbox
 from dagster_project.delivery import DeliveryReport, deliver
-from dagster_project.ledger import Ledger, Outcome
+from dagster_project.ledger import Ledger
+from dagster_project.ledger_writing import Outcome
 
 
 class PowerCut(BaseException):

@@ -111,8 +111,9 @@ def recipient_of(recipient_id: str, owners: Mapping[str, Row]) -> Recipient:
         return Recipient(f"team {team}", team, None)
     owner = owners.get(recipient_id, {})
     if not owner.get("is_active", True):
-        team, name = owner.get("team"), owner.get("name") or recipient_id
-        return Recipient(f"{f'team {team}' if team else 'anybody'} ({name} is not active any more)", team, None, False)
+        their, name = owner.get("team"), owner.get("name") or recipient_id
+        who = f"team {their}" if their else "anybody"
+        return Recipient(f"{who} ({name} is not active any more)", their, None, False)
     return Recipient(owner.get("name") or recipient_id, owner.get("team"), owner.get("slack_user_id") or None)
 
 

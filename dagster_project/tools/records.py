@@ -15,7 +15,7 @@ from dagster_project.core.candidates import account_block_reason, with_block_rea
 from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.core.escaping import plain
 from dagster_project.core.sync import FieldUpdate
-from dagster_project.ledger import Outcome, Request
+from dagster_project.ledger_writing import Outcome, Request
 from dagster_project.tools.desk import Desk, Name, arguments, one_of
 from dagster_project.tools.errors import NotFound, Refused, Unavailable
 from dagster_project.tools.subjects import ACCOUNTS, USERS
