@@ -7,7 +7,7 @@ spoken to that of `clients/`. Between an intent and its receipt no transaction a
 import json
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -142,6 +142,22 @@ def plan_fields(
         confirmed = _certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
         current = _read(to, object_type, needs_reading(part, confirmed, target), list(target.guarded.values()))
         yield plan_records(part, Standing(confirmed, current, parked, hold_decreases), target)
+
+
+def give_up_gone(ledger: Ledger, to: str, object_type: str, wanted: Collection[str], now: datetime) -> int:
+    """Stop trying records that are not there any more: merged, deleted, or not ours to write now.
+
+    Args:
+        ledger: What was left to be tried again.
+        to: The destination's name.
+        object_type: `contact` or `account`.
+        wanted: The ids of all records that are to hold something.
+        now: Naive UTC.
+
+    Returns:
+        How many they are.
+    """
+    return ledger.forget(to, object_type, OPERATION, but=frozenset(wanted), now=now) if wanted else 0
 
 
 def send_plan(

@@ -26,6 +26,8 @@ ASKED_FOR = "asked_for"
 """A handoff that whoever asked for it is sending right now."""
 CRM_HOLD = "crm_hold_reason"
 """The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
+GONE = "the record is not there any more"
+"""What a delivery says that was still to be tried when its record had gone."""
 
 
 class Ledger(LedgerWriter):
@@ -116,6 +118,37 @@ class Ledger(LedgerWriter):
                 _set_status(connection, handoff_id, status, change)
                 if status == "delivered":
                     _take_firings(connection, handoff_id)
+
+    def forget(self, destination: str, object_type: str, operation: str, *, but: Collection[str], now: datetime) -> int:
+        """Give up what has not come to an end about objects that are not wanted any more: they are not there.
+
+        What they were last confirmed to hold is forgotten too: whether the request arrived was never seen, and if one
+        comes back all of it is written.
+
+        Args:
+            destination: Where to.
+            object_type: Of what kind.
+            operation: What was to be done.
+            but: The ids of all objects that are wanted.
+            now: Naive UTC.
+
+        Returns:
+            How many deliveries there were.
+        """
+        table, known = schema.DELIVERIES, schema.CONFIRMED_RECORDS
+        query = sa.select(table.c.delivery_id, table.c.object_id).where(
+            table.c.destination == destination,
+            table.c.object_type == object_type,
+            table.c.operation == operation,
+            table.c.status.in_(OPEN_DELIVERIES),
+        )
+        with self._changing() as (connection, change):
+            gone = [row for row in connection.execute(query) if row.object_id not in but]
+            self._settle(connection, [Outcome(row.delivery_id, "cancelled", GONE) for row in gone], now, change)
+            whose = (known.c.destination == destination, known.c.object_type == object_type)
+            for row in gone:
+                connection.execute(known.delete().where(*whose, known.c.object_id == row.object_id))
+        return len(gone)
 
     def settle_notices(self, destination: str) -> None:
         """Give notices that wait the status of their delivery, once that has come to an end."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_rows import LATER, NOW
 
-from dagster_project.activation import SendRules, SyncResult, plan_fields, send_plan
+from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
 from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
 from dagster_project.core.sync import FieldUpdate, Policy, Target, counts_of
 from dagster_project.ledger import Ledger
@@ -344,6 +344,26 @@ def test_a_record_that_may_be_taken_later_is_the_same_delivery_in_the_next_run(l
     del crm.refusals["c_1"]
     assert sync(ledger, crm, scores(c_1=1.0), hours=1).written == 1
     assert deliveries(ledger) == [("c_1", "confirmed", 2)]
+
+
+@pytest.mark.parametrize("is_unknown", [False, True])
+def test_a_record_that_is_gone_is_not_tried_for_ever_and_is_written_whole_if_it_comes_back(
+    ledger: Ledger, is_unknown: bool
+) -> None:
+    crm = FakeCrm("c_1", "c_2")
+    assert sync(ledger, crm, scores(c_1=1.0, c_2=1.0)).written == 2
+    for name in ("c_1", "c_2"):
+        crm.refusals[name] = Receipt(name, "later", is_retryable=not is_unknown, is_unknown=is_unknown)
+    assert sync(ledger, crm, scores(c_1=2.0, c_2=2.0), hours=1).failed == 2
+    later = NOW + timedelta(hours=2)
+    assert [give_up_gone(ledger, crm.name, "contact", ids, later) for ids in ([], ["c_2"], ["c_2"])] == [0, 1, 0]
+    assert [row[:2] for row in deliveries(ledger)[2:]] == [
+        ("c_1", "cancelled"),
+        ("c_2", "unknown" if is_unknown else "failed"),
+    ]
+    assert ledger.confirmed(crm.name, "contact").keys() == {"c_2"}
+    crm.refusals.clear()
+    assert sync(ledger, crm, scores(c_1=1.0, c_2=2.0), hours=3).written == 2
 
 
 # --- answers that never come ----------------------------------------------------------------------

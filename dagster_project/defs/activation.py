@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.activation import PORTION, SendRules, SyncResult, plan_fields, send_plan
+from dagster_project.activation import PORTION, SendRules, SyncResult, give_up_gone, plan_fields, send_plan
 from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.crm_field_rules import CrmFieldRules
@@ -87,6 +87,9 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
             if kind in extracted and isinstance(crm, LocalCrm):
                 crm.take_over(kind, extracted[kind])
             counts: Counter[str] = Counter()
+            if is_full:
+                wanted = desired[kind]["object_id"].to_list()
+                metadata[f"{kind}s given up"] = give_up_gone(ledger, crm.name, kind, wanted, workplace.now())
             try:
                 for part in plan_fields(ledger, crm, kind, desired[kind], target=target, hold_decreases=hold):
                     rows.add(kind, part)

@@ -6,7 +6,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.activation import SendRules, plan_fields, send_plan
+from dagster_project.activation import SendRules, give_up_gone, plan_fields, send_plan
 from dagster_project.clients.product import Product
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
@@ -59,6 +59,8 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
     results = {}
     with workplace.ledger() as ledger:
         for kind, rows in desired.items():
+            if is_full:
+                give_up_gone(ledger, product.name, kind, rows["object_id"].to_list(), workplace.now())
             plan = plan_fields(ledger, product, kind, rows, target=TARGET)
             sending = SendRules(rules.resends)  # what was sent can't be read back
             results[kind] = send_plan(ledger, product, kind, plan, rules=sending, now=workplace.now())
