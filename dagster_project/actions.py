@@ -126,6 +126,7 @@ def action_request(destination: str, action: Action) -> Request:
         object_id=action.key if is_task else action.object_id,
         operation="create" if is_task else operation,
         payload=payload,
+        only_adds=action.kind in ("assign_owner", "raise_tier"),
         payload_hash=sha256(f"{action.key} {payload}".encode()).hexdigest()[:16],
         action_key=action.key,
     )

@@ -32,7 +32,8 @@ any more; nobody knows yet."""
 class Request:
     """Something that is about to be done elsewhere. `payload_hash` tells one from another for the same object.
 
-    `action_key` is set for what must happen once, whatever comes after it.
+    `action_key` is set for what must happen once, whatever comes after it. `only_adds` is set for what is done only
+    where it adds something, so that another request for the same object stands beside it instead of in its place.
     """
 
     destination: str
@@ -42,6 +43,7 @@ class Request:
     payload: str
     payload_hash: str
     action_key: str | None = None
+    only_adds: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,12 @@ class LedgerWriter(LedgerReader):
             was = next((row for row in opened if row["payload_hash"] == request.payload_hash), None)
             row = {**_delivery(request, was, now, attempts), "change": change}
             rows[row["delivery_id"]] = row
-            last[_slot(request)] = row["delivery_id"]
             ids.append(str(row["delivery_id"]))
+            if not request.only_adds:
+                last[_slot(request)] = row["delivery_id"]
         self._put(connection, schema.DELIVERIES, list(rows.values()))
-        superseded = {*rows, *(row["delivery_id"] for slot in last for row in before.get(slot, []))} - {*last.values()}
+        of_slots = [row for slot in last for row in before.get(slot, [])] + [*rows.values()]
+        superseded = {row["delivery_id"] for row in of_slots if _slot_of(row) in last} - {*last.values()}
         gone = [Outcome(delivery_id, "cancelled", SUPERSEDED) for delivery_id in sorted(superseded)]
         self._settle(connection, gone, now, change)
         return ids
@@ -180,9 +184,13 @@ def _open_deliveries(
         table.c.status.in_(OPEN_DELIVERIES),
     )
     found: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(query).mappings():
-        found[tuple(row[name] for name in SLOT)].append(dict(row))
+    for row in map(dict, connection.execute(query).mappings()):
+        found[_slot_of(row)].append(row)
     return found
+
+
+def _slot_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in SLOT)
 
 
 def _slot(request: Request) -> tuple[str, str, str, str]:
@@ -192,7 +200,7 @@ def _slot(request: Request) -> tuple[str, str, str, str]:
 def _delivery(request: Request, was: Mapping[str, Any] | None, now: datetime, attempts: int) -> dict[str, Any]:
     words = "|".join((*_slot(request), request.payload_hash, now.isoformat()))
     return {
-        **vars(request),
+        **{name: value for name, value in vars(request).items() if name != "only_adds"},
         "delivery_id": was["delivery_id"] if was else "dl_" + sha256(words.encode()).hexdigest()[:16],
         "status": "pending",
         "attempts": (was["attempts"] if was else 0) + attempts,
