@@ -3,7 +3,7 @@
 import duckdb
 import polars as pl
 
-from dagster_project.core.candidates import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
+from dagster_project.core.standings import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
 from dagster_project.refresh import LIVE
 from dagster_project.warehouse import rows_where
 

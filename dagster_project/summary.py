@@ -13,6 +13,7 @@ from dagster_project.warehouse import Warehouse
 
 CLASSES = ("hot", "warm", "developing", "not_ready")
 MOST_OBJECTIONS = 5
+"""How many different flags that nobody can read are named, the commonest first."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ import polars as pl
 
 from dagster_project.core import decisions as table
 from dagster_project.core.actions import Action
-from dagster_project.core.candidates import Candidate, Firing, Standing, Standings, identity
+from dagster_project.core.candidates import Candidate, Firing, Standings, identity
 from dagster_project.core.decisions import Circumstances
 from dagster_project.core.feeds import Silence, may_have_been_active
 from dagster_project.core.routing import Desk, Request
+from dagster_project.core.standings import Standing
 from dagster_project.core.triggers import (
     CONDITION_SCHEMA,
     FIRED_SCHEMA,

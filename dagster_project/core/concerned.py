@@ -13,16 +13,16 @@ import polars as pl
 
 from dagster_project.core.audiences import AUDIENCE_COLUMNS
 from dagster_project.core.automation import RISE_SCHEMA, rule_conditions
-from dagster_project.core.candidates import (
+from dagster_project.core.candidates import open_candidates
+from dagster_project.core.feeds import Silence
+from dagster_project.core.standings import (
     ACCOUNT_FLAGS,
     STANDING_OF_ACCOUNTS,
     STANDING_OF_USERS,
     USER_FLAGS,
     best_contactable,
-    open_candidates,
     with_block_reasons,
 )
-from dagster_project.core.feeds import Silence
 from dagster_project.core.triggers import conditions, moves
 
 if TYPE_CHECKING:

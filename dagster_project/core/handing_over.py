@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dagster_project.core.block_kit import handoff_blocks
-from dagster_project.core.candidates import Candidate, Standing, identity
+from dagster_project.core.candidates import Candidate, identity
 from dagster_project.core.decisions import Verdict
 from dagster_project.core.follow_ups import HandedOver
 from dagster_project.core.handoff_plan import HandoffInputs
@@ -18,6 +18,7 @@ from dagster_project.core.package_model import HandoffFacts, HandoffPackage
 from dagster_project.core.packages import build_package
 from dagster_project.core.rendering import handoff_markdown
 from dagster_project.core.routing import Assignment, Desk
+from dagster_project.core.standings import Standing
 from dagster_project.core.wording import Row
 
 

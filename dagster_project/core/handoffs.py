@@ -33,7 +33,6 @@ from dagster_project.core.automation import (
 )
 from dagster_project.core.candidates import (
     CANDIDATE_SCHEMA,
-    USER_FLAGS,
     Candidate,
     Firing,
     OpenCandidate,
@@ -43,7 +42,6 @@ from dagster_project.core.candidates import (
     gather,
     open_candidates,
     standings_of,
-    with_block_reasons,
 )
 from dagster_project.core.decisions import Circumstances, PastHandoff, Verdict
 from dagster_project.core.follow_ups import (
@@ -73,6 +71,7 @@ from dagster_project.core.routing import (
     team_for,
     turns_frame,
 )
+from dagster_project.core.standings import USER_FLAGS, with_block_reasons
 from dagster_project.core.triggers import KEY, STATE_SCHEMA, conditions, conform, edges, stood_before
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dagster_project.core.candidates import ACCOUNT_FLAGS, USER_FLAGS
+from dagster_project.core.standings import ACCOUNT_FLAGS, USER_FLAGS
 from dagster_project.core.wording import Row, company_name, person_name, score_text
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pydantic import Field
 from dagster_project.clients.connectors import connect_crm
 from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused
 from dagster_project.core.assistant_rules import ObjectType, RecordRule
-from dagster_project.core.candidates import account_block_reason, with_block_reasons
 from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.core.escaping import plain
+from dagster_project.core.standings import account_block_reason, with_block_reasons
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.ledger_writing import Outcome, Request
 from dagster_project.tools.desk import Desk, Name, arguments, one_of

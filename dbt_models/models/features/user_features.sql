@@ -215,7 +215,7 @@ select
     -- may we write?
     coalesce(
         coalesce(mail_words.last_unsubscribe_at, measures.last_unsubscribe_at)
-        >= coalesce(coalesce(mail_words.last_resubscribe_at, measures.last_resubscribe_at), timestamp '0001-01-01 00:00:00'),
+        >= coalesce(mail_words.last_resubscribe_at, measures.last_resubscribe_at, timestamp '0001-01-01 00:00:00'),
         false
     ) as is_unsubscribed,
     coalesce(contacts.email_opt_out, false) or coalesce(contacts_now.email_opt_out, false) as email_opt_out,
