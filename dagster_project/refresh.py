@@ -235,7 +235,9 @@ def _standing(connection: duckdb.DuckDBPyConnection) -> Standing | None:
 
 def _arrivals(connection: duckdb.DuckDBPyConnection, since_batch: int) -> Arrivals:
     [(crm_files,)] = connection.execute(
-        "select count(*) from raw.files where batch_id > ? and source <> 'events' and status = 'loaded'", [since_batch]
+        "select count(*) from raw.files where batch_id > ? and source <> 'events' "
+        "and status in ('loaded', 'shrunk', 'empty')",
+        [since_batch],
     ).fetchall()
     [(replaced,)] = connection.execute(
         "select count(*) from raw.replaced_identities where batch_id > ?", [since_batch]

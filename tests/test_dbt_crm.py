@@ -22,14 +22,17 @@ def shop(tmp_path_factory) -> Shop:
     shop.load(STORIES.events)
     shop.extract("accounts", "2026-06-01", STORIES.accounts)
     shop.extract("accounts", "2026-06-28", [a | a.get("later", {}) for a in STORIES.accounts if a["name"] != "Gone"])
-    shop.extract("accounts", "2026-06-29", [], complete=False)
+    shop.extract("accounts", "2026-06-29", [{"account_id": "A_kept_out", "do_not_contact": True}], complete=False)
     shop.extract("contacts", "2026-06-01", STORIES.contacts)
     shop.extract("contacts", "2026-06-28", [c for c in STORIES.contacts if c["contact_id"] != "c_left"])
     shop.extract("contacts", "2026-07-05", [c | c.get("much_later", {}) for c in STORIES.contacts])
+    shop.extract("contacts", "2026-07-06", [{"contact_id": "c_kept_out", "email_opt_out": "yes"}], complete=False)
+    shop.extract("contacts", "2026-06-15", [{"contact_id": "c_back", "email_opt_out": "yes"}], complete=False)
     shop.extract("opportunities", "2026-06-29", STORIES.opportunities)
     shop.extract("tickets", "2026-06-29", STORIES.tickets)
     shop.extract("owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}])
     shop.extract("suppression", "2026-06-01", [{"key": "domain:stop.com", "reason": "asked"}])
+    shop.extract("suppression", "2026-06-02", [{"key": "domain:keptout.com", "reason": "asked later"}], complete=False)
     shop.execute(
         "insert into raw.rule_domains values ('gmail.com', 'free_mail', ''),"
         " ('rival.com', 'excluded', 'competitor');"
@@ -229,6 +232,17 @@ def test_a_no_counts_whether_the_newest_extract_says_it_or_the_version_updated_l
         "where key in ('c_undated', 'c_older', 'c_withdrawn', 'c_back') order by key"
     )
     assert told == [("c_back", False), ("c_older", True), ("c_undated", True), ("c_withdrawn", True)]
+
+
+def test_a_no_in_an_extract_that_was_kept_out_since_counts(shop):
+    assert shop.rows(
+        "select key from intermediate.int_crm_no_contact "
+        "where (email_opt_out or do_not_contact) and key like '%kept_out' order by key"
+    ) == [("A_kept_out",), ("c_kept_out",)]
+    assert shop.rows("select suppression_key from intermediate.int_suppressions order by 1") == [
+        ("domain:keptout.com",),
+        ("domain:stop.com",),
+    ]
 
 
 identify("unread", "06-01 10:00:00", email="v@undated.com")

@@ -58,8 +58,8 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
             reasons.append(
                 f"the {how} on {delivered_at:%Y-%m-%d %H:%M} UTC, more than {age} before {as_of:%Y-%m-%d %H:%M}"
             )
-    if _newest_complete(connection, SUPPRESSION) is None and _is_list_in_doubt(connection):
-        reasons.append("the suppression list could not be read yet")
+    if trouble := _list_trouble(connection):
+        reasons.append(trouble)
     return CrmFreshness("; ".join(reasons) or None, min(deliveries, default=None))
 
 
@@ -73,14 +73,20 @@ def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tupl
     return rows[0] if rows else None
 
 
-def _is_list_in_doubt(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the list that was looked at last could not be read. An empty one was once recorded without an extract."""
+def _list_trouble(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """Why nobody knows who is on the suppression list; None if one is known and no newer one is damaged."""
     newest = connection.execute(
-        "select status = 'empty' and not contains(path, '.parquet') from raw.files where source = ? "
-        "order by file_id desc limit 1",
+        "select status, path, coalesce(detail, '') from raw.files where source = ? order by file_id desc limit 1",
         [SUPPRESSION],
     ).fetchall()
-    return newest == [(False,)]
+    if not newest:
+        return None
+    [(status, path, cause)] = newest
+    if status == "unreadable":
+        return f"the suppression list {path} can't be read, so nobody knows who was added to it: {cause}"
+    # An empty one was once recorded without an extract.
+    is_known = status == "empty" or _newest_complete(connection, SUPPRESSION) is not None
+    return None if is_known else f"the suppression list {path} could not be read yet"
 
 
 def _has_other_fields(connection: duckdb.DuckDBPyConnection, path: str) -> bool:

@@ -237,7 +237,21 @@ def test_a_suppression_list_that_is_damaged_holds_handoffs(landing: Landing) -> 
     landing.put("suppression.parquet", "", at=DAY)
     [outcome] = landing.load_crm().files
     assert (outcome.status, outcome.detail) == ("unreadable", "the file is empty, which no Parquet file is")
-    assert _hold(landing, DAY) == "the suppression list could not be read yet"
+    told = (
+        "the suppression list suppression.parquet can't be read, so nobody knows who was added to it: the file is empty"
+    )
+    assert (_hold(landing, DAY) or "").startswith(told)
+
+
+def test_a_suppression_list_that_got_damaged_holds_handoffs_until_it_can_be_read_again(landing: Landing) -> None:
+    landing.put("suppression.csv", "email\na@b.example\n", at=DAY)
+    landing.load_crm()
+    landing.put("suppression.csv", "who\na@b.example\n", at=DAY + timedelta(days=1))
+    landing.load_crm()
+    assert "suppression.csv can't be read" in (_hold(landing, DAY) or "")
+    landing.put("suppression.csv", "email\na@b.example\n", at=DAY + timedelta(days=2))
+    landing.load_crm()
+    assert _hold(landing, DAY) is None
 
 
 def test_an_empty_list_that_was_read_when_it_counted_for_nothing_holds_no_handoffs(landing: Landing) -> None:

@@ -1,5 +1,6 @@
 -- Whether somebody may be written to is asked of what came last, whatever moment is scored: like the suppression list it
--- protects people and scores nobody. A no counts whether the newest extract says it or the version updated last.
+-- protects people and scores nobody. A no counts whether the newest extract says it, the version updated last, or one that
+-- was kept out since.
 with latest_extracts as (
 
     select entity, max(extract_number) as extract_number
@@ -24,19 +25,36 @@ asked as (
     from {{ ref('int_crm_versions') }} as known
     where known.entity in ('accounts', 'contacts')
 
+),
+
+said as (
+
+    select
+        asked.entity,
+        asked.key,
+        asked.version_id,
+        asked.last_extract_number < latest_extracts.extract_number as is_gone
+    from asked
+    inner join latest_extracts on asked.entity = latest_extracts.entity
+    where asked.recency = 1 or asked.extract_number = asked.last_extract_number
+
+    union all
+
+    select entity, key, version_id, false as is_gone
+    from {{ ref('int_crm_kept_out') }}
+    where entity in ('accounts', 'contacts')
+
 )
 
 select
-    asked.entity,
-    asked.key,
+    said.entity,
+    said.key,
     bool_or(coalesce(contacts.email_opt_out, false)) as email_opt_out,
     bool_or(coalesce(contacts.do_not_contact, accounts.do_not_contact, false)) as do_not_contact,
     bool_or(coalesce(contacts.do_not_sell, false)) as do_not_sell,
     max(coalesce(contacts.unread_objections, accounts.unread_objections)) as unread_objections,
-    asked.last_extract_number < latest_extracts.extract_number as is_gone
-from asked
-inner join latest_extracts on asked.entity = latest_extracts.entity
-left join {{ ref('stg_crm__contacts') }} as contacts on asked.version_id = contacts.version_id
-left join {{ ref('stg_crm__accounts') }} as accounts on asked.version_id = accounts.version_id
-where asked.recency = 1 or asked.extract_number = asked.last_extract_number
-group by asked.entity, asked.key, is_gone
+    bool_or(said.is_gone) as is_gone
+from said
+left join {{ ref('stg_crm__contacts') }} as contacts on said.version_id = contacts.version_id
+left join {{ ref('stg_crm__accounts') }} as accounts on said.version_id = accounts.version_id
+group by said.entity, said.key
