@@ -25,15 +25,17 @@ def shop(tmp_path_factory) -> Shop:
     shop.extract("accounts", "2026-06-29", [{"account_id": "A_kept_out", "do_not_contact": True}], complete=False)
     shop.extract("contacts", "2026-06-01", STORIES.contacts)
     shop.extract("contacts", "2026-06-28", [c for c in STORIES.contacts if c["contact_id"] != "c_left"])
-    shop.extract("contacts", "2026-07-05", [c | c.get("much_later", {}) for c in STORIES.contacts])
+    c_later = {"contact_id": "c_later", "email": "later@later.com", "email_opt_out": "yes", "do_not_contact": "yes"}
+    shop.extract("contacts", "2026-07-05", [*(c | c.get("much_later", {}) for c in STORIES.contacts), c_later])
     shop.extract("contacts", "2026-07-06", [{"contact_id": "c_kept_out", "email_opt_out": "yes"}], complete=False)
     shop.extract("contacts", "2026-06-15", [{"contact_id": "c_back", "email_opt_out": "yes"}], complete=False)
     shop.extract("opportunities", "2026-06-29", STORIES.opportunities)
     shop.extract("tickets", "2026-06-29", STORIES.tickets)
     shop.extract("owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}])
-    shop.extract("suppression", "2026-06-01", [{"key": "domain:stop.com", "reason": "asked"}])
+    shop.extract("suppression", "2026-06-01", [{"key": key, "reason": "asked"} for key in SUPPRESSED])
     shop.extract("suppression", "2026-06-02", [{"key": "domain:keptout.com", "reason": "asked later"}], complete=False)
     shop.execute(
+        "insert into raw.email_domains values ('www.sites.com', 'sites.com'), ('bücher.com', 'xn--bcher-kva.com');"
         "insert into raw.rule_domains values ('gmail.com', 'free_mail', ''),"
         " ('rival.com', 'excluded', 'competitor');"
         "insert into raw.rule_exclusions values ('email_pattern', '*+test@*', 'test account'),"
@@ -216,6 +218,7 @@ def test_orphans_warn(shop):
     assert shop.warnings["contacts_have_accounts"] == 2, "at both moments"
 
 
+SUPPRESSED = ["domain:stop.com", "domain:https://www.sites.com/team", "domain:bücher.com"]
 identify("stopped", "06-01 10:00:00", email="p@mail.stop.com")
 
 
@@ -240,9 +243,22 @@ def test_a_no_in_an_extract_that_was_kept_out_since_counts(shop):
         "where (email_opt_out or do_not_contact) and key like '%kept_out' order by key"
     ) == [("A_kept_out",), ("c_kept_out",)]
     assert shop.rows("select suppression_key from intermediate.int_suppressions order by 1") == [
-        ("domain:keptout.com",),
-        ("domain:stop.com",),
+        (key,) for key in sorted({*SUPPRESSED, "domain:keptout.com", "domain:sites.com", "domain:xn--bcher-kva.com"})
     ]
+
+
+identify("later", "06-01 10:00:00", email="Later@later.com")
+identify("ahead", "06-01 10:00:00", email="p@ahead.com")
+STORIES.accounts.append(
+    {"account_id": "A10", "name": "Ahead", "domain": "ahead.com", "do_not_contact": True, "updated_at": "2026-06-27"}
+)
+
+
+def test_a_no_counts_where_the_contact_or_the_account_is_known_only_later(shop):
+    assert user(shop, "later", "contact_id", "email_opt_out", "contact_do_not_contact") == (None, True, True)
+    assert user(shop, "ahead", "account_id", "account_do_not_contact", as_of=BASELINE) == ("domain:ahead.com", True)
+    told = "select do_not_contact from features.account_features where account_id = 'domain:ahead.com'"
+    assert shop.rows(told) == [(True,)]
 
 
 identify("unread", "06-01 10:00:00", email="v@undated.com")

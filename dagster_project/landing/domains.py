@@ -1,4 +1,4 @@
-"""`raw.email_domains`: the registrable domain of every host that an e-mail address or a CRM account names.
+"""`raw.email_domains`: the registrable domain of every host that an address, an account or the suppression list names.
 
 Which domains make an account, and which are free-mail, is decided in the dbt models.
 """
@@ -26,6 +26,9 @@ with emails as (
 sites as (
   select {HOST_OF_SITE.format("payload ->> '$.domain'")} as host
   from raw.crm_versions where version_id > $version_id and entity = 'accounts'
+  union all
+  select {HOST_OF_SITE.format("substr(key, 8)")}
+  from raw.crm_versions where entity = 'suppression' and starts_with(key, 'domain:')
 )
 select distinct host from (from emails union all from sites) as named
 where host <> '' and host not in (select domain from raw.email_domains)
@@ -36,9 +39,9 @@ def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
     """Add the hosts that are new: of what was loaded since the last time.
 
     `domain` is the host as SQL finds it, so that these join: `split_part(lower(trim(email)), '@', 2)` for
-    addresses, and for `accounts.domain` `lower(trim(domain))` without scheme and without everything from the
-    first of `/:?#` on (dbt's macro `host_of`). `registrable_domain` is in ASCII (`xn--...`), NULL where the
-    public suffix list knows none.
+    addresses, and for `accounts.domain` and suppressed domains `lower(trim(domain))` without scheme and without
+    everything from the first of `/:?#` on (dbt's macro `host_of`). `registrable_domain` is in ASCII (`xn--...`),
+    NULL where the public suffix list knows none.
 
     Args:
         connection: The warehouse.

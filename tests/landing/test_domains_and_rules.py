@@ -62,6 +62,16 @@ def test_domains_come_from_identifies_contacts_and_accounts_once(landing: Landin
     assert update_email_domains(landing.connection) == 2
 
 
+def test_suppressed_domains_are_hosts_too(landing: Landing) -> None:
+    landing.put("suppression.csv", "domain\nhttps://www.bücher.de/shop\n@*.acme.com\n")
+    landing.load_crm()
+    assert update_email_domains(landing.connection) == 2
+    assert landing.rows("from raw.email_domains order by domain") == [
+        ("acme.com", "acme.com"), ("www.bücher.de", "xn--bcher-kva.de"),
+    ]  # fmt: skip
+    assert update_email_domains(landing.connection) == 0
+
+
 def test_the_packaged_playbook_is_valid_and_becomes_tables(landing: Landing) -> None:
     identity = IdentityRules(**yaml.safe_load((PLAYBOOK / "identity.yml").read_text()))
     for _ in range(2):

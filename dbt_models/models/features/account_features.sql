@@ -183,7 +183,9 @@ select
         else member_statuses.subscription_status_since
     end as subscription_status_since,
     coalesce(crm_accounts.is_target_account, false) as is_target_account,
-    coalesce(crm_accounts.do_not_contact, false) or coalesce(accounts_now.do_not_contact, false) as do_not_contact,
+    coalesce(
+        crm_accounts.do_not_contact or accounts_now.do_not_contact or domain_now.do_not_contact, false
+    ) as do_not_contact,
     coalesce(by_host.reason, by_domain.reason) as suppression_reason,
     deleted_accounts.account_id is not null or coalesce(accounts_now.is_gone, false) as is_deleted,
     crm_accounts.segment_override,
@@ -222,6 +224,7 @@ left join deleted_accounts
     on account_ids.as_of = deleted_accounts.as_of and account_ids.account_id = deleted_accounts.account_id
 left join {{ ref('int_crm_no_contact') }} as accounts_now
     on accounts_now.entity = 'accounts' and account_ids.account_id = accounts_now.key
+left join {{ ref('int_crm_objections') }} as domain_now on domain_now.subject = 'domain:' || account_ids.own_domain
 left join members on account_ids.as_of = members.as_of and account_ids.account_id = members.account_id
 left join features on account_ids.as_of = features.as_of and account_ids.account_id = features.account_id
 left join {{ ref('int_group_statuses') }} as group_statuses

@@ -135,6 +135,12 @@ no_contact as (
 
     select * from {{ ref('int_crm_no_contact') }}
 
+),
+
+objections as (
+
+    select * from {{ ref('int_crm_objections') }}
+
 )
 
 select
@@ -218,9 +224,13 @@ select
         >= coalesce(mail_words.last_resubscribe_at, measures.last_resubscribe_at, timestamp '0001-01-01 00:00:00'),
         false
     ) as is_unsubscribed,
-    coalesce(contacts.email_opt_out, false) or coalesce(contacts_now.email_opt_out, false) as email_opt_out,
-    coalesce(contacts.do_not_contact, false) or coalesce(contacts_now.do_not_contact, false) as contact_do_not_contact,
-    coalesce(accounts.do_not_contact, false) or coalesce(accounts_now.do_not_contact, false) as account_do_not_contact,
+    coalesce(contacts.email_opt_out or contacts_now.email_opt_out or address_now.email_opt_out, false) as email_opt_out,
+    coalesce(
+        contacts.do_not_contact or contacts_now.do_not_contact or address_now.do_not_contact, false
+    ) as contact_do_not_contact,
+    coalesce(
+        accounts.do_not_contact or accounts_now.do_not_contact or domain_now.do_not_contact, false
+    ) as account_do_not_contact,
     coalesce(by_email.reason, by_host.reason, by_domain.reason) as suppression_reason,
     identities.contact_deleted or coalesce(contacts_now.is_gone, false) as contact_deleted,
     identities.account_deleted or coalesce(accounts_now.is_gone, false) as account_deleted
@@ -235,6 +245,9 @@ left join no_contact as contacts_now
     on contacts_now.entity = 'contacts' and identities.contact_id = contacts_now.key
 left join no_contact as accounts_now
     on accounts_now.entity = 'accounts' and identities.account_id = accounts_now.key
+left join objections as address_now on address_now.subject = 'email:' || identities.email
+left join objections as domain_now
+    on identities.account_source = 'domain' and domain_now.subject = 'domain:' || identities.company_domain
 left join mail_words on identities.as_of = mail_words.as_of and identities.email = mail_words.email
 left join user_tickets on identities.as_of = user_tickets.as_of and identities.user_id = user_tickets.user_id
 left join user_opportunities
