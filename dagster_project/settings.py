@@ -142,9 +142,10 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     """
     set_values = {name: value.strip() for name, value in environment.items() if value.strip()}
     data_dir = Path(set_values.get("PLS_DATA_DIR", str(PROJECT_ROOT / "data"))).expanduser().absolute()
-    if "?" in str(data_dir):
-        # DuckDB takes what follows for options, not for a name.
-        raise SettingsError(f"PLS_DATA_DIR is {str(data_dir)!r}; expected a folder without ? in its path")
+    # DuckDB takes what follows a ? for options, not for a name, and a backslash for a slash.
+    taken = "?" if os.sep == "\\" else "?\\"
+    if found := [character for character in taken if character in str(data_dir)]:
+        raise SettingsError(f"PLS_DATA_DIR is '{data_dir}'; expected a folder without {found[0]} in its path")
     playbook = set_values.get("PLS_PLAYBOOK_DIR")
     crm = set_values.get("PLS_CRM", "local").lower()
     if crm not in (LOCAL, *CONNECTORS):

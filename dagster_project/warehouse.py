@@ -13,7 +13,7 @@ import duckdb
 
 MEMORY_LIMIT = "400MB"
 """Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse."""
-MEMORY_ALONE = "1GB"
+MEMORY_ALONE = "800MB"
 """The same of loading and of models, which have nothing beside them; dbt's profile says it too."""
 WAL_LIMIT = "256MB"
 """Until DuckDB's log of what was committed is as large, it is written into the file only when that is closed.

@@ -58,6 +58,7 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
     [
         ("PLS_AS_OF", "yesterday", "PLS_AS_OF is 'yesterday'; expected ISO 8601 in UTC such as"),
         ("PLS_DATA_DIR", "/srv/why?/pls", "PLS_DATA_DIR is '/srv/why?/pls'; expected a folder without ?"),
+        ("PLS_DATA_DIR", "/srv/a\\b", "PLS_DATA_DIR is '/srv/a\\b'; expected a folder without \\"),
         ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot, salesforce"),
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
         ("PLS_SLACK_BASE_URL", "http://slack.com/api", "PLS_SLACK_BASE_URL can't be used; expected https://"),

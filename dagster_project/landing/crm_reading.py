@@ -26,6 +26,7 @@ from dagster_project.landing.row_sources import (
     parquet_text,
 )
 from dagster_project.landing.sql_text import (
+    has_nul,
     in_range,
     is_moment_type,
     json_path,
@@ -174,7 +175,8 @@ judged as (
 ),
 reasoned as (
   select *,
-    case when problem is not null then problem when len(keys) = 0 then '{missing}' end as reason
+    case when problem is not null then problem when len(keys) = 0 then '{missing}'
+      when {has_nul("array_to_string(keys, '')")} then 'the key holds a NUL character' end as reason
   from judged
 )
 select row_number, reason, case when reason is not null then {fields.rows.raw} end as raw,

@@ -24,7 +24,7 @@ from dagster_project.landing.event_sql import (
     lifted_values,
     message_key,
 )
-from dagster_project.landing.sql_text import in_range, is_trimmed, json_object_of, literal
+from dagster_project.landing.sql_text import has_nul, in_range, is_trimmed, json_object_of, literal
 
 MAIN_SHARE = 0.8
 """A file is written as it lies there when so many of its rows are of one day; only the others are sorted by day."""
@@ -183,7 +183,8 @@ named as (
 guarded as (
   select * replace (
       case when type in ({kinds}) then type else error('type') end as type,
-      case when coalesce({", ".join(IDS)}) is null then error('ids') else user_id end as user_id),
+      case when coalesce({", ".join(IDS)}) is null or {" or ".join(map(has_nul, ("given_id", *IDS)))}
+        then error('ids') else user_id end as user_id),
     coalesce(given_id, error('message_id')) as message_id,
     coalesce({in_range("timestamp_value")}, error('timestamp')) as timestamp,
     case when received_at_value is not null or received_at_text <> ''

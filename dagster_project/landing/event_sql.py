@@ -5,7 +5,7 @@ It decides what can be read and with which reason a row can't. What becomes of t
 
 from dagster_project.core.source_rules import EVENT_TYPES
 from dagster_project.landing.event_fields import IDS, OBJECTS, EventSource
-from dagster_project.landing.sql_text import in_range, json_object_of, json_path, text_of
+from dagster_project.landing.sql_text import has_nul, in_range, json_object_of, json_path, text_of
 
 LIFTED = ("feature", "integration", "status", "path")
 CONTENT = (
@@ -151,6 +151,7 @@ def _reason() -> str:
               then ' (a number: timestamp_format in sources.yml says of what)' else '' end,
           'timestamp is missing')
       when coalesce({", ".join(IDS)}) is null then 'none of {", ".join(IDS)} is given'
+      when {" or ".join(map(has_nul, ("message_id", *IDS)))} then 'an id holds a NUL character'
       when case when received_at is null then nullif(received_at_text, 'null') end is not null
         then 'received_at is no date and time: ' || left(received_at_text, 80)
       {bad_objects}

@@ -169,15 +169,15 @@ def parquet_rows(
     connection: duckdb.DuckDBPyConnection, path: Path, is_used: Callable[[str], bool] = lambda name: True
 ) -> Rows:
     """A Parquet file; `is_used` says of a column whether it is read at all."""
-    reader = f"read_parquet({literal(str(path))}, hive_partitioning = false, binary_as_string = true{{}})"
-    described = connection.sql(f"describe select * from {reader.format('')}").fetchall()
+    reading = f"read_parquet({literal(str(path))}, hive_partitioning = false, binary_as_string = true"
+    described = connection.sql(f"describe select * from {reading})").fetchall()
     types = {name: kind for name, kind, *_ in described}
     used = tuple(identifier(name) for name in types if is_used(name))
     pack = ", ".join(f"{name} := {name}" for name in used)
     return Rows(
         path=path,
         relation="select file_row_number + 1 as row_number, null::varchar as problem, "
-        f"struct_pack({pack}) as src from {reader.format(', file_row_number = true')}",
+        f"struct_pack({pack}) as src from {reading}, file_row_number = true)",
         slow_relation=None,
         raw="to_json(src)::varchar",
         places={name: f"src.{identifier(name)}" for name in types},

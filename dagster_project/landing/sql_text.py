@@ -38,6 +38,11 @@ def is_trimmed(expression: str) -> str:
     return f"({expression} >= '!' and {ends})"
 
 
+def has_nul(expression: str) -> str:
+    """Whether a text holds a NUL character, which PostgreSQL takes into no text; NULL for NULL."""
+    return f"contains({expression}, chr(0))"
+
+
 def json_path(*keys: str) -> str:
     """A key of a JSON object, or a way through objects, as an SQL literal."""
     escaped = [key.replace("\\", "\\\\").replace('"', '\\"') for key in keys]

@@ -49,7 +49,7 @@ dirty_rows = st.tuples(
         [
             {"message_id": " m1"}, {"message_id": None}, {"type": "Track"}, {"type": "alias"}, {"type": "paid"},
             {"user_id": "u1\t"}, {"user_id": None, "anonymous_id": None}, {"timestamp": None}, {"properties": "[1]"},
-            {"context": "{"}, {"event": "\u00a0"},
+            {"context": "{"}, {"event": "\u00a0"}, {"user_id": "u\0001"}, {"context": '{"groupId": "g\\u0000"}'},
         ]
     ),
 ).map(lambda both: {**both[0], **both[1]})  # fmt: skip

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from landing_folder import Landing, event, opening_all_but, rules
+from pyarrow import parquet
 
 from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing import event_group, event_reading
@@ -66,6 +67,14 @@ def test_every_format_and_compression_is_read(landing: Landing) -> None:
 def test_unfinished_and_foreign_files_are_left_alone(landing: Landing, name: str) -> None:
     landing.events(name, event())
     assert landing.load().files == ()
+
+
+@pytest.mark.parametrize("name", ["a{0}", "a{x}", "{{x}}", "{", "%41", "a;b"])
+def test_names_that_look_like_patterns_are_names(landing: Landing, name: str) -> None:
+    landing.events(f"{name}.ndjson", event("m1"))
+    path = landing.put(f"events/{name}.parquet", "")
+    parquet.write_table(pa.Table.from_pylist([event("m2")]), path)
+    assert landing.load().loaded == 2
 
 
 def test_names_that_look_like_globs_are_names(landing: Landing) -> None:

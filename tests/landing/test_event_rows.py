@@ -84,6 +84,9 @@ def test_timestamps_become_naive_utc(landing: Landing, text: str, moment: dateti
         ({"received_at": "soon"}, "received_at is no date and time: soon"),
         ({"user_id": None}, "none of user_id, anonymous_id, group_id is given"),
         ({"user_id": "  "}, "none of user_id, anonymous_id, group_id is given"),
+        ({"user_id": "u\0001"}, "an id holds a NUL character"),
+        ({"message_id": "m\000"}, "an id holds a NUL character"),
+        ({"context": {"groupId": "\000"}}, "an id holds a NUL character"),
         ({"properties": "{broken"}, "properties is no JSON object"),
         ({"properties": [1]}, "properties is no JSON object"),
         ({"traits": 5}, "traits is no JSON object"),
@@ -91,7 +94,7 @@ def test_timestamps_become_naive_utc(landing: Landing, text: str, moment: dateti
     ],
 )
 def test_a_row_that_can_not_be_read_says_why(landing: Landing, said: dict[str, object], reason: str) -> None:
-    row = event("bad", **said)
+    row = {**event("bad"), **said}
     landing.events("a.ndjson", event("good"), row)
     outcome = landing.load_one()
     assert (outcome.loaded, outcome.quarantined) == (1, 1)
