@@ -32,6 +32,18 @@ _IS_ACCOUNT = (
 )
 """What somebody may be asked for by, in the order in which it is tried."""
 
+DECISIONS_IN_ORDER = (
+    "decided_at desc, coalesce(user_id = ?, false) desc, case when decision = 'sent' then 1 "
+    "when decision = 'suppressed_no_contact' and user_id is not null then 4 "
+    "when decision = 'suppressed_cooldown' then 3 else 2 end, decision_id"
+)
+"""SQL of the order of `marts.handoff_decisions` about somebody: the newest first, and the one that answers for them.
+
+Its parameter is the user who was asked for, NULL for an account. Of one moment come first: what names that user; what
+was sent; the account's own candidate, before one that was joined to it; colleagues who may not be contacted, each of
+whom was decided apart.
+"""
+
 
 class UnknownSubject(LookupError):
     """Nobody is called that; the message says what may be asked for."""
@@ -99,16 +111,20 @@ def dossier_of(read: Read, kind: str, found: Row) -> Dossier:
     account = found if kind == "account" else _account(read, found["account_id"])
     whose = "account_id = ?" if account else "user_id = ?"
     which = account["account_id"] if account else (user or {}).get("user_id")
-    handoffs = read(f"select * from marts.handoffs where {whose} order by created_at desc", [which])
+    decisions = f"select * from marts.handoff_decisions where {whose} order by {DECISIONS_IN_ORDER}"
+    asked_for = found["user_id"] if kind == "user" else None
+    handoffs = read(f"select * from marts.handoffs where {whose} order by created_at desc, handoff_id", [which])
     owners = {row["owner_id"]: row["name"] for row in read("select owner_id, name from marts.crm_owners", [])}
     ids = [row["handoff_id"] for row in handoffs]
     return Dossier(
         user=user,
         account=account,
         is_account=kind == "account",
-        decisions=tuple(read(f"select * from marts.handoff_decisions where {whose} order by decided_at desc", [which])),
+        decisions=tuple(read(decisions, [which, asked_for])),
         handoffs=tuple(handoffs),
-        rules=tuple(read(f"select * from marts.rule_decisions where {whose} order by decided_at desc", [which])),
+        rules=tuple(
+            read(f"select * from marts.rule_decisions where {whose} order by decided_at desc, decision_id", [which])
+        ),
         deliveries=tuple(
             read(
                 "select * from marts.deliveries where object_type = 'handoff' and list_contains(?, object_id)",

@@ -4,10 +4,12 @@ from datetime import datetime
 
 from pydantic import Field
 
+from dagster_project.subjects import DECISIONS_IN_ORDER
 from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
-from dagster_project.tools.subjects import Kind, find, people_of
+from dagster_project.tools.subjects import Kind, Row, find, people_of
 
 NAME = "alerts.explain"
+_SCORES: dict[Kind, str] = {"user": "pql_score", "account": "pqa_score"}
 _MOST = 10
 
 
@@ -81,8 +83,8 @@ def explain(desk: Desk, *, subject: str) -> Explanation:
         Decision(**{**row, "reason": desk.mask.text(row["reason"], people)})
         for row in desk.serving.rows(
             "select decided_at, decision, reason, triggers, priority, user_id, handoff_id from marts.handoff_decisions "
-            "where user_id = ? or account_id = ? order by decided_at desc, decision_id limit ?",
-            [*whose, _MOST],
+            f"where user_id = ? or account_id = ? order by {DECISIONS_IN_ORDER} limit ?",
+            [*whose, found.get("user_id"), _MOST],
         )
     ]
     handoffs = desk.serving.rows(
@@ -90,12 +92,11 @@ def explain(desk: Desk, *, subject: str) -> Explanation:
         "where user_id = ? or account_id = ? order by created_at desc, handoff_id limit ?",
         [*whose, _MOST],
     )
-    score = found["pql_score" if kind == "user" else "pqa_score"]
     return Explanation(
         subject=kind,
         subject_id=found[key],
-        summary=_summary(kind, score, found["classification"], decisions),
-        score=score,
+        summary=_summary(kind, found, decisions),
+        score=found[_SCORES[kind]],
         classification=found["classification"],
         as_of=found["as_of"],
         decisions=decisions,
@@ -116,14 +117,17 @@ def _deliveries(desk: Desk, handoff_id: str) -> list[str]:
     ]
 
 
-def _summary(kind: Kind, score: float, classification: str, decisions: list[Decision]) -> str:
-    stands = f"{'PQL' if kind == 'user' else 'PQA'} score {score:g}, {classification.replace('_', ' ')}"
+def _summary(kind: Kind, found: Row, decisions: list[Decision]) -> str:
+    name = "PQL" if kind == "user" else "PQA"
+    stands = f"{name} score {found[_SCORES[kind]]:g}, {found['classification'].replace('_', ' ')}"
     if not decisions:
         return f"Nothing was decided: no trigger has ever fired for this {kind}. {stands}."
     last = decisions[0]
     fired = ", ".join(last.triggers)
     when = f"{last.decided_at:%Y-%m-%d %H:%M} UTC"
+    # Whoever asks about a user must not take an alert about a colleague for theirs.
+    whom = f" about {last.user_id}" if kind == "user" and last.user_id not in (None, found["user_id"]) else ""
     if last.decision == "sent":
-        return f"An alert was sent on {when} ({fired}): {last.reason}. {stands}."
+        return f"An alert{whom} was sent on {when} ({fired}): {last.reason}. {stands}."
     verb = "is held back" if last.decision.startswith("held") else "was not sent"
-    return f"{fired} fired, and the alert {verb} ({last.decision}, {when}): {last.reason}. {stands}."
+    return f"{fired} fired, and the alert{whom} {verb} ({last.decision}, {when}): {last.reason}. {stands}."
