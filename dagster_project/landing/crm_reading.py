@@ -26,6 +26,7 @@ from dagster_project.landing.row_sources import (
     parquet_text,
 )
 from dagster_project.landing.sql_text import (
+    first_said,
     has_nul,
     in_range,
     is_moment_type,
@@ -215,7 +216,7 @@ def _by_name(places: Mapping[str, str]) -> dict[str, str]:
     for name, place in places.items():
         if name.strip():
             merged.setdefault(name.strip().lower(), []).append(place)
-    return {n: p[0] if len(p) == 1 else f"coalesce({', '.join(p)})" for n, p in merged.items()}
+    return {name: first_said(places) for name, places in merged.items()}
 
 
 def _cell_text(place: str, sql_type: str) -> str:

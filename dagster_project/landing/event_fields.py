@@ -15,6 +15,7 @@ from dagster_project.landing.opening import UnreadableFile
 from dagster_project.landing.register import SETTINGS_FILE
 from dagster_project.landing.row_sources import Rows, csv_rows, line_rows, parquet_rows, parquet_text
 from dagster_project.landing.sql_text import (
+    first_said,
     in_range,
     is_moment_type,
     json_path,
@@ -58,13 +59,13 @@ def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
         for spelling in spellings:
             if spelling not in paths:
                 paths.append(spelling)
-        return _first_of([f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings])
+        return first_said([f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings])
 
     def part(key: str) -> str:
-        return _first_of([f"json_extract(src.line, {spelling})" for spelling in _spellings(key)])
+        return f"coalesce({', '.join(f'json_extract(src.line, {spelling})' for spelling in _spellings(key))})"
 
     value("type")
-    text = _texts(mapping, lambda ours: _first_of([value(key) for key in (ours, _camel_case(ours))]), value)
+    text = _texts(mapping, lambda ours: first_said([value(key) for key in (ours, _camel_case(ours))]), value)
     return EventSource(
         rows=line_rows(path, paths, certain=json_path("type")),
         text=text,
@@ -95,8 +96,10 @@ def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: E
         theirs = _theirs(ours, mapping, list(rows.types))
         typed = [typed_moment(rows.places[n], rows.types[n]) for n in theirs if is_moment_type(rows.types[n])]
         if typed and ours not in mapping.constants:
-            moment[ours] = typed[0]
-            text[ours] = f"case when {in_range(typed[0])} is null then {text[ours]} end"
+            known = f"coalesce({', '.join(typed)})"
+            text[ours] = f"case when {in_range(known)} is null then {text[ours]} end"
+            # What stands in another spelling as a text is read where no typed column says anything.
+            moment[ours] = known if len(typed) == len(theirs) else f"coalesce({known}, {moment[ours]})"
     gathered = _gathered(mapping, lambda name: _cell(name, rows.places))
     return EventSource(rows, text, moment, gathered, _event_type(mapping))
 
@@ -134,7 +137,7 @@ def _column_texts(mapping: EventMapping, places: Mapping[str, str]) -> dict[str,
     return {
         column: literal(mapping.constants[column])
         if column in mapping.constants
-        else _first_of([places[name] for name in found[column]])
+        else first_said([places[name] for name in found[column]])
         for column in EVENT_COLUMNS
     }
 
@@ -189,13 +192,6 @@ def _event_type(mapping: EventMapping) -> str:
 def _spellings(key: str) -> list[str]:
     """JSON paths to a key: as one name, and through objects if it has dots."""
     return [json_path(key), json_path(*key.split("."))] if "." in key else [json_path(key)]
-
-
-def _first_of(expressions: Sequence[str]) -> str:
-    expressions = list(dict.fromkeys(expressions))
-    if not expressions:
-        return "null::varchar"
-    return expressions[0] if len(expressions) == 1 else f"coalesce({', '.join(expressions)})"
 
 
 def _plain(name: str) -> str:

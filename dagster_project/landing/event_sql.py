@@ -5,7 +5,7 @@ It decides what can be read and with which reason a row can't. What becomes of t
 
 from dagster_project.core.source_rules import EVENT_TYPES
 from dagster_project.landing.event_fields import IDS, OBJECTS, EventSource
-from dagster_project.landing.sql_text import has_nul, in_range, json_object_of, json_path, text_of
+from dagster_project.landing.sql_text import first_said, has_nul, in_range, json_object_of, json_path, text_of
 
 LIFTED = ("feature", "integration", "status", "path")
 CONTENT = (
@@ -53,7 +53,7 @@ def lifted_columns() -> str:
 
 def group_of_context(context: str) -> str:
     """SQL of the group id that a context names."""
-    said = f"coalesce({context} ->> 'groupId', {context} ->> 'group_id')"
+    said = first_said([f"({context} ->> 'groupId')", f"({context} ->> 'group_id')"])
     return f"case when contains({context}, 'group') then nullif(trim({said}), '') end"
 
 

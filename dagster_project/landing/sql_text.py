@@ -1,5 +1,7 @@
 """SQL expressions that turn texts of foreign origin into values: quoting, moments, JSON objects."""
 
+from collections.abc import Sequence
+
 from dagster_project.core.source_rules import EPOCH_FORMATS
 
 FIRST_MOMENT, LAST_MOMENT = "0001-01-01", "9999-12-31 23:59:59.999999"
@@ -30,6 +32,16 @@ def text_of(expression: str) -> str:
     return (
         f"case when {is_trimmed(expression)} then {expression} else nullif(trim({expression}, {WHITE_SPACE}), '') end"
     )
+
+
+def first_said(expressions: Sequence[str]) -> str:
+    """The first of texts that says more than white space, NULL if none does; a single one stays as it is."""
+    texts = list(dict.fromkeys(expressions))
+    if len(texts) == 1:
+        return texts[0]
+    # What begins with more than a space has something to say; only the rest is worth trimming.
+    said = [f"case when {text} >= '!' then {text} else nullif(trim({text}, {WHITE_SPACE}), '') end" for text in texts]
+    return f"coalesce({', '.join([*said, 'null::varchar'])})"
 
 
 def is_trimmed(expression: str) -> str:
