@@ -139,7 +139,7 @@ def plan_fields(
     changed = changed_records(desired, known)
     for first in range(0, changed.len(), PORTION):
         part = desired[changed.slice(first, PORTION)]
-        confirmed = _certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
+        confirmed = certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
         current = _read(to, object_type, needs_reading(part, confirmed, target), list(target.guarded.values()))
         yield plan_records(part, Standing(confirmed, current, parked, hold_decreases), target)
 
@@ -357,7 +357,7 @@ class _Sender:
         )
 
 
-def _certain(confirmed: Mapping[str, Mapping[str, Any]], doubtful: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+def certain(confirmed: Mapping[str, Mapping[str, Any]], doubtful: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
     """What was confirmed, without the fields that a request whose end nobody saw may have changed since."""
     certain = dict(confirmed)
     for object_id in confirmed.keys() & doubtful.keys():

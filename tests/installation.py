@@ -57,6 +57,10 @@ def forgetful_instance() -> dg.DagsterInstance:
     )
 
 
+def _asset(name: str) -> dg.AssetKey:
+    return dg.AssetKey(name.split("/") if "/" in name else ["scores", name])
+
+
 @dataclass(frozen=True)
 class Installation:
     """A data folder with a pipeline over it.
@@ -97,7 +101,8 @@ class Installation:
             job: Its name.
             as_of: The moment to score.
             now: What the clock says, by default the time; on the day of `as_of` moments of that day differ.
-            only: The scores to materialize, by default all assets of the job.
+            only: The assets to materialize, such as `crm/fields`, and scores by the name of their table alone; by
+                default all of the job.
             raise_on_error: Whether a failing step is the caller's error.
             tags: Of the run.
             crm: Instead of the connected one.
@@ -122,6 +127,6 @@ class Installation:
                 instance=instance,
                 tags=dict(tags or {}),
                 raise_on_error=raise_on_error,
-                asset_selection=None if only is None else [dg.AssetKey(["scores", table]) for table in only],
+                asset_selection=None if only is None else [_asset(name) for name in only],
                 run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
             )

@@ -165,6 +165,28 @@ def plan_records(rows: pl.DataFrame, standing: Standing, target: Target) -> pl.D
     return pl.DataFrame(planned, schema=PLAN_SCHEMA, orient="row")
 
 
+def without_confirmed(plan: pl.DataFrame, confirmed: Mapping[str, Mapping[str, Any]], target: Target) -> pl.DataFrame:
+    """A plan without the records whose values are all confirmed by now.
+
+    Args:
+        plan: `PLAN_SCHEMA`.
+        confirmed: By object id, what the destination is certain to hold under its own names.
+        target: What is written, and how.
+    """
+    riders = {theirs for ours, theirs in target.written.items() if ours in RIDERS}
+    done = [
+        row["object_id"]
+        for row in plan.iter_rows(named=True)
+        if row["operation"] in ("create", "update")
+        and (held := confirmed.get(row["object_id"])) is not None
+        and all(
+            name in riders or held.get(name, _NEVER_CONFIRMED) == value
+            for name, value in json.loads(row["fields"]).items()
+        )
+    ]
+    return plan.filter(~pl.col("object_id").is_in(done)) if done else plan
+
+
 def differences(plan: pl.DataFrame) -> pl.DataFrame:
     """A plan as a table for people: one row per record and field, with `before` and `after` as JSON."""
     rows = [

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.activation import PORTION, SendRules, SyncResult, give_up_gone, plan_fields, send_plan
+from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
 from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.crm_field_rules import CrmFieldRules
@@ -17,8 +17,9 @@ from dagster_project.core.crm_fields import BY_EMAIL, account_fields, contacts_o
 from dagster_project.core.feeds import hold_reason
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, REFUSED_BEFORE, counts_of, differences
+from dagster_project.defs.kept_plan import PLAN, KeptPlan, PlanRows, still_to_write
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.tables import append_rows, markdown_table, replace_rows, replace_table, shown_table
+from dagster_project.defs.tables import markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.left_over import drop_taken, put_off, take_up, taken
@@ -33,12 +34,12 @@ SHOWN = 25
 """Rows of a table that the UI shows."""
 _RESCORED = "from scores.pql_scores where user_id in (select user_id from scores.rescored_users)"
 _ACCOUNTS_CONCERNED = "account_id in (select account_id from scores.rescored_accounts union all {again})"
-_PLAN, _TROUBLES = "activation.crm_updates", "activation.crm_troubles"
+_TROUBLES = "activation.crm_troubles"
 _DIFFERENCES = f"""
 create or replace view activation.crm_plan as
 with entries as (
   select *, unnest(map_entries(cast(cast(fields as json) as map(varchar, json)))) as entry
-  from {_PLAN} where fields is not null
+  from {PLAN} where fields is not null
 )
 select
   object_type, object_id, operation, entry.key as field,
@@ -75,11 +76,11 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
         # The CRM's own records are as they were when only events have come.
         extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
         empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
-        replace_table(connection, _PLAN, empty)
+        replace_table(connection, PLAN, empty)
         connection.execute(_DIFFERENCES)
         metadata = shown_table(connection, "activation.crm_plan", _TOLD)
     crm = workplace.crm()
-    shown, rows = [], _Rows(workplace)
+    shown, rows = [], PlanRows(workplace)
     troubles: list[str] = []
     unplanned = []
     with workplace.ledger() as ledger:
@@ -107,7 +108,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     with workplace.connect(stays_open=True) as connection:
         replace_table(connection, _TROUBLES, _troubles("planning", troubles))
         for kind in unplanned:
-            planned = connection.sql(f"select object_id from {_PLAN} where object_type = '{kind}'").pl()
+            planned = connection.sql(f"select object_id from {PLAN} where object_type = '{kind}'").pl()
             left = desired[kind].join(planned, on="object_id", how="anti")["object_id"]
             put_off(connection, workplace.settings.crm, kind, left)
     if hold:
@@ -127,20 +128,20 @@ def silence_hold(connection: duckdb.DuckDBPyConnection, workplace: Workplace) ->
 def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Our fields of contacts and accounts in the CRM, as the plan says; each record with its own receipt in the ledger.
 
+    What was confirmed since the plan was made is not sent again: it may be the plan of a run that is long over.
     More records than `max_changed_records` (crm_fields.yml) are not changed without somebody's yes.
     """
     rules = workplace.playbook.crm_fields
     results = {}
-    plan = _Plan(workplace)
+    plan = KeptPlan(workplace)
     held_back = too_many(plan.planned, rules, workplace.settings.crm, yes=workplace.yes)
     crm = workplace.crm()
     with workplace.ledger() as ledger:
-        for kind in ENTITIES:
+        for kind, target in rules.targets().items():
+            parts = plan.portions(kind, only_settled=held_back is not None)
+            left = still_to_write(ledger, crm.name, kind, parts, target=target)
             sending = SendRules(rules.resends, rules.verify_sample)
-            results[kind] = send_plan(
-                ledger, crm, kind, plan.portions(kind, only_settled=held_back is not None),
-                rules=sending, now=workplace.now(),
-            )  # fmt: skip
+            results[kind] = send_plan(ledger, crm, kind, left, rules=sending, now=workplace.now())
     troubles = troubles_of(results, rules, held_back)
     for trouble in troubles:
         context.log.warning(trouble)
@@ -306,69 +307,6 @@ def _troubles(stage: str, troubles: Sequence[str]) -> pl.DataFrame:
     """What somebody has to know of, for the check that tells it."""
     kinds = {"stage": pl.String(), "trouble": pl.String()}
     return pl.DataFrame([(stage, trouble) for trouble in troubles], schema=kinds, orient="row")
-
-
-class _Rows:
-    """A plan on its way into the warehouse, which is opened now and then and not for each part of it."""
-
-    def __init__(self, workplace: Workplace) -> None:
-        self._workplace = workplace
-        self._parts: list[pl.DataFrame] = []
-
-    def add(self, kind: str, part: pl.DataFrame) -> None:
-        self._parts.append(part.select(pl.lit(kind).alias("object_type"), pl.all()))
-        if sum(part.height for part in self._parts) >= PORTION:
-            # Planning goes on, and may have to ask the CRM.
-            with self._workplace.connect(stays_open=self._workplace.crm_is_here) as connection:
-                self._write(connection)
-
-    def flush(self) -> None:
-        if self._parts:
-            with self._workplace.connect(stays_open=True) as connection:
-                self._write(connection)
-
-    def _write(self, connection: duckdb.DuckDBPyConnection) -> None:
-        append_rows(connection, _PLAN, pl.concat(self._parts))
-        self._parts.clear()
-
-
-class _Plan:
-    """The plan as it stands in the warehouse, which is closed whenever something is sent.
-
-    Attributes:
-        planned: How many records it would write.
-    """
-
-    def __init__(self, workplace: Workplace) -> None:
-        self._workplace = workplace
-        with workplace.connect(stays_open=workplace.crm_is_here) as connection:
-            [(self.planned, rows)] = connection.sql(
-                f"select count(*) filter (where operation in ('create', 'update')), count(*) from {_PLAN}"
-            ).fetchall()
-            # A small one is read at once: opening a large warehouse takes longer than all of it.
-            self._whole = connection.sql(f"select * from {_PLAN} order by object_id").pl() if rows <= PORTION else None
-
-    def portions(self, kind: str, *, only_settled: bool) -> Iterator[pl.DataFrame]:
-        """The rows of one object type, all or only those in which nothing is left to write."""
-        for part in self._parts(kind):
-            yield part.filter(pl.col("operation") == "none") if only_settled else part
-
-    def _parts(self, kind: str) -> Iterator[pl.DataFrame]:
-        if self._whole is not None:
-            yield self._whole.filter(pl.col("object_type") == kind).drop("object_type")
-            return
-        after = ""
-        while True:
-            with self._workplace.connect(stays_open=self._workplace.crm_is_here) as connection:
-                part = connection.sql(
-                    f"select * exclude (object_type) from {_PLAN} where object_type = ? and object_id > ? "
-                    f"order by object_id limit {PORTION}",
-                    params=[kind, after],
-                ).pl()
-            if part.is_empty():
-                return
-            after = part["object_id"][-1]
-            yield part
 
 
 class _Payloads(Mapping[str, dict[str, Any]]):
