@@ -26,6 +26,7 @@ from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
 from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
+from dagster_project.refresh import NOTHING_YET
 from dagster_project.transform import build_past, failure_report
 from dagster_project.warehouse import transaction
 
@@ -80,7 +81,7 @@ def check_standing(connection: duckdb.DuckDBPyConnection, definition: str) -> da
     """
     standing = connection.sql("select definition, is_finished, until from raw.refreshes").fetchall()
     if not standing:
-        raise PastDaysError("nothing was computed yet: run `pls run` once")
+        raise PastDaysError(NOTHING_YET)
     [(known, is_finished, until)] = standing
     if not is_finished:
         raise PastDaysError("the last run did not come to its end: run `pls run` once")

@@ -5,6 +5,7 @@ run before it that came to its end. Everything else is a full refresh, which nee
 a delta recomputes is the business of the models tagged `delta` and of `defs/`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,7 @@ NEXT_MOMENTS = "raw.next_moments"
 LIVE = "as_of = (select as_of from raw.moments where is_live)"
 """Rows of the moment that is scored, in any table that is made for several."""
 NEEDS_EVERYTHING = "run score_everything once"
+NOTHING_YET = "nothing was computed yet: run `pls run` once"
 NO_FEATURES = (
     "the last run did not come to the end of the features, and who may be contacted is not known: run `pls run`"
 )
@@ -29,6 +31,10 @@ NO_FEATURES = (
 
 class NeedsEverything(RuntimeError):
     """A delta was asked for where there is nothing yet that it could change; the message says what to run."""
+
+
+class NothingYet(RuntimeError):
+    """Something was asked for that no run has made the inputs of; the message says what to run."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +153,13 @@ def plan_refresh(
 
     Raises:
         NeedsEverything: A delta was asked for where the models themselves have to be made first.
+        NothingYet: There is no moment to compute anything for.
     """
     before = _standing(connection)
     # A run of some models alone has set none: it stays at the moments that there are.
     are_set = bool(connection.sql(f"select 1 from {NEXT_MOMENTS} limit 1").fetchall())
     moments = NEXT_MOMENTS if are_set else "raw.moments"
-    [(until,)] = connection.sql(f"select until from {moments} where is_live").fetchall()
+    _, until = live_moment(connection, moments)
     [(baselines,)] = connection.sql(f"select count(*) from {moments} where not is_live").fetchall()
     refresh = decide_refresh(
         before,
@@ -198,14 +205,46 @@ def features_stand(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(standing and standing[0][0])
 
 
+def live_moment(connection: duckdb.DuckDBPyConnection, table: str = "raw.moments") -> tuple[datetime, datetime]:
+    """The live moment's key and the moment scored, both naive UTC.
+
+    Raises:
+        NothingYet: No run has set one.
+    """
+    found = connection.sql(f"select as_of, until from {table} where is_live").fetchall()
+    if not found:
+        raise NothingYet(NOTHING_YET)
+    as_of, until = found[0]
+    return as_of, until
+
+
+def require_tables(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
+    """See that tables are there that other steps make.
+
+    Args:
+        connection: The warehouse.
+        names: Tables or views, each with its schema.
+
+    Raises:
+        NothingYet: One of them is not.
+    """
+    there = connection.sql("select table_schema || '.' || table_name from information_schema.tables").fetchall()
+    if missing := sorted(set(names) - {name for (name,) in there}):
+        raise NothingYet(f"{NOTHING_YET} ({missing[0]} is not there)")
+
+
 def current_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> Refresh:
-    """What this run computes: as its `plan_refresh` decided, and everything where it has not run the models."""
+    """What this run computes: as its `plan_refresh` decided, and everything where it has not run the models.
+
+    Raises:
+        NothingYet: No run has set a moment.
+    """
     planned = connection.execute(
         "select is_full, reason, as_of, until from raw.refreshes where run_id = ?", [run_id]
     ).fetchall()
     if planned:
         return Refresh(*planned[0])
-    [(as_of, until)] = connection.sql("select as_of, until from raw.moments where is_live").fetchall()
+    as_of, until = live_moment(connection)
     return Refresh(is_full=True, reason="a run without the models", as_of=as_of, until=until)
 
 

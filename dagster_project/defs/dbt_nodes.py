@@ -71,6 +71,13 @@ class DbtNodes:
         chosen += [unique_id for unique_id in self._tests() if self.check_key(unique_id) in checks]
         return [".".join(self.node(unique_id)["fqn"]) for unique_id in chosen]
 
+    def read_by(self, keys: Collection[dg.AssetKey]) -> set[str]:
+        """The tables, with their schemas, that some models read and that are not made together with them."""
+        made = {u for u in self._read["nodes"] if self._is_asset(u) and self.asset_key(u) in keys}
+        read = {upstream for unique_id in made for upstream in self.node(unique_id)["depends_on"]["nodes"]} - made
+        nodes = [self.node(unique_id) for unique_id in sorted(read)]
+        return {f"{node['schema']}.{node.get('alias') or node['name']}" for node in nodes}
+
     def unlike(self, keys: Set[dg.AssetKey], built: Collection[str]) -> list[str]:
         """What tells that dbt's project has become another one than this, sorted names; empty if nothing does.
 

@@ -22,7 +22,7 @@ from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
 from dagster_project.no_contact import blocked_people
 from dagster_project.parked import parked_messages
-from dagster_project.refresh import LIVE
+from dagster_project.refresh import LIVE, require_tables
 
 
 @dg.asset(
@@ -36,6 +36,7 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
     with workplace.ledger() as ledger:
         waiting, told = ledger.pending_handoffs(), ledger.pending_notices()
         with workplace.connect(stays_open=workplace.settings.slack.is_off) as connection:
+            require_tables(connection, ["features.owners", "features.user_features"])
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [row["user_id"] for row in (*waiting, *told)])
             hold = contact_hold(connection, workplace)

@@ -12,7 +12,7 @@ from dagster_project.core.routing import Desk, owners_by_id
 from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.no_contact import blocked_people
-from dagster_project.refresh import LIVE
+from dagster_project.refresh import LIVE, live_moment
 
 LOOKED_BACK = timedelta(days=2)
 """How far back handoffs are looked at: older ones were checked by the runs of their days."""
@@ -23,7 +23,7 @@ _NOT_SENT = ("pending", "cancelled")
 def nobody_who_must_not_be_contacted_was_sent(workplace: Workplace) -> dg.AssetCheckResult:
     """No handoff that this run delivered is about somebody whom nobody may contact."""
     with workplace.connect() as connection, workplace.ledger() as ledger:
-        [(until,)] = connection.sql("select until from raw.moments where is_live").fetchall()
+        _, until = live_moment(connection)
         handoffs = ledger.read_frame("handoffs").filter(
             pl.col("created_at") == until, ~pl.col("status").is_in(_NOT_SENT)
         )
@@ -36,7 +36,7 @@ def nobody_who_must_not_be_contacted_was_sent(workplace: Workplace) -> dg.AssetC
 def nobody_got_more_than_a_day_holds(workplace: Workplace) -> dg.AssetCheckResult:
     """Handoffs and notices of one person's day are within the daily capacity."""
     with workplace.connect() as connection, workplace.ledger() as ledger:
-        [(until,)] = connection.sql("select until from raw.moments where is_live").fetchall()
+        _, until = live_moment(connection)
         owners = owners_by_id(connection.sql(f"select * from features.owners where {LIVE}").pl())
         past = ledger.past_handoffs(until - LOOKED_BACK).select("recipient_id", "created_at")
         given = pl.concat([past, ledger.given_notices(until - LOOKED_BACK)])

@@ -13,6 +13,7 @@ from dagster_project.core.sync import Target, without_confirmed
 from dagster_project.defs.resources import Workplace
 from dagster_project.defs.tables import append_rows
 from dagster_project.ledger import Ledger
+from dagster_project.refresh import require_tables
 
 PLAN = "activation.crm_updates"
 """Its table: `core.sync.PLAN_SCHEMA` and the object type."""
@@ -77,6 +78,7 @@ class KeptPlan:
     def __init__(self, workplace: Workplace) -> None:
         self._workplace = workplace
         with workplace.connect(stays_open=workplace.crm_is_here) as connection:
+            require_tables(connection, [PLAN])
             [(self.planned, rows)] = connection.sql(
                 f"select count(*) filter (where operation in ('create', 'update')), count(*) from {PLAN}"
             ).fetchall()

@@ -14,7 +14,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
-from dagster_project.refresh import NeedsEverything, Refresh, note_features, plan_refresh
+from dagster_project.refresh import NeedsEverything, Refresh, note_features, plan_refresh, require_tables
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
     NodeOutcome,
@@ -127,6 +127,8 @@ def _plan(
 )
 def mart_models(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[Event]:
     """The published tables, with their contracts enforced."""
+    with workplace.connect(stays_open=True) as connection:
+        require_tables(connection, NODES.read_by(context.selected_asset_keys))
     yield from _build(context, workplace, tag=MARTS)
 
 
