@@ -44,7 +44,7 @@ def run(yes: bool) -> None:
     outcome = run_pipeline(CONSOLE, Path(os.environ["DAGSTER_HOME"]), yes=yes)
     if not outcome.success:
         raise click.ClickException(outcome.cause)
-    print_summary(CONSOLE, outcome.settings, outcome.started_at)
+    print_summary(CONSOLE, outcome.settings, outcome.started_at, outcome.decided)
 
 
 @pls.command()

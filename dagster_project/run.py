@@ -1,7 +1,7 @@
 """One run of the whole graph in this process, recorded on the persistent instance so that the UI shows it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from dagster_project.defs.resources import Workplace
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
+from dagster_project.summary import BY_PRIORITY
 from dagster_project.warm_instance import warm
 from dagster_project.watch import Batch, BatchOutcome
 
@@ -35,12 +36,14 @@ class RunOutcome:
         cause: The failing step's own words; empty on success.
         settings: What the run worked on.
         started_at: When it began, naive UTC.
+        decided: What it decided about handoffs: decision, priority, candidates; the most frequent first.
     """
 
     success: bool
     cause: str
     settings: Settings
     started_at: datetime
+    decided: Sequence[tuple[str, str, int]] = ()
 
 
 def persistent_instance(home: Path) -> dg.DagsterInstance:
@@ -91,7 +94,13 @@ def run_pipeline(console: Console, home: Path, *, yes: bool = False) -> RunOutco
             resources={"workplace": Workplace(yes=yes)},
             raise_on_error=False,
         )
-    return RunOutcome(success=result.success, cause=_cause(result.all_events), settings=settings, started_at=started_at)
+    return RunOutcome(
+        success=result.success,
+        cause=_cause(result.all_events),
+        settings=settings,
+        started_at=started_at,
+        decided=_decided(result.all_events),
+    )
 
 
 def run_backfill(console: Console, home: Path, *, first: date | None, last: date | None) -> RunOutcome:
@@ -167,6 +176,13 @@ class BatchRunner:
         )
         checks = [event.asset_check_evaluation_data for event in result.all_events if event.event_type == _CHECKED]
         return BatchOutcome(_cause(result.all_events), tuple(c.check_name for c in checks if not c.passed))
+
+
+def _decided(events: Iterable[dg.DagsterEvent]) -> list[tuple[str, str, int]]:
+    """What the run itself has decided: another one may have been about the same moment."""
+    told = [event.materialization.metadata for event in events if event.is_step_materialization]
+    counts = [metadata[BY_PRIORITY].value for metadata in told if BY_PRIORITY in metadata]
+    return [(decision, priority, count) for rows in counts for decision, priority, count in rows]
 
 
 def _cause(events: Iterable[dg.DagsterEvent]) -> str:

@@ -1,9 +1,11 @@
 """What `pls run` says at its end: what came in, who is worth a look, what was decided, where to look next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
+import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +16,8 @@ from dagster_project.warehouse import Warehouse
 CLASSES = ("hot", "warm", "developing", "not_ready")
 MOST_OBJECTIONS = 5
 """How many different flags that nobody can read are named, the commonest first."""
+BY_PRIORITY = "by priority"
+"""The metadata of `handoffs/decisions` under which it tells a run what it has decided, see `by_priority`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,6 @@ class RunSummary:
         objections: Flags of the CRM that nobody can read and that keep somebody from being contacted: entity, what
             stands there, how many records.
         classes: Per classification: users, accounts.
-        decisions: Per decision, priority: candidates decided at this run's moment.
         crm: Per CRM: records and actions that were taken in this run, that are refused, that the next run tries again.
         waiting: Handoffs that nobody has got yet.
         as_of: The moment scored.
@@ -36,10 +39,15 @@ class RunSummary:
     troubles: list[tuple[str, str, str]]
     objections: list[tuple[str, str, int]]
     classes: list[tuple[str, int, int]]
-    decisions: list[tuple[str, str, int]]
     crm: list[tuple[str, int, int, int]]
     waiting: int
     as_of: str
+
+
+def by_priority(decisions: pl.DataFrame) -> list[tuple[str, str, int]]:
+    """How many candidates were decided, by decision and priority; the most first."""
+    counts = decisions.group_by("decision", "priority").len()
+    return counts.sort("len", "decision", "priority", descending=[True, False, False]).rows()
 
 
 def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSummary:
@@ -70,11 +78,6 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         ).fetchall()
     }
     [(as_of,)] = warehouse.sql("select until from raw.moments where is_live").fetchall()
-    decisions = warehouse.execute(
-        "select decision, priority, count(*) from marts.handoff_decisions where decided_at = ? "
-        "group by all order by 3 desc, 1, 2",
-        [as_of],
-    ).fetchall()
     crm = warehouse.execute(
         "select substr(destination, 5), count(*) filter (status = 'confirmed' and confirmed_at >= ?), "
         "count(*) filter (status = 'parked'), count(*) filter (status in ('pending', 'failed', 'unknown')) "
@@ -87,15 +90,23 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         troubles=troubles,
         objections=objections,
         classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
-        decisions=decisions,
         crm=crm,
         waiting=waiting,
         as_of=f"{as_of:%Y-%m-%d %H:%M:%S} UTC",
     )
 
 
-def print_summary(console: Console, settings: Settings, since: datetime) -> None:
-    """Print the numbers of the run that started at `since` as small tables."""
+def print_summary(
+    console: Console, settings: Settings, since: datetime, decided: Sequence[tuple[str, str, int]]
+) -> None:
+    """Print the numbers of a run as small tables.
+
+    Args:
+        console: Where to.
+        settings: What the run worked on.
+        since: When it started, naive UTC.
+        decided: What it decided about handoffs: decision, priority, candidates.
+    """
     with Warehouse(settings.warehouse).connect() as connection:
         summary = read_summary(connection, since)
     console.print(f"\nScored as of {summary.as_of}", style="bold")
@@ -107,8 +118,8 @@ def print_summary(console: Console, settings: Settings, since: datetime) -> None
         told = f"  [yellow]not readable[/] {flag}: neither yes nor no, so it counts as a no"
         console.print(told, highlight=False, soft_wrap=True)
     console.print(_table("Class", ["users", "accounts"], summary.classes))
-    if summary.decisions:
-        by_decision = [(f"{decision} {priority}", count) for decision, priority, count in summary.decisions]
+    if decided:
+        by_decision = [(f"{decision} {priority}", count) for decision, priority, count in decided]
         console.print(_table("Decision", ["candidates"], by_decision))
     else:
         console.print("No new handoff candidates.")

@@ -233,7 +233,16 @@ def test_a_run_says_what_it_did_and_where_to_look_next(terminal: Terminal) -> No
     assert places == sorted(places)
     with duckdb.connect(str(terminal.data_dir / "serving.duckdb"), read_only=True) as serving:
         [(users,)] = serving.sql("select count(*) from marts.pql_scores").fetchall()
+        decided = serving.sql(
+            "select decision || ' ' || priority, count(*)::varchar from marts.handoff_decisions group by all"
+        ).fetchall()
     assert users > 20
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert decided
+    assert [" ".join(row) for row in decided if " ".join(row) not in lines] == []
+    # The same moment again: what the run before decided is not this one's doing.
+    again = terminal.pls("run")
+    assert (again.code, "No new handoff candidates." in again.out) == (0, True)
 
 
 def test_the_version_is_told(terminal: Terminal) -> None:

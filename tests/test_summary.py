@@ -26,9 +26,6 @@ def data_dir(tmp_path: Path) -> Path:
         connection.execute("create schema marts")
         for table in ("pql_scores", "pqa_scores"):
             connection.execute(f"create table marts.{table} (classification varchar)")
-        connection.execute(
-            "create table marts.handoff_decisions (decision varchar, priority varchar, decided_at timestamp)"
-        )
         connection.execute("create table marts.handoffs (status varchar)")
         connection.execute(
             "create table marts.deliveries (destination varchar, status varchar, confirmed_at timestamp)"
@@ -36,9 +33,9 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def summary_of(data_dir: Path) -> str:
+def summary_of(data_dir: Path, *decided: tuple[str, str, int]) -> str:
     said = io.StringIO()
-    print_summary(Console(file=said, width=80), settings_from({"PLS_DATA_DIR": str(data_dir)}), STARTED)
+    print_summary(Console(file=said, width=80), settings_from({"PLS_DATA_DIR": str(data_dir)}), STARTED, decided)
     return said.getvalue()
 
 
@@ -47,6 +44,14 @@ def test_a_run_with_nothing_new_says_so_in_numbers(data_dir: Path) -> None:
     assert ["events", "0", "0", "0", "0"] in lines
     assert ["not_ready", "0", "0"] in lines
     assert "No new handoff candidates." in summary_of(data_dir)
+
+
+def test_what_was_decided_is_told_by_decision_and_priority(data_dir: Path) -> None:
+    said = summary_of(data_dir, ("sent", "P0", 1200), ("held_capacity", "P2", 1))
+    lines = [line.split() for line in said.splitlines()]
+    assert ["sent", "P0", "1,200"] in lines
+    assert ["held_capacity", "P2", "1"] in lines
+    assert "No new handoff candidates." not in said
 
 
 def test_only_the_files_of_this_run_are_counted(data_dir: Path) -> None:

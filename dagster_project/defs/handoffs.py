@@ -39,6 +39,7 @@ from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.portions import PORTION, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_moments import score_portions
+from dagster_project.summary import BY_PRIORITY, by_priority
 from dagster_project.warehouse import rows_where
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
@@ -370,9 +371,9 @@ def _decision_metadata(plan: HandoffPlan, today: list[str], *, untouched: int, i
         "held": plan.candidates.height + untouched,
     }
     if is_full:  # a picture takes longer to draw than the few of a delta to decide
-        told["by decision"] = bar_chart(
-            counts["decision"].to_list(), counts["candidates"].to_list(), title="What was decided in this run"
-        )
+        names, sizes = (counts[column].to_list() for column in ("decision", "candidates"))
+        told["by decision"] = bar_chart(names, sizes, title="What was decided in this run")
+        told[BY_PRIORITY] = dg.MetadataValue.json(by_priority(plan.decisions))
     return told | {
         "by reason": markdown_table(counts),
         "to whom": markdown_table(plan.handoffs.sort("priority", "handoff_id").select(shown).head(SHOWN)),
