@@ -215,11 +215,15 @@ def _endpoint(name: str, url: str) -> str:
     raise SettingsError(f"{name} can't be used; expected https://..., or http:// on this machine only")
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 2999
+"""Of moments that can be asked for: before and after each there must be room for windows and due dates."""
+
+
 def parse_moment(text: str, *, name: str = "PLS_AS_OF") -> datetime:
     """Read an ISO 8601 moment; without an offset it is UTC. Returns it as naive UTC.
 
     Raises:
-        SettingsError: It is not ISO 8601.
+        SettingsError: It is not ISO 8601, or in no year that can be asked for.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -227,4 +231,6 @@ def parse_moment(text: str, *, name: str = "PLS_AS_OF") -> datetime:
         raise SettingsError(
             f"{name} is {text!r}; expected ISO 8601 in UTC such as 2026-06-30T12:00:00Z or 2026-06-30"
         ) from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise SettingsError(f"{name} is {text!r}; expected a moment of the years {FIRST_YEAR} to {LAST_YEAR}")
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

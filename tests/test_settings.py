@@ -57,6 +57,8 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
     ("name", "value", "message"),
     [
         ("PLS_AS_OF", "yesterday", "PLS_AS_OF is 'yesterday'; expected ISO 8601 in UTC such as"),
+        ("PLS_AS_OF", "0001-01-01", "PLS_AS_OF is '0001-01-01'; expected a moment of the years 1900 to 2999"),
+        ("PLS_AS_OF", "9999-12-31T23:00:00-05:00", "PLS_AS_OF is '9999-12-31T23:00:00-05:00'; expected a moment of"),
         ("PLS_DATA_DIR", "/srv/why?/pls", "PLS_DATA_DIR is '/srv/why?/pls'; expected a folder without ?"),
         ("PLS_DATA_DIR", "/srv/a\\b", "PLS_DATA_DIR is '/srv/a\\b'; expected a folder without \\"),
         ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot, salesforce"),
