@@ -181,7 +181,7 @@ class BatchRunner:
 def _decided(events: Iterable[dg.DagsterEvent]) -> list[tuple[str, str, int]]:
     """What the run itself has decided: another one may have been about the same moment."""
     told = [event.materialization.metadata for event in events if event.is_step_materialization]
-    counts = [metadata[BY_PRIORITY].value for metadata in told if BY_PRIORITY in metadata]
+    counts: list[Any] = [metadata[BY_PRIORITY].value for metadata in told if BY_PRIORITY in metadata]
     return [(decision, priority, count) for rows in counts for decision, priority, count in rows]
 
 
