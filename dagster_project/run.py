@@ -14,11 +14,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
+from dagster_project.core.handoff_plan import BY_PRIORITY
 from dagster_project.defs.resources import Workplace
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
-from dagster_project.summary import BY_PRIORITY
 from dagster_project.warm_instance import warm
 from dagster_project.watch import Batch, BatchOutcome
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
-import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -16,8 +15,6 @@ from dagster_project.warehouse import Warehouse
 CLASSES = ("hot", "warm", "developing", "not_ready")
 MOST_OBJECTIONS = 5
 """How many different flags that nobody can read are named, the commonest first."""
-BY_PRIORITY = "by priority"
-"""The metadata of `handoffs/decisions` under which it tells a run what it has decided, see `by_priority`."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,6 @@ class RunSummary:
     crm: list[tuple[str, int, int, int]]
     waiting: int
     as_of: str
-
-
-def by_priority(decisions: pl.DataFrame) -> list[tuple[str, str, int]]:
-    """How many candidates were decided, by decision and priority; the most first."""
-    counts = decisions.group_by("decision", "priority").len()
-    return counts.sort("len", "decision", "priority", descending=[True, False, False]).rows()
 
 
 def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSummary:

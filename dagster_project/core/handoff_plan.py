@@ -70,6 +70,10 @@ class RowsBy(Mapping[str, Mapping[str, Any]]):
         return len(self._places)
 
 
+BY_PRIORITY = "by priority"
+"""The metadata of `handoffs/decisions` under which it tells a run what it has decided, see `by_priority`."""
+
+
 @dataclass(frozen=True)
 class HandoffInputs:
     """Everything the handoffs of a run depend on; a frame without columns counts as empty, moments are naive UTC.
@@ -158,3 +162,9 @@ class HandoffPlan:
     overlaps: pl.DataFrame = field(default_factory=_nothing)
     members: pl.DataFrame = field(default_factory=_nothing)
     actions: tuple[Action, ...] = ()
+
+
+def by_priority(decisions: pl.DataFrame) -> list[tuple[str, str, int]]:
+    """How many candidates were decided, by decision and priority; the most first."""
+    counts = decisions.group_by("decision", "priority").len()
+    return counts.sort("len", "decision", "priority", descending=[True, False, False]).rows()

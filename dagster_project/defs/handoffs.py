@@ -22,7 +22,7 @@ from dagster_project.core.concerned import (
     conditions_of_users,
 )
 from dagster_project.core.follow_ups import SalesAnswer
-from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan, Subject
+from dagster_project.core.handoff_plan import BY_PRIORITY, HandoffInputs, HandoffPlan, Subject, by_priority
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.moments import end_of_day
 from dagster_project.core.playbook import Playbook
@@ -39,7 +39,6 @@ from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.portions import PORTION, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_moments import score_portions
-from dagster_project.summary import BY_PRIORITY, by_priority
 from dagster_project.warehouse import rows_where
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
