@@ -3,6 +3,7 @@
 The runs are expensive, so that each chapter is run once and looked at by many tests.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -322,3 +324,46 @@ def test_a_broken_playbook_stops_the_run_with_the_file_the_key_and_what_was_expe
     with pytest.raises(PlaybookError, match=r"scoring\.yml: .*wieghts"):
         installation.run(PLS_PLAYBOOK_DIR=str(playbook))
     assert not installation.serving.exists()
+
+
+def test_working_hours_and_holidays_of_a_playbook_folder_move_what_is_due(tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "data")
+    _land_a_hand_raise(installation.landing)
+    (playbook := tmp_path / "playbook").mkdir()
+    text = (PACKAGED / "routing.yml").read_text(encoding="utf-8")
+    for old, new in {
+        "  default: null": '  default: {time_zone: Europe/Berlin, start: "09:00", end: "17:00"}',
+        "  teams: {}": "  teams: {ae: {time_zone: America/New_York}}",
+        "holidays: []": "holidays: [2026-06-29]",
+    }.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    (playbook / "routing.yml").write_text(text, encoding="utf-8")
+    friday = datetime(2026, 6, 26, 20, 30)
+    assert installation.run(as_of=friday, now=friday, PLS_PLAYBOOK_DIR=str(playbook)).success
+    with duckdb.connect(str(installation.serving), read_only=True) as serving:
+        [(due_at,)] = serving.sql("select due_at from marts.handoffs").fetchall()
+    assert due_at == datetime(2026, 6, 30, 13, 30), (
+        "16:30 there: half an hour on Friday, and on Tuesday after a holiday"
+    )
+
+
+def _land_a_hand_raise(landing: Path) -> None:
+    """A user of a small company who asked for a demo, and an account executive."""
+    said = {"user_id": "u_1", "timestamp": "2026-06-26T20:00:00Z"}
+    rows = [
+        {"type": "identify", "traits": {"email": "ann@one.example"}, **said},
+        {"type": "track", "event": "Demo Requested", **said},
+    ]
+    files = {
+        "events/app.ndjson": "\n".join(map(json.dumps, rows)) + "\n",
+        "crm/accounts.csv": "account_id,name,domain,do_not_contact\nA1,One,one.example,false\n",
+        "crm/contacts.csv": "contact_id,email,account_id,email_opt_out,do_not_contact\nC1,ann@one.example,A1,no,no\n",
+        "crm/owners.csv": "owner_id,name,email,team,is_active\nO1,Max,max@us.example,ae,true\n",
+    }
+    written = datetime(2026, 6, 26, 6, tzinfo=UTC).timestamp()
+    for name, text in files.items():
+        path = landing / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (written, written))

@@ -7,6 +7,7 @@ its keys mean; an error here names the file, the key and what was expected.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date, time
 from hashlib import sha256
 from typing import Any, get_type_hints
 
@@ -63,8 +64,7 @@ class Playbook:
         Challengers do nothing but be measured, by the next full run.
         """
         rules = {name: getattr(self, name).model_dump() for name in FILES.values() if name != "assistant"}
-        # The order of a set is another one in every process.
-        return sha256(json.dumps(rules, sort_keys=True, default=sorted).encode()).hexdigest()[:16]
+        return sha256(json.dumps(rules, sort_keys=True, default=_as_json).encode()).hexdigest()[:16]
 
     def model_version(self, catalogue: str) -> str:
         """A hash of what changes a score: formulas, tiers, segments, domains without a company, the catalogue.
@@ -114,3 +114,14 @@ def load_playbook(texts: Mapping[str, str], challengers: Mapping[str, str] | Non
     if problems:
         raise PlaybookError("The playbook can't be used:\n" + "\n".join(f"  {line}" for line in problems))
     return Playbook(**parts)
+
+
+def _as_json(value: object) -> object:
+    """What rules hold beyond JSON: days and times as ISO text, sets in an order that is the same in every process."""
+    match value:
+        case date() | time():
+            return value.isoformat()
+        case set() | frozenset():
+            return sorted(value)
+        case _:
+            raise TypeError(f"{value!r} has no place in a fingerprint: say how it is written in _as_json")

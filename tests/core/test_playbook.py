@@ -167,6 +167,29 @@ def test_the_version_changes_with_what_changes_a_score_and_with_nothing_else() -
     assert PLAYBOOK.model_version(catalogue + "B,track\n") != version
 
 
+HOURS = [
+    (
+        "  default: null",
+        '  default: {time_zone: Europe/Berlin, days: [mon, tue, wed, thu, fri], start: "09:00", end: "17:00"}',
+    ),
+    (
+        "  default: null",
+        '  default: {time_zone: Europe/Berlin, days: [mon, tue, wed, thu, fri], start: "09:00", end: "17:30"}',
+    ),
+    ("  teams: {}", "  teams: {ae: {time_zone: America/New_York}}"),
+    ("  owners: {}", '  owners: {nadia@us.example: {time_zone: Europe/London, start: "08:00", end: "16:30"}}'),
+    ("holidays: []", "holidays: [2026-12-25]"),
+    ("holidays: []", "holidays: [2026-12-25, 2026-12-26]"),
+]
+
+
+def test_working_hours_and_holidays_are_rules_like_others() -> None:
+    found = {load_playbook(changed("routing.yml", old, new)).fingerprint() for old, new in HOURS}
+    assert len(found | {PLAYBOOK.fingerprint()}) == len(HOURS) + 1
+    later = load_playbook(changed("routing.yml", "holidays: []", "holidays: [2026-12-26, 2026-12-25]"))
+    assert later.fingerprint() in found, "their order says nothing"
+
+
 def test_a_folder_may_hold_only_what_differs(tmp_path: Path) -> None:
     (tmp_path / "routing.yml").write_text(TEXTS["routing.yml"].replace("daily_capacity: 20", "daily_capacity: 3"))
     mixed = read_playbook(tmp_path)
