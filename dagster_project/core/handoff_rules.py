@@ -4,14 +4,16 @@ Here are the settings and the checks that name what was expected. How a trigger 
 ``triggers``, what is decided about it in ``decisions``, and who receives it in ``routing``.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import date, time
+from contextlib import suppress
+from datetime import date, datetime, time
 from functools import cached_property
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from dagster_project.core.scoring_rules import CLASSES, Classification
 from dagster_project.core.strict import StrictModel
@@ -89,6 +91,26 @@ def _every_key(texts: Collection[str], expected: tuple[str, ...]) -> None:
         raise ValueError(f"expected a text for each of {', '.join(expected)}; missing: {', '.join(missing)}")
 
 
+def _time_of_day(said: object) -> time:
+    """Text alone: a number would be taken for seconds since midnight, in UTC."""
+    if isinstance(said, str) and (clock := _CLOCK.fullmatch(said)):
+        return time(int(clock[1]), int(clock[2]))
+    raise ValueError(f'found {said!r}, expected hours and minutes from 00:00 to 23:59, such as "09:00"')
+
+
+def _day(said: object) -> date:
+    """A number would be taken for seconds since 1970."""
+    if isinstance(said, date) and not isinstance(said, datetime):
+        return said
+    if isinstance(said, str):
+        with suppress(ValueError):
+            return date.fromisoformat(said)
+    raise ValueError(f"found {said!r}, expected a day such as 2026-12-25")
+
+
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
+Day = Annotated[date, BeforeValidator(_day)]
 Template = Annotated[str, AfterValidator(known_fields_only(TEMPLATE_FIELDS))]
 Heading = Annotated[str, AfterValidator(_one_line)]
 Count = Annotated[int, Field(ge=1)]
@@ -283,8 +305,8 @@ class WorkingHours(StrictModel):
 
     time_zone: str
     days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS[:5]
-    start: time = time(9)
-    end: time = time(17)
+    start: TimeOfDay = time(9)
+    end: TimeOfDay = time(17)
 
     @field_validator("time_zone")
     @classmethod
@@ -310,7 +332,7 @@ class WorkingHoursRules(StrictModel):
     default: WorkingHours | None
     teams: dict[str, WorkingHours]
     owners: dict[str, WorkingHours]
-    holidays: frozenset[date]
+    holidays: frozenset[Day]
 
 
 class RoutingRules(StrictModel):

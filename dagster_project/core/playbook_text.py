@@ -1,6 +1,6 @@
 """One file of a playbook: its text as a model, and what is wrong with it in words that name the key."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, get_args
 
 import yaml
@@ -13,7 +13,10 @@ Rules = TypeVar("Rules", bound=BaseModel)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML in which a key that stands twice is an error: the earlier one would silently do nothing."""
+    """YAML in which a key that stands twice is an error: the earlier one would silently do nothing.
+
+    What has colons is text, as in YAML 1.2: 10:30 is a time of day to people, and 630 to YAML 1.1.
+    """
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -27,7 +30,20 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
+    if ":" in node.value:
+        return str(node.value)
+    return _NUMBERS[node.tag](loader, node)
+
+
+_NUMBERS: dict[str, Callable[[_Loader, yaml.ScalarNode], int | float]] = {
+    "tag:yaml.org,2002:int": _Loader.construct_yaml_int,
+    "tag:yaml.org,2002:float": _Loader.construct_yaml_float,
+}
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+for _tag in _NUMBERS:
+    _Loader.add_constructor(_tag, _number)
 
 
 def rules_of(text: str, model: type[Rules]) -> Rules:

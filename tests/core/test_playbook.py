@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from scoring_frames import PLAYBOOK
 
+from dagster_project.core.handoff_rules import WorkingHours
 from dagster_project.core.playbook import FILES, PlaybookError, load_playbook
 from dagster_project.playbook_files import PACKAGED, read_playbook
 
@@ -130,6 +131,35 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
             ["stages.yml: this is no YAML:", "the key 'activated_setup_share' stands twice"],
         ),
         ("stages.yml", "pql_classes: [", "pql_classes: [[", ["stages.yml: this is no YAML:", "line"]),
+        (
+            "routing.yml",
+            "  default: null",
+            "  default: {time_zone: Europe/Berlin, start: 8, end: 24:00}",
+            [
+                "routing.yml: working_hours.default.start: found 8, expected hours and minutes from 00:00 to 23:59",
+                "routing.yml: working_hours.default.end: found '24:00', expected hours and minutes",
+            ],
+        ),
+        (
+            "routing.yml",
+            "  teams: {}",
+            '  teams: {ae: {time_zone: Europe/Berlin, start: "09:00+02:00", end: 17.30}}',
+            [
+                "routing.yml: working_hours.teams.ae.start: found '09:00+02:00', expected hours and minutes",
+                "routing.yml: working_hours.teams.ae.end: found 17.3, expected hours and minutes",
+            ],
+        ),
+        (
+            "routing.yml",
+            "holidays: []",
+            "holidays: [86400, 25.12.2026, 2026-12-25 10:00:00]",
+            [
+                "routing.yml: working_hours.holidays[0]: found 86400, expected a day such as 2026-12-25",
+                "routing.yml: working_hours.holidays[1]: found '25.12.2026', expected a day",
+                "routing.yml: working_hours.holidays[2]: found datetime.datetime(2026, 12, 25, 10, 0), expected a day",
+            ],
+        ),
+        ("handoffs.yml", "{P0: 1,", "{P0: 1:30,", ["handoffs.yml: due_hours.P0:", "found '1:30'"]),
     ],
 )
 def test_what_is_wrong_is_named(file: str, old: str, new: str, said: list[str]) -> None:
@@ -188,6 +218,14 @@ def test_working_hours_and_holidays_are_rules_like_others() -> None:
     assert len(found | {PLAYBOOK.fingerprint()}) == len(HOURS) + 1
     later = load_playbook(changed("routing.yml", "holidays: []", "holidays: [2026-12-26, 2026-12-25]"))
     assert later.fingerprint() in found, "their order says nothing"
+
+
+@pytest.mark.parametrize("hours", ['start: "10:00", end: "18:30"', "start: 10:00, end: 18:30"])
+def test_hours_mean_the_same_without_quotes(hours: str) -> None:
+    rules = load_playbook(changed("routing.yml", "  default: null", f"  default: {{time_zone: UTC, {hours}}}"))
+    assert rules.routing.working_hours.default == WorkingHours(time_zone="UTC", start="10:00", end="18:30")
+    early = load_playbook(changed("routing.yml", "  default: null", "  default: {time_zone: UTC, start: 7:05}"))
+    assert early.routing.working_hours.default == WorkingHours(time_zone="UTC", start="07:05")
 
 
 def test_a_folder_may_hold_only_what_differs(tmp_path: Path) -> None:
