@@ -18,6 +18,17 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     What has colons is text, as in YAML 1.2: 10:30 is a time of day to people, and 630 to YAML 1.1.
     """
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            # It looks like a day or a number and is none, such as 2026-02-30; PyYAML itself doesn't say where.
+            why = f": {error}" if isinstance(error, ValueError) else ""
+            said = f"{node.value!r} can't be read as {node.tag.rpartition(':')[2]}{why}"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from None
+
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     loader.flatten_mapping(node)
@@ -54,7 +65,7 @@ def rules_of(text: str, model: type[Rules]) -> Rules:
         model: What its keys mean.
 
     Raises:
-        yaml.YAMLError: It is no YAML, or a key stands twice.
+        yaml.YAMLError: It is no YAML, a key stands twice, or a day or number is none; the message has the line.
         ValidationError: The model doesn't take it.
     """
     content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with one more check

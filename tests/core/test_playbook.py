@@ -159,6 +159,24 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
                 "routing.yml: working_hours.holidays[2]: found datetime.datetime(2026, 12, 25, 10, 0), expected a day",
             ],
         ),
+        (
+            "routing.yml",
+            "holidays: []",
+            "holidays: [2026-12-25, 2026-02-30]",
+            ["routing.yml: this is no YAML: '2026-02-30' can't be read as timestamp: day is out of range", "line 26"],
+        ),
+        (
+            "stages.yml",
+            "activated_setup_share: 0.5",
+            "activated_setup_share: !!float half",
+            ["stages.yml: this is no YAML: 'half' can't be read as float", "line "],
+        ),
+        (
+            "stages.yml",
+            "pql_classes: [",
+            "pql_classes: [!!bool x, ",
+            ["stages.yml: this is no YAML: 'x' can't be read"],
+        ),
         ("handoffs.yml", "{P0: 1,", "{P0: 1:30,", ["handoffs.yml: due_hours.P0:", "found '1:30'"]),
     ],
 )
