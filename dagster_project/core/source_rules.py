@@ -4,6 +4,7 @@ Here are the settings and the checks that name what was expected; the reading it
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from dagster_project.core.iso_moments import is_moment
 from dagster_project.core.strict import StrictModel
 
 EVENT_COLUMNS = (
@@ -18,6 +20,12 @@ EVENT_COLUMNS = (
     "received_at", "properties", "traits", "context", "previous_id",
 )  # fmt: skip
 """What an event may say, in our words; `previous_id` is read for `alias` only."""
+
+MOMENTS = ("timestamp", "received_at")
+"""The columns that hold a moment."""
+
+OBJECTS = ("properties", "traits", "context")
+"""The columns that hold a JSON object."""
 
 EVENT_TYPES = ("track", "page", "screen", "identify", "group", "alias")
 """What `type` may say; an `alias` is stored as an `identify`."""
@@ -57,7 +65,7 @@ class EventMapping(StrictModel):
         files: Glob of paths below `landing/events`; `*` stays within a folder, `**` crosses folders.
         columns: Our column -> theirs. Columns that are not listed are looked for under our own names. In
             NDJSON a dotted name reaches into objects.
-        constants: Our column -> a value for every row.
+        constants: Our column -> a value for every row; an empty one says nothing, whatever the file says.
         types: Their words for an event's type, in any case -> ours; `*` stands for every other word.
         timestamp_format: A strptime format, or one of `EPOCH_FORMATS`; None means ISO 8601. Holds for
             `timestamp` and `received_at`.
@@ -81,6 +89,14 @@ class EventMapping(StrictModel):
             raise ValueError(f"unknown columns {', '.join(unknown)}: expected some of {', '.join(EVENT_COLUMNS)}")
         return mapping
 
+    @field_validator("columns", "properties", "traits")
+    @classmethod
+    def _named(cls, mapping: dict[str, str]) -> dict[str, str]:
+        for ours, theirs in mapping.items():
+            if not ours.strip() or not theirs.strip():
+                raise ValueError(f"{ours!r}: {theirs!r} has an empty name, expected our name: their column")
+        return mapping
+
     @field_validator("timestamp_format")
     @classmethod
     def _known_format(cls, text: str | None) -> str | None:
@@ -100,12 +116,29 @@ class EventMapping(StrictModel):
     @classmethod
     def _our_types(cls, types: dict[str, str]) -> dict[str, str]:
         _expect_types(types.values())
-        return {theirs.strip().lower(): ours for theirs, ours in types.items()}
+        known: dict[str, str] = {}
+        for theirs, ours in types.items():
+            word = theirs.strip().lower()
+            if not word:
+                raise ValueError('found an empty word, expected their word for a type, or "*" for every other one')
+            if word in known:
+                raise ValueError(f"{theirs!r} stands twice (case doesn't matter), expected each of their words once")
+            known[word] = ours
+        return known
 
     @field_validator("constants")
     @classmethod
-    def _our_type(cls, constants: dict[str, str]) -> dict[str, str]:
-        _expect_types([constants["type"].strip().lower()] if "type" in constants else [])
+    def _can_be_read(cls, constants: dict[str, str]) -> dict[str, str]:
+        for column, text in constants.items():
+            said = text.strip(" \t\r\n")
+            if column == "type":
+                _expect_types([said.lower()])
+            elif column in MOMENTS and not is_moment(said) and (said or column == "timestamp"):
+                raise ValueError(f"{column} is {text!r}, expected a moment in ISO 8601 such as 2026-06-24T18:30:00Z")
+            elif column in OBJECTS and said and not _is_object(said):
+                raise ValueError(
+                    f'{column} is {text!r}, expected the text of a JSON object such as \'{{"plan": "pro"}}\''
+                )
         return constants
 
     @model_validator(mode="after")
@@ -181,6 +214,16 @@ def _expect_types(types: Iterable[str]) -> None:
     unknown = sorted(set(types) - set(EVENT_TYPES))
     if unknown:
         raise ValueError(f"unknown types {', '.join(unknown)}: expected some of {', '.join(EVENT_TYPES)}")
+
+
+def _is_object(text: str) -> bool:
+    def no_json(word: str) -> None:
+        raise ValueError(f"{word} is no JSON")
+
+    try:
+        return isinstance(json.loads(text, parse_constant=no_json), dict)
+    except ValueError:
+        return False
 
 
 def _pattern_of(glob: str) -> str:

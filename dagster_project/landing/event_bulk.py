@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from dagster_project.core.source_rules import EVENT_TYPES
-from dagster_project.landing.event_fields import IDS, OBJECTS, EventSource
+from dagster_project.core.source_rules import EVENT_TYPES, OBJECTS
+from dagster_project.landing.event_fields import IDS, EventSource
 from dagster_project.landing.event_sql import (
     CONTENT,
     EVENT_VALUES,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from dagster_project.core.source_rules import EVENT_COLUMNS, OTHERWISE, EventMapping
+from dagster_project.core.source_rules import EVENT_COLUMNS, MOMENTS, OTHERWISE, EventMapping
 from dagster_project.landing.opening import UnreadableFile
 from dagster_project.landing.register import SETTINGS_FILE
 from dagster_project.landing.row_sources import Rows, csv_rows, line_rows, parquet_rows, parquet_text
@@ -25,8 +25,6 @@ from dagster_project.landing.sql_text import (
 )
 
 IDS = ("user_id", "anonymous_id", "group_id")
-MOMENTS = ("timestamp", "received_at")
-OBJECTS = ("properties", "traits", "context")
 
 
 @dataclass(frozen=True)

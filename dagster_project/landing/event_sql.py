@@ -3,8 +3,8 @@
 It decides what can be read and with which reason a row can't. What becomes of the rows is in `event_merge`.
 """
 
-from dagster_project.core.source_rules import EVENT_TYPES
-from dagster_project.landing.event_fields import IDS, OBJECTS, EventSource
+from dagster_project.core.source_rules import EVENT_TYPES, OBJECTS
+from dagster_project.landing.event_fields import IDS, EventSource
 from dagster_project.landing.sql_text import first_said, has_nul, in_range, json_object_of, json_path, text_of
 
 LIFTED = ("feature", "integration", "status", "path")

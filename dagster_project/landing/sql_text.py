@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 
+from dagster_project.core.iso_moments import BASIC, NAIVE_OR_Z, WITH_OFFSET
 from dagster_project.core.source_rules import EPOCH_FORMATS
 
 FIRST_MOMENT, LAST_MOMENT = "0001-01-01", "9999-12-31 23:59:59.999999"
 WHITE_SPACE = "' \t\r\n'"
-_DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?"
-_NAIVE_OR_Z = f"{_DAY}({_CLOCK}([zZ]| UTC)?)?"
-_OFFSET = r"[+-][01]\d(?::?[0-5]\d)?"
-_WITH_OFFSET = f"{_DAY}{_CLOCK} ?{_OFFSET}"
-_BASIC = rf"(\d{{4}})(\d\d)(\d\d)[Tt](\d\d)(\d\d)(\d\d)([.,]\d+)?([Zz]|{_OFFSET})"
 _EXTENDED = r"\1-\2-\3T\4:\5:\6\7\8"
 
 
@@ -114,11 +110,11 @@ def in_range(moment: str) -> str:
 def _iso_8601(text: str) -> str:
     """The cast to TIMESTAMP ignores offsets, so that only texts without one, or with Z, may take it."""
     point = f"replace(upper({text}), ',', '.')"
-    spelled = f"regexp_replace({point}, {literal(_BASIC)}, {literal(_EXTENDED)})"
+    spelled = f"regexp_replace({point}, {literal(BASIC)}, {literal(_EXTENDED)})"
     return (
-        f"case when regexp_full_match({text}, {literal(_NAIVE_OR_Z)}) then try_cast({point} as timestamp) "
-        f"when regexp_full_match({text}, {literal(_WITH_OFFSET)}) "
+        f"case when regexp_full_match({text}, {literal(NAIVE_OR_Z)}) then try_cast({point} as timestamp) "
+        f"when regexp_full_match({text}, {literal(WITH_OFFSET)}) "
         f"then try_cast(replace(replace({point}, ' +', '+'), ' -', '-') as timestamptz) at time zone 'UTC' "
-        f"when regexp_full_match({text}, {literal(_BASIC)}) "
+        f"when regexp_full_match({text}, {literal(BASIC)}) "
         f"then try_cast({spelled} as timestamptz) at time zone 'UTC' end"
     )

@@ -103,11 +103,51 @@ def test_the_packaged_sources_are_valid() -> None:
         ({"constants": {"type": "event"}}, "unknown types event: expected some of track"),
         ({"types": {"view": "page"}, "constants": {"type": "track"}}, "nothing to translate"),
         ({"properties": "plan"}, "expected a list of their columns"),
+        ({"constants": {"timestamp": "yesterday"}}, "timestamp is 'yesterday', expected a moment in ISO 8601"),
+        ({"constants": {"timestamp": " "}}, "timestamp is ' ', expected a moment"),
+        ({"constants": {"received_at": "2026-02-30"}}, "received_at is '2026-02-30', expected a moment"),
+        ({"constants": {"properties": '{"a'}}, "properties is '{\"a', expected the text of a JSON object"),
+        ({"constants": {"traits": "[1]"}}, "traits is '\\[1\\]', expected the text of a JSON object"),
+        ({"constants": {"context": '{"a": NaN}'}}, "context is .*, expected the text of a JSON object"),
+        ({"columns": {"user_id": ""}}, "'user_id': '' has an empty name"),
+        ({"properties": ["plan", " "]}, "' ': ' ' has an empty name"),
+        ({"traits": {"email": ""}}, "'email': '' has an empty name"),
+        ({"types": {"": "page"}}, "found an empty word"),
+        ({"types": {"View": "page", "view ": "track"}}, "'view ' stands twice"),
     ],
 )
 def test_a_wrong_mapping_says_what_was_expected(wrong: dict, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         EventMapping(files="*", **wrong)
+
+
+def test_a_constant_moment_is_one_that_rows_may_have(landing: Landing) -> None:
+    days = ("2026-01-01", "2026-02-30", "0000-01-01", "2026-1-1", "2024-02-29")
+    clocks = (
+        "",
+        "T10:00",
+        "t10:00:00",
+        " 10:00:00.123",
+        "T10:00:00,1234567",
+        "T25:00",
+        "T23:59:60",
+        "T10",
+        "T10:00:00.",
+    )
+    offsets = ("", "Z", "z", " UTC", "+01", "+0130", " -01:30", "+19:59", "+23:00", "+00:60", " CET")
+    texts = [day + clock + offset for day in days for clock in clocks for offset in offsets]
+    texts += [f"20260101T100000{rest}" for rest in ("", "Z", ".5Z", "+0200", " UTC")]
+    texts += ["yesterday", "infinity", "epoch", "1780300800", "2026-W01-1"]
+
+    def may_be_constant(text: str) -> bool:
+        try:
+            return bool(EventMapping(files="*", constants={"timestamp": text}))
+        except ValidationError:
+            return False
+
+    landing.events("a.ndjson", *(event(text, timestamp=text, received_at=None) for text in texts))
+    landing.load()
+    assert set(landing.values("select message_id from raw.events")) == {*filter(may_be_constant, texts)}
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,14 @@ def test_foreign_files_are_read_through_the_mapping(landing: Landing) -> None:
     ]
 
 
+def test_an_empty_constant_says_nothing_whatever_the_file_says(landing: Landing) -> None:
+    landing.rules = rules(EventMapping(files="*", constants={"session_id": "", "properties": "", "received_at": " "}))
+    landing.events("a.ndjson", event(session_id="s", properties={"plan": "pro"}))
+    landing.put("events/b.csv", "message_id,type,user_id,session_id,timestamp\nb,page,u,s,2026-06-01\n")
+    landing.load()
+    assert set(landing.stored(["session_id", "properties", "received_at"])) == {(None, None, None)}
+
+
 def test_a_strptime_format_may_have_an_offset(landing: Landing) -> None:
     landing.rules = rules(EventMapping(files="*", timestamp_format="%d/%m/%Y %H:%M %z"))
     landing.events("a.ndjson", event(timestamp="01/06/2026 10:00 +0200", received_at=None))
