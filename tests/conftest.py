@@ -5,6 +5,7 @@ The pipeline is imported where it is used: most tests need none of it, and impor
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from clients.slack_server import SlackServer
 
     from dagster_project.ledger import Ledger
+
+# Fits of a few columns are over before threads have found their work, and those that wait for more keep a processor
+# busy: half of what calibration takes. Read when numpy is imported, here and in processes that tests start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The same examples everywhere, and as long as they take: a busy machine is no failure.
 settings.register_profile("pls", deadline=None, derandomize=True)
