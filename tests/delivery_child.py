@@ -4,6 +4,7 @@ The process that reads the requests has imported everything once and forks for e
 answers with the child's id, then with how the child ended. Nothing here needs Dagster.
 """
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from letter_rows import ANA, RULES, Clock, letter, slack_bot
@@ -75,8 +77,16 @@ def _child(request: dict[str, Any]) -> None:
     )
 
 
+def prepare() -> None:
+    """Do once what every fork would do anew. No frame is touched: Polars' threads would be missing in the forks."""
+    with TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.sqlite"):
+        pass  # which revisions there are is known from now on
+    gc.freeze()  # a collection would write to, and thereby copy, all that the forks share
+
+
 def main() -> None:
     """Serve requests until there are no more."""
+    prepare()
     for line in sys.stdin:
         if (child := os.fork()) == 0:
             try:

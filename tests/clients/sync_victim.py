@@ -3,6 +3,7 @@
 The fork is killed with SIGKILL at the n-th point that the engine passes. Nothing here starts a thread before forking.
 """
 
+import gc
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import polars as pl
@@ -81,8 +83,18 @@ def work(job: dict[str, Any]) -> None:
             raise RuntimeError(str(trouble))
 
 
+def prepare() -> None:
+    """Do once what every fork would do anew. No frame is touched: Polars' threads would be missing in the forks."""
+    for module in CONNECTORS.values():
+        import_module(module)
+    with TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.sqlite"):
+        pass  # which revisions there are is known from now on
+    gc.freeze()  # a collection would write to, and thereby copy, all that the forks share
+
+
 def main() -> None:
     """One line in, one line out: the status that the fork ended with."""
+    prepare()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

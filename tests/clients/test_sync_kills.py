@@ -43,9 +43,9 @@ class Victim:
     """Another process, in whose forks jobs are done."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, sync_victim.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        # Every fork starts the threads of Polars itself, for a few rows.
+        command, env = [sys.executable, sync_victim.__file__], {**os.environ, "POLARS_MAX_THREADS": "1"}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
 
     def do(self, job: dict[str, Any]) -> int:
         """How the job ended: 0, -9 when it was killed, 1 when it said what went wrong."""
