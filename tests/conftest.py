@@ -73,10 +73,11 @@ def slack() -> Iterator[SlackServer]:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """A ledger in which one handoff waits to be sent."""
+    from ledger_files import empty_ledger
     from ledger_rows import handoff, plan
 
     from dagster_project.ledger import Ledger
 
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+    with Ledger(empty_ledger(tmp_path / "ledger.sqlite")) as opened:
         opened.apply_handoff_plan(plan(handoff()))
         yield opened

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW
 
 from dagster_project.actions import ActionReport, action_request, carry_out
@@ -55,7 +56,7 @@ class Unlucky(LocalCrm):
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+    with Ledger(empty_ledger(tmp_path / "ledger.sqlite")) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW
 
 from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
@@ -103,7 +104,7 @@ class FakeCrm:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+    with Ledger(empty_ledger(tmp_path / "ledger.sqlite")) as opened:
         yield opened
 
 
@@ -470,7 +471,7 @@ def test_whatever_went_wrong_before_a_good_run_ends_it_and_the_next_sends_nothin
     runs: list[dict[str, dict[str, Any]]], ends: list[list[str]]
 ) -> None:
     crm = FakeCrm("c_1", "c_2", max_batch=1)
-    with TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.sqlite") as ledger:
+    with TemporaryDirectory() as folder, Ledger(empty_ledger(Path(folder, "ledger.sqlite"))) as ledger:
         for hour, (desired, troubles) in enumerate(zip(runs, ends, strict=False)):
             crm.ends = list(troubles)
             try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from clients.slack_server import HUNG_UP, HUNG_UP_AFTERWARDS, SlackServer, slack_server
+from ledger_files import empty_ledger
 from ledger_rows import NOW, handoff, plan
 from letter_rows import Clock, letter, slack_bot
 
@@ -88,7 +89,8 @@ class Forge:
 
 @pytest.fixture(scope="module")
 def forge() -> Iterator[Forge]:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+    # Every child starts the threads of Polars itself, for a few rows.
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]), "POLARS_MAX_THREADS": "1"}
     command = [sys.executable, str(HERE / "delivery_child.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True) as process:
         yield Forge(process)
@@ -116,7 +118,7 @@ def test_whoever_is_killed_anywhere_loses_no_handoff_and_tells_none_twice(tmp_pa
     kills, scenarios = 0, [(first, second) for n, first in enumerate(FIRST) for second in SECOND[n % 3 :: 3]]
     for number, ((point, nth), second) in enumerate(scenarios):
         told = f"killed at {point} ({nth}), then at {second}"
-        url = f"sqlite:///{tmp_path / f'{number}.sqlite'}"
+        url = empty_ledger(tmp_path / f"{number}.sqlite")
         with slack_server() as slack:
             with Ledger(url) as ledger:
                 waiting(ledger, slack)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW, handoff, plan
 from letter_rows import Clock, letter
 
@@ -28,7 +29,7 @@ class LedgerThatDies(Ledger):
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    return empty_ledger(tmp_path / "ledger.sqlite")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 import requests
 import uvicorn
 from clients.slack_server import Fault, SlackServer, slack_server
+from ledger_files import empty_ledger
 from ledger_rows import NOW, handoff, plan
 from letter_rows import Clock, letter, slack_bot
 
@@ -98,7 +99,7 @@ def serving(clicks: Clicks) -> Iterator[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    url = empty_ledger(tmp_path / "ledger.sqlite")
     with slack_server() as slack, Ledger(url) as ledger:
         clock = Clock()
         bot = slack_bot(slack.base_url, clock)

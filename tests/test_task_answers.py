@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW, handoff, plan
 from letter_rows import RULES
 
@@ -49,7 +50,7 @@ def crm(tmp_path: Path) -> Crm:
 @pytest.fixture
 def ledger(tmp_path: Path, crm: Crm) -> Iterator[Ledger]:
     """Three handoffs, two of them with a task."""
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+    with Ledger(empty_ledger(tmp_path / "ledger.sqlite")) as opened:
         ids = ["ho_1", "ho_2", "ho_3"]
         opened.apply_handoff_plan(plan(*(handoff(handoff_id=handoff_id) for handoff_id in ids)))
         opened.settle([], NOW, handoffs=dict.fromkeys(ids, "delivered"))
@@ -99,6 +100,6 @@ def test_a_crm_that_cannot_be_read_changes_nothing(ledger: Ledger, tmp_path: Pat
 
 
 def test_without_tasks_nobody_is_asked(tmp_path: Path) -> None:
-    with Ledger(f"sqlite:///{tmp_path / 'other.sqlite'}") as ledger:
+    with Ledger(empty_ledger(tmp_path / "other.sqlite")) as ledger:
         ledger.apply_handoff_plan(plan(handoff()))
         assert read(ledger, CrmThatIsDown(tmp_path / "crm.sqlite")) == 0

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from hubspot_server import TOKEN, HubSpotServer
+from ledger_files import empty_ledger
 from loopback import Loopback
 from salesforce_server import CLIENT_ID, SECRET, SalesforceServer
 
@@ -121,7 +122,7 @@ def on_salesforce(stack: ExitStack, folder: Path) -> tuple[Any, ...]:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
         crm, ids, gone, server, tasks = request.param(stack, tmp_path)
-        ledger = stack.enter_context(Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}"))
+        ledger = stack.enter_context(Ledger(empty_ledger(tmp_path / "ledger.sqlite")))
         if server:
             server.asked.clear()
         yield Place(crm, ledger, ids, gone, server, tasks)

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from crm_rigs import POISON, RIGS, Rig
+from ledger_files import empty_ledger
 from ledger_rows import NOW
 
 from dagster_project.actions import ActionReport, carry_out
@@ -50,7 +51,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+    with Ledger(empty_ledger(tmp_path / "ledger.sqlite")) as opened:
         yield opened
 
 
@@ -128,7 +129,7 @@ def test_a_crm_that_is_down_gets_everything_when_it_is_back(ledger: Ledger, rig:
 def test_a_policy_looks_at_what_stands_there(ledger: Ledger, rig: Rig, tmp_path: Path) -> None:
     ann, bob = rig.contact("ann@acme.com"), rig.contact("bob@acme.com")
     sync(ledger, rig, {ann: {"pql_score": 50.0, "pql_classification": "warm"}})
-    with Ledger(f"sqlite:///{tmp_path / 'another.sqlite'}") as fresh:
+    with Ledger(empty_ledger(tmp_path / "another.sqlite")) as fresh:
         wanted = {name: {"pql_score": 40.0, "pql_classification": "hot"} for name in (ann, bob)}
         sync(fresh, rig, wanted, pql_score="if_empty", pql_classification="if_higher")
     assert held(rig, ann, "pql_score", "pql_classification") == {"pql_score": 50.0, "pql_classification": "hot"}
@@ -161,7 +162,7 @@ def test_a_task_is_made_once_however_its_answer_got_lost(ledger: Ledger, rig: Ri
 def test_a_lost_ledger_makes_no_task_twice(ledger: Ledger, rig: Rig, tmp_path: Path) -> None:
     ann = rig.contact("ann@acme.com")
     do(ledger, rig, task("k_1", ann))
-    with Ledger(f"sqlite:///{tmp_path / 'another.sqlite'}") as another:
+    with Ledger(empty_ledger(tmp_path / "another.sqlite")) as another:
         assert do(another, rig, task("k_1", ann)).done == ["k_1"]
     assert rig.tasks() == ["k_1"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from ledger_files import empty_ledger
 from product_server import WRITE_KEY, ProductServer
 
 from dagster_project.activation import SendRules, SyncResult, plan_fields, send_plan
@@ -34,7 +35,7 @@ def server() -> Iterator[ProductServer]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as opened:
+    with Ledger(empty_ledger(tmp_path / "ledger.sqlite")) as opened:
         yield opened
 
 
