@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy
-from dagster_project.warehouse import Warehouse
+from dagster_project.warehouse import Warehouse, transaction
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ create table marts.still as select 1 as x;
 
 
 def _score(path: Path, scores: dict[int, int]) -> None:
-    with Warehouse(path).connect() as warehouse:
+    with Warehouse(path).change() as warehouse, transaction(warehouse):  # not a commit per row
         warehouse.execute("delete from scores.touched")
         warehouse.executemany("insert into scores.touched values (?)", [[user_id] for user_id in scores])
         warehouse.execute("delete from scores.people where user_id in (from scores.touched)")
