@@ -29,10 +29,10 @@ settings.register_profile("pls", deadline=None, derandomize=True)
 settings.load_profile("pls")
 
 LONGEST = (
-    "test_pipeline.py", "test_deltas.py", "test_stories.py", "test_crm_pipeline.py", "test_past_features.py",
-    "test_dbt_deltas.py", "test_past_leaks.py", "test_dbt_crm.py", "test_dbt_increments.py",
-    "test_calibration_asset.py", "test_cli.py", "test_tools_writes.py", "test_tools_reads.py",
-    "test_challenger_scores.py", "test_dbt_models.py",
+    "test_deltas.py", "test_sync_kills.py", "test_crm_pipeline.py", "test_pipeline.py", "test_handoffs.py",
+    "test_dbt_deltas.py", "test_stories.py", "test_node_statements.py", "test_extraction.py", "test_event_rows.py",
+    "test_dbt_increments.py", "test_event_bulk.py", "test_cli.py", "test_past_features.py", "test_calibration.py",
+    "test_calibration_tiers.py", "test_challengers.py", "test_delivery_kills.py", "test_demo_truth.py",
 )  # fmt: skip
 """The files that take longest, longest first: begun last, one of them would keep one process busy alone at the end."""
 
