@@ -64,10 +64,13 @@ def inputs_of(connection: duckdb.DuckDBPyConnection, playbook: Playbook, definit
         playbook: The rules.
         definition: A hash of the models of dbt.
     """
-    # By content: a warehouse that was made anew numbers other files alike.
+    # By content: a warehouse that was made anew numbers other files alike. Another mapping reads other rows out of a
+    # content, and as an extract of another moment it says something else. How many rows were loaded is left out: which
+    # of two files with the same row has loaded it depends on their order.
     loaded = connection.sql(
-        "select md5(string_agg(distinct content_hash, ',' order by content_hash)) from raw.files "
-        "where status = 'loaded'"
+        "select md5(string_agg(distinct reading, ',' order by reading)) from ("
+        "select concat_ws(' ', source, content_hash, extract_at, mapping) as reading from raw.files "
+        "where status = 'loaded')"
     ).fetchall()
     told = [definition, loaded, playbook.identity.model_dump(mode="json"), MEASURED]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]

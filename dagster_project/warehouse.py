@@ -27,8 +27,9 @@ create table if not exists raw.batches (batch_id integer, started_at timestamp);
 create table if not exists raw.files (
   file_id integer, batch_id integer, source varchar, path varchar, content_hash varchar, size_bytes bigint,
   modified_at timestamp, status varchar, rows_in bigint, loaded bigint, duplicate bigint, quarantined bigint,
-  detail varchar, columns varchar[], extract_at timestamp, loaded_at timestamp
+  detail varchar, columns varchar[], extract_at timestamp, loaded_at timestamp, mapping varchar
 );
+alter table raw.files add column if not exists mapping varchar;
 create table if not exists raw.quarantine (
   file_id integer, source varchar, file varchar, row_number bigint, raw varchar, reason varchar,
   quarantined_at timestamp

@@ -240,6 +240,7 @@ class EventGroup:
                 return None  # tried again because the playbook might have changed, and said before
             return record_unreadable(self._connection, file, writing, reason)
         counts = self._merge.counts.get(self._ids[file.path], RowCounts())
+        mapping = mapping_version(self._rules, file)
         outcome = FileOutcome(
             source=file.source,
             path=file.name,
@@ -248,7 +249,8 @@ class EventGroup:
             loaded=counts.loaded,
             duplicate=counts.duplicate,
             quarantined=counts.quarantined,
-            detail=refused_rows(counts.quarantined, mapping_version(self._rules, file)) if counts.quarantined else None,
+            detail=refused_rows(counts.quarantined, mapping) if counts.quarantined else None,
         )
-        record_file(self._connection, file, outcome, writing, columns=self._columns.get(file.path))
+        columns = self._columns.get(file.path)
+        record_file(self._connection, file, outcome, writing, columns=columns, mapping=mapping)
         return outcome

@@ -130,17 +130,28 @@ def record_file(
     writing: Writing,
     *,
     columns: Sequence[str] | None = None,
+    mapping: str | None = None,
 ) -> None:
-    """Write what became of a file; the checkpoint that keeps it from being read again."""
+    """Write what became of a file; the checkpoint that keeps it from being read again.
+
+    Args:
+        connection: The warehouse, in a transaction.
+        file: As it was when it was read.
+        outcome: What became of it.
+        writing: Who writes.
+        columns: The file's own, where it has some.
+        mapping: The version of the mapping that an event file was read with: another one reads other rows out of it.
+    """
     if outcome.rows_in != outcome.loaded + outcome.duplicate + outcome.quarantined:
         raise AssertionError(f"rows of {file.name} are unaccounted for: {outcome}")
     connection.execute(
-        "insert into raw.files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into raw.files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             writing.file_id, writing.batch_id, file.source, file.name,
             file.content_hash, file.size, file.modified_at,
             outcome.status, outcome.rows_in, outcome.loaded, outcome.duplicate, outcome.quarantined,
             outcome.detail, None if columns is None else list(columns), file.extract_at, writing.now,
+            mapping,
         ],
     )  # fmt: skip
 
