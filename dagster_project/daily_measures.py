@@ -32,14 +32,41 @@ def keep_measures(connection: duckdb.DuckDBPyConnection, days: Sequence[date], m
         period_days: The length of a period, as calibration counts them.
     """
     create_daily_measures(connection)
-    first_days = (
-        "select distinct min(day) as day from scores.daily_score_days "
-        f"group by model_version, (day - date '1970-01-01') // {period_days}"
-    )
+    first_days = _first_days(period_days)
     connection.execute(f"delete from {_TABLE} where day not in ({first_days}) or list_contains(?, day)", [list(days)])
     connection.execute(
         f"insert into {_TABLE} by name select day, user_id, {', '.join(MEASURED)} from ({measured}) as spans "
         f"join (select day from ({first_days}) where list_contains(?, day)) as kept "
         "on spans.from_day <= kept.day and kept.day < spans.to_day",
         [list(days)],
+    )
+
+
+def unmeasured_days(connection: duckdb.DuckDBPyConnection, version: str, period_days: int) -> set[date]:
+    """The first scored days of periods of which nothing is kept, although a model has scored users on them.
+
+    The table is lost with the warehouse, where the days' scores are taken over, and other periods begin on other days.
+
+    Args:
+        connection: The warehouse.
+        version: The model's.
+        period_days: The length of a period, as calibration counts them.
+    """
+    create_daily_measures(connection)
+    lacking = [
+        day for (day,) in connection.sql(f"{_first_days(period_days)} except select day from {_TABLE}").fetchall()
+    ]
+    scored = connection.execute(
+        "select distinct day from scores.daily_score_rows as scored semi join "
+        "(from scores.score_patterns where model_version = ?) as patterns using (pattern_id) "
+        "where scored.subject_type = 'user' and list_contains(?::date[], day)",
+        [version, lacking],
+    ).fetchall()
+    return {day for (day,) in scored}
+
+
+def _first_days(period_days: int) -> str:
+    return (
+        "select distinct min(day) as day from scores.daily_score_days "
+        f"group by model_version, (day - date '1970-01-01') // {period_days}"
     )

@@ -24,7 +24,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.core.pqa import grade_accounts
 from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
-from dagster_project.daily_measures import keep_measures
+from dagster_project.daily_measures import keep_measures, unmeasured_days
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
 from dagster_project.refresh import NOTHING_YET
 from dagster_project.transform import build_past, failure_report
@@ -108,14 +108,31 @@ def days_to_score(connection: duckdb.DuckDBPyConnection, first: date | None, las
 
 
 def missing_days(
-    connection: duckdb.DuckDBPyConnection, days: Sequence[date], versions: Sequence[str], inputs: str
+    connection: duckdb.DuckDBPyConnection,
+    days: Sequence[date],
+    versions: Sequence[str],
+    inputs: str,
+    *,
+    period_days: int,
 ) -> tuple[list[date], list[str]]:
-    """Those of the days that some model has not scored to their end from these inputs, and these models."""
+    """Those of the days that some model has not scored to their end from these inputs, and these models.
+
+    A day that calibration looks at, and of which what was measured is not there, is missing too.
+
+    Args:
+        connection: The warehouse.
+        days: Which days are asked for.
+        versions: Of the models, at least one.
+        inputs: What they would be computed from (`inputs_of`).
+        period_days: The length of a period, as calibration counts them.
+    """
     known = set(
         connection.execute(
             "select day, model_version from scores.daily_score_days where inputs = ?", [inputs]
         ).fetchall()
     )
+    # Whichever model scores a day keeps what was measured on it.
+    known -= {(day, versions[0]) for day in unmeasured_days(connection, versions[0], period_days)}
     lacking = [(day, version) for day in sorted(days) for version in versions if (day, version) not in known]
     behind = {version for _, version in lacking}
     return list(dict.fromkeys(day for day, _ in lacking)), [version for version in versions if version in behind]
@@ -170,7 +187,6 @@ def score_past_days(
     Raises:
         PastDaysError: dbt could not compute the features.
     """
-    period_days = next(iter(models.values())).calibration.period_days if models else 1
     with stock.connect() as connection:
         [(users,)] = connection.sql("select approx_count_distinct(user_id) from intermediate.int_user_days").fetchall()
     written = done = 0
@@ -187,8 +203,6 @@ def score_past_days(
                 _write_portion(connection, playbook, ScoredDay(first, version, datetime.min, inputs), last, at_once)
                 for version, playbook in models.items()
             )
-            with transaction(connection):
-                keep_measures(connection, _days(first, last), "from past.past_user_states", period_days)
         done += (last - first).days + 1
         say(f"{done} of {len(days)} days scored, up to {last}")
     return written
@@ -208,6 +222,7 @@ def _write_portion(
         written = _write_accounts(connection, accounts, playbook, first.model_version)
         written += _write_users(connection, accounts, playbook, first.model_version, at_once)
         record_days(connection, [replace(first, day=day, as_of=end_of_day(day)) for day in days])
+        keep_measures(connection, days, "from past.past_user_states", playbook.calibration.period_days)
     return written
 
 

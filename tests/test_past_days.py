@@ -1,7 +1,9 @@
 """`pls backfill`: a day scored later is what a run on that day published; stopped, it goes on and ends equal."""
 
 import shutil
+from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -19,6 +21,7 @@ from dagster_project.core.calibration.points import (
     with_measures,
 )
 from dagster_project.core.explanation import graded
+from dagster_project.core.playbook import Playbook
 from dagster_project.past_days import ROWS_PER_PORTION, Stock, inputs_of, missing_days, portions, score_past_days
 from dagster_project.past_scores import read_past
 from dagster_project.playbook_files import read_playbook
@@ -91,9 +94,10 @@ def test_stopped_in_the_middle_it_goes_on_and_ends_equal(
     with pytest.raises(Killed):
         score_past_days(stock, {version: playbook}, days, inputs="these", say=dies, longest=4)
     with stock.connect() as connection:
-        left, behind = missing_days(connection, days, [version], "these")
-        assert missing_days(connection, days, [version], "others") == (days, [version])
-        assert missing_days(connection, days[:8], [version, "other"], "these") == (days[:8], ["other"])
+        lacking = partial(missing_days, connection, period_days=playbook.calibration.period_days)
+        left, behind = lacking(days, [version], "these")
+        assert lacking(days, [version], "others") == (days, [version])
+        assert lacking(days[:8], [version, "other"], "these") == (days[:8], ["other"])
     assert (left, behind) == (days[8:], [version])
     score_past_days(stock, {version: playbook}, left, inputs="these", say=said.append, longest=4, at_once=20)
     assert said == [
@@ -152,3 +156,79 @@ def test_what_was_measured_is_kept_of_the_first_day_of_each_period(filled: Insta
     for name, tiers in numeric_rules(rules.scoring.pql).items():
         tier = known.select(graded(pl.col(column_of(name)), tiers)).to_series()
         assert tier.replace_strict(worth, default=0.0).to_list() == known[name].to_list(), name
+
+
+MEASURED_ROWS = "from scores.daily_measures order by all"
+
+
+@pytest.fixture
+def refilled(filled: Installation, tmp_path: Path) -> tuple[Installation, str, str]:
+    """The filled company to break; the version of its model, and what its days were scored from."""
+    installation = Installation(shutil.copytree(filled.data_dir, tmp_path / "data"))
+    [(version, inputs)] = rows(
+        filled, f"select model_version, inputs from scores.daily_score_days where day = '{LAST}'"
+    )
+    return installation, version, inputs
+
+
+def missing(installation: Installation, version: str, inputs: str, period_days: int) -> list[date]:
+    days = [FIRST + timedelta(days=number) for number in range(10)]
+    with Warehouse(installation.warehouse).connect() as connection:
+        return missing_days(connection, days, [version], inputs, period_days=period_days)[0]
+
+
+def score(installation: Installation, version: str, inputs: str, days: list[date], playbook: Playbook) -> None:
+    warehouse = installation.warehouse
+    stock = Stock(Warehouse(warehouse).connect, warehouse, installation.data_dir / ".dbt")
+    score_past_days(stock, {version: playbook}, days, inputs=inputs, say=lambda _: None)
+
+
+def test_what_was_measured_is_made_again_with_the_warehouse(
+    filled: Installation, refilled: tuple[Installation, str, str]
+) -> None:
+    """The days' scores are taken over from the serving copy, where it is not."""
+    playbook = read_playbook(None)
+    period_days = playbook.calibration.period_days
+    assert missing(*refilled, period_days) == []
+    with duckdb.connect(str(refilled[0].warehouse)) as warehouse:
+        warehouse.execute("drop table scores.daily_measures")
+    assert missing(*refilled, period_days) == [FIRST]
+    score(*refilled, [FIRST], playbook)
+    assert missing(*refilled, period_days) == []
+    of_the_day = f"from scores.daily_measures where day = '{FIRST}' order by all"
+    assert rows(refilled[0], of_the_day) == rows(filled, of_the_day) != []
+
+
+def test_other_periods_are_measured_on_other_days(refilled: tuple[Installation, str, str]) -> None:
+    playbook = read_playbook(None)
+    shorter = replace(playbook, calibration=playbook.calibration.model_copy(update={"period_days": 4}))
+    lacking = missing(*refilled, 4)
+    assert 1 < len(lacking) < 4
+    score(*refilled, lacking, shorter)
+    assert missing(*refilled, 4) == []
+    assert {(day,) for day in lacking} < set(rows(refilled[0], "select distinct day from scores.daily_measures"))
+
+
+def test_scores_of_a_day_stand_with_what_was_measured_or_not_at_all(
+    refilled: tuple[Installation, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation, version, _ = refilled
+    before = rows(installation, MEASURED_ROWS)
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dagster_project.past_days.keep_measures", dies)
+        with pytest.raises(Killed):
+            score(installation, version, "others", [FIRST], read_playbook(None))
+    assert FIRST in missing(installation, version, "others", 30)
+    assert rows(installation, MEASURED_ROWS) == before
+
+
+def test_a_day_without_users_lacks_nothing(refilled: tuple[Installation, str, str]) -> None:
+    installation, version, inputs = refilled
+    with duckdb.connect(str(installation.warehouse)) as warehouse:
+        warehouse.execute("delete from scores.daily_measures")
+        warehouse.execute(f"delete from scores.daily_score_rows where day = '{FIRST}'")
+    assert missing(installation, version, inputs, 30) == []

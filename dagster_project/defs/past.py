@@ -57,7 +57,8 @@ def daily_scores(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.
             create_daily_scores(connection, settings.serving)
             inputs = inputs_of(connection, playbook, definition)
             if ONLY_MISSING in context.run.tags:
-                days, behind = missing_days(connection, days, list(models), inputs)
+                period_days = playbook.calibration.period_days
+                days, behind = missing_days(connection, days, list(models), inputs, period_days=period_days)
                 models = {version: models[version] for version in behind}
         stock = Stock(workplace.connect, settings.warehouse, settings.dbt_target)
         written = score_past_days(stock, models, days, inputs=inputs, say=context.log.info)
