@@ -34,7 +34,7 @@ create table scores.pql_scores(
   usage_tier varchar, last_active_at timestamp, features_used varchar[],
   explanation struct(signal varchar, value varchar, tier varchar, points double, contribution double)[],
   as_of timestamp, model_version varchar, activated_at timestamp,
-  milestones struct(name varchar, reached_at timestamp)[], is_customer boolean);
+  milestones struct(name varchar, reached_at timestamp)[], is_customer boolean, is_pql boolean, funnel_stage varchar);
 create table scores.pqa_scores(
   account_id varchar, name varchar, domain varchar, breadth_score double, depth_score double,
   fit_score double, momentum_score double, usage_score double, pqa_score double, classification varchar,

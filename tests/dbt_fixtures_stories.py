@@ -50,6 +50,28 @@ class Stories:
         )
 
 
+def tell_what_was_ever_known(stories: Stories) -> None:
+    """Accounts A20 to A25, a user of each: who paid and who had an opportunity once, and what became of that."""
+    for number, name in enumerate(("churned", "free", "silent", "lost", "withdrawn", "ahead-of-time"), start=20):
+        stories.identify(f"of_{name}", "06-01 10:00:00", email=f"p@{name}.com")
+        stories.accounts.append({"account_id": f"A{number}", "name": name, "domain": f"{name}.com"})
+    churned, free, silent = stories.accounts[-6:-3]
+    churned |= {"subscription_status": "paying"}
+    churned["later"] = {"subscription_status": "churned", "updated_at": "2026-06-27"}
+    free |= {"subscription_status": "free"}
+    silent["later"] = {"subscription_status": "free", "updated_at": "2026-06-27"}
+    for group_id in ("A21", "A22"):
+        stories.group(None, group_id, "06-10 10:00:00", subscription_status="paying")
+        stories.group(None, group_id, "06-29 10:00:00", subscription_status="churned")
+    stories.opportunities += [
+        {"opportunity_id": "op_lost", "account_id": "A23", "created_at": "2026-06-25",
+         "later": {"is_closed": "true", "closed_at": "2026-06-29"}},
+        {"opportunity_id": "op_withdrawn", "account_id": "A24", "created_at": "2026-06-01", "closed_at": "2026-06-24",
+         "is_won": "true", "stage": "deleted later"},
+        {"opportunity_id": "op_ahead", "account_id": "A25", "created_at": "2026-07-02"},
+    ]  # fmt: skip
+
+
 def user(shop: Shop, user_id: str, *columns: str, as_of: str = LIVE) -> Any:
     """These columns of the user's feature row: a tuple, or the value if it is one column."""
     return _picked(shop, "user_features", "user_id", user_id, columns, as_of)

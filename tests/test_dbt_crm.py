@@ -6,7 +6,7 @@ events are in `test_dbt_models.py`.
 
 import pytest
 from dbt_fixtures import Shop
-from dbt_fixtures_stories import BASELINE, LIVE, Stories, account, is_absent, user
+from dbt_fixtures_stories import BASELINE, LIVE, Stories, account, is_absent, tell_what_was_ever_known, user
 
 from dagster_project.defs.serving import PUBLISHED
 
@@ -30,6 +30,8 @@ def shop(tmp_path_factory) -> Shop:
     shop.extract("contacts", "2026-07-06", [{"contact_id": "c_kept_out", "email_opt_out": "yes"}], complete=False)
     shop.extract("contacts", "2026-06-15", [{"contact_id": "c_back", "email_opt_out": "yes"}], complete=False)
     shop.extract("opportunities", "2026-06-29", STORIES.opportunities)
+    lasting = [deal | deal.get("later", {}) for deal in STORIES.opportunities if deal.get("stage") != "deleted later"]
+    shop.extract("opportunities", "2026-06-30", lasting)
     shop.extract("tickets", "2026-06-29", STORIES.tickets)
     shop.extract("owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}])
     shop.extract("suppression", "2026-06-01", [{"key": key, "reason": "asked"} for key in SUPPRESSED])
@@ -207,6 +209,28 @@ def test_an_opportunity_is_open_until_it_closed(shop):
     assert user(shop, "by_group", "has_won_opportunity")
 
 
+# What was ever known
+
+tell_what_was_ever_known(STORIES)
+
+
+def test_who_ever_paid_has_paid_whatever_is_said_since(shop):
+    assert account(shop, "A20", "subscription_status", "was_paying") == ("churned", True)
+    assert account(shop, "domain:paying.com", "subscription_status", "was_paying") == ("churned", True)
+    assert account(shop, "A22", "subscription_status", "was_paying") == ("free", True), "the CRM said nothing then"
+    assert account(shop, "A21", "subscription_status", "was_paying") == ("free", False), "the CRM said free already"
+    assert account(shop, "A23", "was_paying") is False
+
+
+def test_who_ever_had_an_opportunity_had_it_though_it_is_lost_or_deleted(shop):
+    columns = ("has_open_opportunity", "has_won_opportunity", "had_opportunity", "had_won_opportunity")
+    assert user(shop, "of_lost", *columns) == (False, False, True, False)
+    assert user(shop, "of_withdrawn", *columns) == (False, False, True, True)
+    assert user(shop, "of_lost", *columns, as_of=BASELINE) == (False, False, False, False), "none was there yet"
+    assert user(shop, "of_withdrawn", *columns, as_of=BASELINE) == (True, False, True, False), "open until it closed"
+    assert user(shop, "of_ahead-of-time", *columns) == (False, False, False, False), "there will be one"
+
+
 def test_what_cannot_be_read_is_unknown_and_told(shop):
     assert account(shop, "A1", "employee_count", "tech_stack") == (None, None)
     assert account(shop, "A2", "tech_stack", "is_target_account") == (["Snowflake", "dbt"], True)
@@ -358,5 +382,13 @@ def test_published_tables_are_there_before_anything_was_scored(shop):
         ("pql", "sales-assist", 0, None),
         ("closed", "sales-led", 0, None),
     ]
+    shop.execute(
+        "insert into scores.pql_scores (user_id, funnel_stage) values "
+        "('a', 'closed'), ('b', 'pql'), ('c', 'pql'), ('d', 'signed_up')"
+    )
+    assert shop.rows("select stage, users from marts.funnel order by position") == [
+        ("signed_up", 4), ("activated", 3), ("pql", 3), ("closed", 1),
+    ]  # fmt: skip
+    shop.execute("delete from scores.pql_scores")
     tables = shop.rows("select table_name from information_schema.tables where table_schema = 'marts' order by 1")
     assert [name for (name,) in tables] == sorted(PUBLISHED)

@@ -27,6 +27,7 @@ PQA_COLUMNS = (
 )  # fmt: skip
 ACCOUNT_STANDING = (
     "segment", "motion", "segment_source", "is_customer", "subscription_status", "subscription_status_since",
+    "was_paying",
 )  # fmt: skip
 """What users' scores and stages take from their account; kept with its score, so that a delta sees a change of it."""
 SEEN_ON_USERS = (*ACCOUNT_STANDING, "name")

@@ -37,8 +37,8 @@ def stage_users(
         inactive_days: Days without an event after which a user has churned.
 
     Returns:
-        The same rows with `activated_at`, `is_customer`, `activation_stage` and `milestones` (a list of name and
-        moment, the earliest first).
+        The same rows with `activated_at`, `is_customer`, `is_pql`, `activation_stage`, `funnel_stage` (the furthest
+        one ever reached) and `milestones` (a list of name and moment, the earliest first).
     """
     staged = (
         users.join(_of_accounts(accounts), on="account_id", how="left", maintain_order="left")
@@ -57,12 +57,12 @@ def stage_users(
             | (pl.col("status") == "paying").fill_null(False)
             | pl.col("has_won_opportunity"),
         )
-        .with_columns(activation_stage=_stage(rules, inactive_days))
+        .with_columns(activation_stage=_stage(rules, inactive_days), funnel_stage=_furthest_ever())
     )
     staged = staged.join(_milestones(staged), on="user_id", how="left", maintain_order="left")
-    working = ["is_pql", "status", "status_since", "first_pql_at", "account_status", "account_status_since"]
+    working = ["status", "status_since", "first_pql_at", "account_status", "account_status_since"]
     return staged.with_columns(pl.col("milestones").fill_null(pl.lit([], MILESTONES))).drop(
-        *working, "account_is_customer"
+        *working, "account_is_customer", "account_was_paying"
     )
 
 
@@ -78,6 +78,7 @@ def _of_accounts(accounts: pl.DataFrame) -> pl.DataFrame:
         account_is_customer="is_customer",
         account_status="subscription_status",
         account_status_since="subscription_status_since",
+        account_was_paying="was_paying",
     )
 
 
@@ -123,6 +124,21 @@ def _stage(rules: StageRules, inactive_days: int) -> pl.Expr:
         .when(is_back | (said_churned & seen_lately))
         .then(pl.lit("reactivated"))
         .otherwise(stage)
+    )
+
+
+def _furthest_ever() -> pl.Expr:
+    """The funnel's stage. What somebody has reached stays reached: who churned later still closed."""
+    # As with the status, a user with an account is what the account is.
+    was_paying = pl.coalesce("account_was_paying", pl.col("first_paying_at").is_not_null())
+    return (
+        pl.when(pl.col("is_customer") | was_paying | pl.col("had_won_opportunity"))
+        .then(pl.lit("closed"))
+        .when(pl.col("first_pql_at").is_not_null() | pl.col("had_opportunity"))
+        .then(pl.lit("pql"))
+        .when(pl.col("activated_at").is_not_null())
+        .then(pl.lit("activated"))
+        .otherwise(pl.lit("signed_up"))
     )
 
 

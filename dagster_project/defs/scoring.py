@@ -36,8 +36,12 @@ CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])
 """Made day by day in `defs/past.py`; a full run adds its own day."""
 HOTTEST = 15
-STANDING_SINCE = ("subscription_status", "subscription_status_since")
-"""What of an account's standing is not published."""
+NOT_PUBLISHED: Mapping[Subject, tuple[str, ...]] = {
+    "user": ("is_pql", "funnel_stage"),
+    "account": ("subscription_status", "subscription_status_since", "was_paying"),
+}
+"""What is kept with the scores beside what is published: what other published tables are made of, and the rest of an
+account's standing."""
 RESCORED = {
     "pql_scores": "user_id in (select user_id from scores.rescored_users)",
     "pqa_scores": "account_id in (select account_id from scores.rescored_accounts)",
@@ -60,9 +64,9 @@ _HISTORIES = {"score_history": "as_of", "segment_history": "valid_from"}
 """And the moment of a row of each."""
 _KEYS: Mapping[Subject, tuple[str, str]] = {"user": ("user_id", "pql_score"), "account": ("account_id", "pqa_score")}
 _TABLES: Mapping[Subject, str] = {"user": "pql_scores", "account": "pqa_scores"}
-_PUBLISHED_COLUMNS: Mapping[Subject, tuple[str, ...]] = {
-    "user": PQL_COLUMNS,
-    "account": (*PQA_COLUMNS, *STANDING_SINCE),
+_KEPT_COLUMNS: Mapping[Subject, tuple[str, ...]] = {
+    "user": (*PQL_COLUMNS, *NOT_PUBLISHED["user"]),
+    "account": (*PQA_COLUMNS, *NOT_PUBLISHED["account"]),
 }
 
 
@@ -156,7 +160,7 @@ def write_scores(
     )
     for subject, frame in found:
         told = written[subject]
-        published = frame.select(_PUBLISHED_COLUMNS[subject])
+        published = frame.select(_KEPT_COLUMNS[subject])
         add_portion(connection, f"scores.incoming_{told.table}", published)
         told.classes.update(dict(frame["classification"].value_counts().iter_rows()))
         best = _hottest(published)

@@ -111,11 +111,6 @@
   )))
 {%- endmacro %}
 
-{# Whether a list of structs has one with this name. #}
-{% macro names_contain(list, name) -%}
-  list_contains(list_transform({{ list }}, lambda part: part.name), '{{ name }}')
-{%- endmacro %}
-
 {# How often a common table expression is computed: once and kept, or wherever it is read. #}
 {% macro materialized() %}materialized{% endmacro %}
 

@@ -1,5 +1,6 @@
 {#
-  The subscription status that traits said last, per moment and subject, and since when they say so.
+  The subscription status that traits said last, per moment and subject, and since when they say so; when they first said
+  one, and when first that somebody pays.
 
   said: a relation with `key`, traits, occurred_at, received_at and message_id.
 #}
@@ -44,6 +45,10 @@ current_statuses as (
         changes.{{ key }},
         changes.status,
         changes.occurred_at as since,
+        min(changes.occurred_at) over (partition by moments.as_of, changes.{{ key }}) as first_said_at,
+        min(case when changes.status = 'paying' then changes.occurred_at end) over (
+            partition by moments.as_of, changes.{{ key }}
+        ) as first_paying_at,
         row_number() over (
             partition by moments.as_of, changes.{{ key }}
             order by changes.occurred_at desc, changes.received_at desc, changes.message_id desc
@@ -53,7 +58,7 @@ current_statuses as (
 
 )
 
-select as_of, {{ key }}, status, since
+select as_of, {{ key }}, status, since, first_said_at, first_paying_at
 from current_statuses
 where recency = 1
 {% endmacro %}

@@ -47,6 +47,9 @@ USER: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "subscription_status_since": (_MOMENT, None),
     "has_open_opportunity": (pl.Boolean, False),
     "has_won_opportunity": (pl.Boolean, False),
+    "first_paying_at": (_MOMENT, None),
+    "had_opportunity": (pl.Boolean, False),
+    "had_won_opportunity": (pl.Boolean, False),
 }
 ACCOUNT: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "as_of": (_MOMENT, AS_OF),
@@ -68,6 +71,7 @@ ACCOUNT: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "mean_sessions_per_week": (pl.Float64, 0.0),
     "expansion_signals": (pl.Int64, 0),
     "has_won_opportunity": (pl.Boolean, False),
+    "was_paying": (pl.Boolean, False),
 }
 
 

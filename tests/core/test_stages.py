@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from scoring_frames import AS_OF, NO_PQL, PLAYBOOK, accounts, users
 
+from dagster_project.core.stage_rules import StageRules
 from dagster_project.core.stages import FIRST_PQL_SCHEMA, customers, stage_users
 
 DAY = timedelta(days=1)
@@ -24,13 +25,14 @@ def staged(
     account: dict[str, Any] | None = None,
     classification: str = "developing",
     first_pql: pl.DataFrame = NO_PQL,
+    rules: StageRules = PLAYBOOK.stages,
 ) -> dict[str, Any]:
     people = users(user | ({"account_id": "a_1"} if account is not None else {}))
     return stage_users(
         people.with_columns(classification=pl.lit(classification)),
         customers(accounts(account or {})),
         first_pql,
-        rules=PLAYBOOK.stages,
+        rules=rules,
         inactive_days=PLAYBOOK.scoring.measurement.inactive_days,
     ).row(0, named=True)
 
@@ -70,6 +72,36 @@ def staged(
 )
 def test_the_stage(user: dict[str, Any], account: dict[str, Any] | None, classification: str, stage: str) -> None:
     assert staged(user, account=account, classification=classification)["activation_stage"] == stage
+
+
+@pytest.mark.parametrize(
+    ("user", "account", "classification", "stage"),
+    [
+        ({}, None, "developing", "signed_up"),
+        (ACTIVATED, None, "developing", "activated"),
+        (ACTIVATED, None, "warm", "pql"),
+        ({"had_opportunity": True}, {}, "developing", "pql"),
+        ({"had_opportunity": True, "last_active_at": AS_OF - 30 * DAY}, {}, "developing", "pql"),
+        ({"has_won_opportunity": True}, {}, "developing", "closed"),
+        ({"had_opportunity": True, "had_won_opportunity": True}, {}, "developing", "closed"),
+        ({}, {"subscription_status": "churned", "was_paying": True}, "developing", "closed"),
+        ({"subscription_status": "churned", "first_paying_at": AS_OF - 9 * DAY}, None, "developing", "closed"),
+        ({"first_paying_at": AS_OF - 9 * DAY}, {"subscription_status": "free"}, "developing", "signed_up"),
+    ],
+)
+def test_the_furthest_stage_ever(
+    user: dict[str, Any], account: dict[str, Any] | None, classification: str, stage: str
+) -> None:
+    assert staged(user, account=account, classification=classification)["funnel_stage"] == stage
+
+
+def test_the_classes_that_make_a_pql_are_the_playbooks() -> None:
+    hot_only = PLAYBOOK.stages.model_copy(update={"pql_classes": frozenset({"hot"})})
+    stages = ("is_pql", "activation_stage", "funnel_stage")
+    warm = staged(ACTIVATED, classification="warm", rules=hot_only)
+    assert [warm[name] for name in stages] == [False, "activated", "activated"]
+    hot = staged(ACTIVATED, classification="hot", rules=hot_only)
+    assert [hot[name] for name in stages] == [True, "pql", "pql"]
 
 
 def test_activation_is_dated_by_the_later_of_its_halves() -> None:

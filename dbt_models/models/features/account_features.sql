@@ -25,6 +25,15 @@ crm_accounts as (
 
 ),
 
+-- When the CRM first said a status, and when first that the account pays, deleted since or not.
+crm_statuses as (
+
+    select as_of, account_id, first_status_at, first_paying_at
+    from {{ ref('int_crm_accounts') }}
+    where {{ only_touched('account_id', 'accounts') }}
+
+),
+
 deleted_accounts as (
 
     select as_of, account_id, name from {{ ref('int_crm_accounts') }} where is_deleted
@@ -64,7 +73,8 @@ members as (
         sum(limit_hit) as limit_hits,
         sum(seat_added) as seats_added,
         sum(upgrade_click) as upgrade_clicks,
-        max(last_active_at) as last_active_at
+        max(last_active_at) as last_active_at,
+        min(first_paying_at) as first_paying_at
     from users
     group by as_of, account_id
 
@@ -182,6 +192,17 @@ select
         when group_statuses.status is not null then group_statuses.since
         else member_statuses.subscription_status_since
     end as subscription_status_since,
+    -- Ever, whatever was said since. A voice counts while none that goes before it has spoken.
+    crm_statuses.first_paying_at is not null
+    or coalesce(
+        group_statuses.first_paying_at < coalesce(crm_statuses.first_status_at, timestamp '9999-12-31 00:00:00'), false
+    )
+    or coalesce(
+        members.first_paying_at < coalesce(
+            least(crm_statuses.first_status_at, group_statuses.first_said_at), timestamp '9999-12-31 00:00:00'
+        ),
+        false
+    ) as was_paying,
     coalesce(crm_accounts.is_target_account, false) as is_target_account,
     coalesce(
         crm_accounts.do_not_contact or accounts_now.do_not_contact or domain_now.do_not_contact, false
@@ -220,6 +241,7 @@ select
     members.last_active_at
 from account_ids
 left join crm_accounts on account_ids.as_of = crm_accounts.as_of and account_ids.account_id = crm_accounts.account_id
+left join crm_statuses on account_ids.as_of = crm_statuses.as_of and account_ids.account_id = crm_statuses.account_id
 left join deleted_accounts
     on account_ids.as_of = deleted_accounts.as_of and account_ids.account_id = deleted_accounts.account_id
 left join {{ ref('int_crm_no_contact') }} as accounts_now

@@ -109,6 +109,24 @@ user_opportunities as (
 
 ),
 
+user_opportunities_ever as (
+
+    select as_of, user_id, bool_or(was_won) as had_won_opportunity
+    from (
+        select identities.as_of, identities.user_id, ever.was_won
+        from identities
+        inner join {{ ref('int_crm_opportunities_ever') }} as ever
+            on identities.as_of = ever.as_of and identities.contact_id = ever.contact_id
+        union all
+        select identities.as_of, identities.user_id, ever.was_won
+        from identities
+        inner join {{ ref('int_crm_opportunities_ever') }} as ever
+            on identities.as_of = ever.as_of and identities.account_id = ever.account_id
+    )
+    group by as_of, user_id
+
+),
+
 -- Who wants no more mail wants none under any of their user ids: the words of everybody with the address, whom we don't score
 -- among them. By the address is by the contact as well, since it is what finds the contact.
 mail_words as (
@@ -217,6 +235,9 @@ select
     statuses.since as subscription_status_since,
     coalesce(user_opportunities.has_open_opportunity, false) as has_open_opportunity,
     coalesce(user_opportunities.has_won_opportunity, false) as has_won_opportunity,
+    statuses.first_paying_at,
+    user_opportunities_ever.user_id is not null as had_opportunity,
+    coalesce(user_opportunities_ever.had_won_opportunity, false) as had_won_opportunity,
 
     -- may we write?
     coalesce(
@@ -252,6 +273,8 @@ left join mail_words on identities.as_of = mail_words.as_of and identities.email
 left join user_tickets on identities.as_of = user_tickets.as_of and identities.user_id = user_tickets.user_id
 left join user_opportunities
     on identities.as_of = user_opportunities.as_of and identities.user_id = user_opportunities.user_id
+left join user_opportunities_ever
+    on identities.as_of = user_opportunities_ever.as_of and identities.user_id = user_opportunities_ever.user_id
 left join {{ ref('int_user_statuses') }} as statuses
     on identities.as_of = statuses.as_of and identities.user_id = statuses.user_id
 left join suppressions as by_email on by_email.suppression_key = 'email:' || identities.email

@@ -31,7 +31,12 @@ status_changes as (
 
 status_dates as (
 
-    select records.as_of, records.key as account_id, max(status_changes.known_from) as since
+    select
+        records.as_of,
+        records.key as account_id,
+        max(status_changes.known_from) as since,
+        min(status_changes.known_from) filter (where status_changes.subscription_status is not null) as first_said_at,
+        min(status_changes.known_from) filter (where status_changes.subscription_status = 'paying') as first_paying_at
     from records
     inner join status_changes
         on records.key = status_changes.account_id and status_changes.known_from <= records.as_of
@@ -52,6 +57,8 @@ select
     case
         when accounts.subscription_status is not null then nullif(status_dates.since, timestamp '0001-01-01 00:00:00')
     end as subscription_status_since,
+    status_dates.first_said_at as first_status_at,
+    status_dates.first_paying_at,
     records.is_deleted
 from records
 inner join accounts on records.version_id = accounts.version_id

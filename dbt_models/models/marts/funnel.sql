@@ -4,23 +4,11 @@ with stages as (
 
 ),
 
--- The furthest stage that a user ever reached: who churned later still closed.
 furthest as (
 
-    select stage, count(*) as users
-    from (
-        select
-            case
-                when is_customer then 'closed'
-                when classification in ('hot', 'warm')
-                    or activation_stage in ('pql', 'opportunity')
-                    or {{ names_contain('milestones', 'first_pql') }} then 'pql'
-                when activated_at is not null or activation_stage = 'activated' then 'activated'
-                else 'signed_up'
-            end as stage
-        from {{ source('scores', 'pql_scores') }}
-    )
-    group by stage
+    select funnel_stage as stage, count(*) as users
+    from {{ source('scores', 'pql_scores') }}
+    group by funnel_stage
 
 ),
 

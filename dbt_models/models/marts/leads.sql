@@ -18,7 +18,7 @@ inner join {{ ref('user_features') }} as users on scores.user_id = users.user_id
 inner join {{ source('raw', 'moments') }} as moments on users.as_of = moments.as_of and moments.is_live
 left join {{ ref('account_features') }} as accounts
     on scores.account_id = accounts.account_id and moments.as_of = accounts.as_of
-where scores.classification in ('hot', 'warm')
+where scores.is_pql
     and not (
         users.is_unsubscribed or users.email_opt_out or users.contact_do_not_contact or users.account_do_not_contact
         or users.contact_deleted or users.account_deleted
