@@ -15,6 +15,7 @@ select
     features.plan,
     features.subscription_status,
     features.subscription_status_since,
+    features.was_paying,
     features.is_target_account,
     features.do_not_contact,
     features.suppression_reason,
