@@ -36,7 +36,7 @@ from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
-from dagster_project.portions import PORTION, portions
+from dagster_project.portions import PORTION, on_its_own, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_moments import score_portions
 from dagster_project.warehouse import rows_where
@@ -305,13 +305,15 @@ def _baseline(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, rows
         connection, playbook, is_live=False, model_version="", users=users, accounts=accounts, rows=rows
     ):
         if subject == "account":
-            companies.append(scored.select(ACCOUNT_COLUMNS))
+            companies.append(on_its_own(scored.select(ACCOUNT_COLUMNS)))
             continue
         known, people = pl.concat(companies), scored.select(USER_COLUMNS)
         if not held:
-            held.append(conditions_of_accounts(people.clear(), known, playbook))
-        held.append(conditions_of_users(people, known, RISE_SCHEMA.to_frame(), playbook))
-    return pl.concat(held).filter("holds")
+            held.append(conditions_of_accounts(people.clear(), known, playbook).filter("holds"))
+        # Of most people most conditions don't hold.
+        current = conditions_of_users(people, known, RISE_SCHEMA.to_frame(), playbook)
+        held.append(on_its_own(current.filter("holds")))
+    return pl.concat(held)
 
 
 def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
