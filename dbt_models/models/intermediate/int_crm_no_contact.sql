@@ -33,6 +33,7 @@ said as (
         asked.entity,
         asked.key,
         asked.version_id,
+        asked.recency = 1 as holds,
         asked.last_extract_number < latest_extracts.extract_number as is_gone
     from asked
     inner join latest_extracts on asked.entity = latest_extracts.entity
@@ -40,7 +41,7 @@ said as (
 
     union all
 
-    select entity, key, version_id, false as is_gone
+    select entity, key, version_id, false as holds, false as is_gone
     from {{ ref('int_crm_kept_out') }}
     where entity in ('accounts', 'contacts')
 
@@ -49,6 +50,7 @@ said as (
 select
     said.entity,
     said.key,
+    max(said.version_id) filter (where said.holds) as version_id,
     bool_or(coalesce(contacts.email_opt_out, false)) as email_opt_out,
     bool_or(coalesce(contacts.do_not_contact, accounts.do_not_contact, false)) as do_not_contact,
     bool_or(coalesce(contacts.do_not_sell, false)) as do_not_sell,

@@ -1,25 +1,6 @@
 -- Who must not be contacted by address and by domain, as the newest versions say: a contact or an account may be known only
 -- after the moment scored, be it a past one or because its CRM dates records ahead, and has said no all the same.
-with holding as (
-
-    select entity, key, version_id
-    from (
-        select
-            known.entity,
-            known.key,
-            known.version_id,
-            row_number() over (
-                partition by known.entity, known.key
-                order by {{ newest_version_first('known') }}
-            ) as recency
-        from {{ ref('int_crm_versions') }} as known
-        where known.entity in ('accounts', 'contacts')
-    )
-    where recency = 1
-
-),
-
-no_contact as (
+with no_contact as (
 
     select * from {{ ref('int_crm_no_contact') }} where not is_gone
 
@@ -35,9 +16,8 @@ contacts as (
         row_number() over (
             partition by contacts.email order by contacts.updated_at desc nulls last, contacts.contact_id
         ) as position
-    from holding
-    inner join {{ ref('stg_crm__contacts') }} as contacts on holding.version_id = contacts.version_id
-    inner join no_contact on no_contact.entity = 'contacts' and holding.key = no_contact.key
+    from no_contact
+    inner join {{ ref('stg_crm__contacts') }} as contacts on no_contact.version_id = contacts.version_id
     where contacts.email is not null
 
 ),
@@ -45,9 +25,8 @@ contacts as (
 accounts as (
 
     select domains.registrable_domain
-    from holding
-    inner join {{ ref('stg_crm__accounts') }} as accounts on holding.version_id = accounts.version_id
-    inner join no_contact on no_contact.entity = 'accounts' and holding.key = no_contact.key
+    from no_contact
+    inner join {{ ref('stg_crm__accounts') }} as accounts on no_contact.version_id = accounts.version_id
     inner join {{ source('raw', 'email_domains') }} as domains on {{ host_of('accounts.domain') }} = domains.domain
     where no_contact.do_not_contact and domains.registrable_domain is not null
 
