@@ -42,6 +42,7 @@ create table if not exists raw.events (
   batch_id integer, file_id integer, message_key ubigint
 );
 alter table raw.events add column if not exists message_key ubigint;
+create table if not exists raw.key_runs (file varchar, rows bigint, up_to_batch integer);
 create table if not exists raw.touched (batch_id integer, user_id varchar, anonymous_id varchar, day date);
 create table if not exists raw.email_domains (domain varchar, registrable_domain varchar);
 create table if not exists raw.hosts_seen (batch_id integer, version_id bigint);

@@ -24,6 +24,7 @@ from dagster_project.landing.event_sql import (
     lifted_values,
     message_key,
 )
+from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.sql_text import has_nul, in_range, is_trimmed, json_object_of, literal
 
 MAIN_SHARE = 0.8
@@ -64,7 +65,7 @@ def can_be_whole(source: EventSource) -> bool:
 
 
 def load_whole(
-    connection: duckdb.DuckDBPyConnection, files: BulkFiles, batch_id: int
+    connection: duckdb.DuckDBPyConnection, files: BulkFiles, index: KeyIndex, batch_id: int
 ) -> tuple[dict[int, int], pa.Table]:
     """Insert the rows of files, except those with a suspect message key: one that is stored or comes more than once.
 
@@ -73,6 +74,7 @@ def load_whole(
     Args:
         connection: The warehouse, with a transaction begun.
         files: What to read.
+        index: Of the keys of what is stored.
         batch_id: The ingest run.
 
     Returns:
@@ -81,7 +83,7 @@ def load_whole(
     Raises:
         duckdb.Error: A row is not canonical, or a file can't be read. The transaction is lost.
     """
-    suspects = _suspects(connection, files)
+    suspects = _suspects(connection, files, index)
     found = _rows_by_day(connection, files, bool(suspects.num_rows))
     mains = _main_days(found, len(files.paths))
     rows = f"({_rows_as_they_are(files)})"
@@ -118,14 +120,16 @@ def _fits(reader: duckdb.DuckDBPyConnection, path: Path, source: EventSource) ->
     return True
 
 
-def _suspects(connection: duckdb.DuckDBPyConnection, files: BulkFiles) -> pa.Table:
+def _suspects(connection: duckdb.DuckDBPyConnection, files: BulkFiles, index: KeyIndex) -> pa.Table:
     """Write the suspect keys to the temporary table `suspects`; whether two ids with one key are one, is not asked."""
+    # Both are found by DuckDB as local variables.
+    in_files = connection.sql(
+        f"select key, count(*) > 1 as is_repeated from (select {files.key} as key from {files.relation} as src) "
+        "where key is not null group by key"
+    ).to_arrow_table()
+    may_be_stored = index.found(in_files)  # noqa: F841
     connection.execute(
-        f"create or replace temp table bulk_keys as select {files.key} as key from {files.relation} as src;"
-        "create or replace temp table suspects as "
-        "select key from bulk_keys where key is not null group by key having count(*) > 1 "
-        "union select message_key from raw.events where message_key in (select key from bulk_keys);"
-        "drop table bulk_keys"
+        "create or replace temp table suspects as select key from in_files where is_repeated union from may_be_stored"
     )
     return connection.sql("select key from suspects").to_arrow_table()
 

@@ -26,6 +26,7 @@ from dagster_project.landing.event_reading import (
     is_small,
     suspect_batches,
 )
+from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.opening import UnreadableFile, plain_file
 from dagster_project.landing.register import (
     NO_MAPPING,
@@ -67,6 +68,7 @@ class EventGroup:
         connection: The warehouse, with no transaction begun.
         rules: `sources.yml`.
         register: What was read before.
+        index: Of the keys of what is stored.
         batch_id: The ingest run.
         now: Naive UTC.
     """
@@ -76,6 +78,7 @@ class EventGroup:
         connection: duckdb.DuckDBPyConnection,
         rules: SourceRules,
         register: Register,
+        index: KeyIndex,
         *,
         batch_id: int,
         now: datetime,
@@ -83,6 +86,7 @@ class EventGroup:
         self._connection = connection
         self._rules = rules
         self._register = register
+        self._index = index
         self._batch_id = batch_id
         self._now = now
         self._ways: dict[Path, Way] = {}
@@ -105,7 +109,7 @@ class EventGroup:
                 raise
 
     def _attempt(self, files: Sequence[LandedFile]) -> list[FileOutcome]:
-        self._merge = EventMerge(self._connection, self._batch_id, self._now)
+        self._merge = EventMerge(self._connection, self._index, self._batch_id, self._now)
         self._ids = {file.path: number for number, file in enumerate(files, next_file_id(self._connection))}
         self._names = {self._ids[file.path]: file.name for file in files}
         self._columns: dict[Path, tuple[str, ...] | None] = {}
@@ -147,7 +151,7 @@ class EventGroup:
         by_id = {self._ids[file.path]: (file, source) for file, _, source in alike}
         bulk = BulkFiles({self._ids[file.path]: path for file, path, _ in alike}, alike[0][2])
         try:
-            inserted, suspects = load_whole(self._connection, bulk, self._batch_id)
+            inserted, suspects = load_whole(self._connection, bulk, self._index, self._batch_id)
         except duckdb.Error as error:
             if is_machines_trouble(error):
                 raise

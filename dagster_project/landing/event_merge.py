@@ -3,8 +3,9 @@
 Of several rows with one id the earliest received wins (never received comes last), then the earliest
 timestamp, then the smallest content hash, so that the table does not depend on the order of arrival. A better
 row that comes later replaces the stored one; its file counts it as a duplicate all the same, so that
-`count(raw.events)` is always the sum of `loaded`. No index helps here: DuckDB scans one column faster than it
-maintains one, and `message_key`, a number, several times faster than the ids themselves.
+`count(raw.events)` is always the sum of `loaded`. No index of DuckDB's helps here: it scans one column faster than
+it maintains one, and `message_key`, a number, several times faster than the ids themselves. Whether any id is stored
+is asked of `key_index` first.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from dagster_project.landing.event_sql import EVENT_VALUES, TOUCHED, content_hash, message_key
+from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
 
@@ -26,12 +28,13 @@ def rank_of(relation: str) -> str:
     return f"{received}, {relation}.timestamp, {content_hash(relation)}"
 
 
-def renew_keys(connection: duckdb.DuckDBPyConnection) -> None:
+def renew_keys(connection: duckdb.DuckDBPyConnection, index: KeyIndex) -> None:
     """Compute the stored message keys anew if DuckDB computes them differently now, or none were stored."""
     key = message_key("message_id")
     one = "select message_id, message_key from raw.events limit 1"
     stale = connection.execute(f"select 1 from ({one}) where message_key is distinct from {key}").fetchall()
     if stale:
+        index.forget()
         connection.execute(f"update raw.events set message_key = {key}")
 
 
@@ -40,12 +43,14 @@ class EventMerge:
 
     Args:
         connection: The warehouse, with a transaction begun.
+        index: Of the keys of what is stored.
         batch_id: The ingest run.
         now: When it happens, naive UTC.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, batch_id: int, now: datetime) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, index: KeyIndex, batch_id: int, now: datetime) -> None:
         self._connection = connection
+        self._index = index
         self._batch_id = batch_id
         self._now = now
         self._rows = pa.table({})
@@ -110,12 +115,12 @@ class EventMerge:
         )
 
     def _brings_stored_ids(self) -> bool:
-        """Most slices bring no id that is stored; one scan of the stored ids tells."""
-        found = self._run(
-            f"select 1 from raw.events where message_key in (select {message_key('message_id')} from {STAGED} "
-            "where reason is null) limit 1"
+        """Most slices bring no id that is stored."""
+        staged_events = self._rows  # noqa: F841, see `_run`
+        keys = self._connection.sql(
+            f"select distinct {message_key('message_id')} as key from {STAGED} where reason is null"
         )
-        return bool(found.fetchall())
+        return bool(self._index.found(keys.to_arrow_table()).num_rows)
 
     def _find_stored(self) -> None:
         self._run(

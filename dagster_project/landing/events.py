@@ -16,6 +16,7 @@ from dagster_project.core.source_rules import SourceRules
 from dagster_project.landing.discovery import LandedFile, event_files, hashed, settle
 from dagster_project.landing.event_group import EventGroup, mapping_version
 from dagster_project.landing.event_merge import renew_keys
+from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.register import (
     LoadedContent,
     Register,
@@ -56,6 +57,7 @@ def load_events(
     now: datetime,
     progress: Progress | None = None,
     complete: Collection[str] | None = None,
+    index: KeyIndex | None = None,
 ) -> LoadReport:
     """Load the event files that are new or changed.
 
@@ -70,12 +72,14 @@ def load_events(
         now: Naive UTC; only written down, ages are measured with the clock that the files were written by.
         progress: Told of every file as soon as it is committed.
         complete: Versions of files that somebody saw completed; other young ones are left for later.
+        index: Of the keys of what is stored; by default the warehouse's own.
 
     Returns:
         What became of every file that was looked at.
     """
     with memory_limited(connection, MEMORY_ALONE):
-        renew_keys(connection)
+        index = index or KeyIndex(connection)
+        renew_keys(connection, index)
         register = Register(connection, "events")
 
         found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]
@@ -101,8 +105,9 @@ def load_events(
             again = [file for file in files if file.path in known]
             tell(_recorded(connection, again, record_redelivered, batch_id, now))
             for group in _groups([file for file in files if file.path not in known]):
-                loading = EventGroup(connection, rules, register, batch_id=batch_id, now=now)
+                loading = EventGroup(connection, rules, register, index, batch_id=batch_id, now=now)
                 tell(loading.load(group))
+        index.extend()
         return LoadReport(tuple(outcomes))
 
 

@@ -12,6 +12,7 @@ import duckdb
 from dagster_project.core.source_rules import EventMapping, SourceRules, Staleness
 from dagster_project.landing.crm import load_crm
 from dagster_project.landing.events import begin_batch, load_events
+from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.reports import FileOutcome, LoadReport
 
 NOW = datetime(2026, 6, 30, 12, 0, 0)
@@ -60,11 +61,13 @@ class Landing:
         root: The landing folder.
         connection: The warehouse.
         rules: `sources.yml`.
+        run_rows: Of the index of message keys, which is then kept from the first row on; as it comes if None.
     """
 
     root: Path
     connection: duckdb.DuckDBPyConnection
     rules: SourceRules = field(default_factory=rules)
+    run_rows: int | None = None
 
     def put(self, name: str, content: bytes | str, *, at: datetime | None = None) -> Path:
         """Write a file; `at` is its modification time (naive UTC)."""
@@ -83,7 +86,8 @@ class Landing:
     def load(self, *, complete: Sequence[str] | None = None) -> LoadReport:
         """Load the events that have landed; `complete` are versions of files that somebody saw completed."""
         batch_id = begin_batch(self.connection, NOW)
-        return load_events(self.connection, self.root, self.rules, batch_id, NOW, complete=complete)
+        index = KeyIndex(self.connection, run_rows=self.run_rows, worth_rows=1) if self.run_rows else None
+        return load_events(self.connection, self.root, self.rules, batch_id, NOW, complete=complete, index=index)
 
     def load_one(self) -> FileOutcome:
         """Load events and expect that exactly one file was looked at."""
