@@ -15,6 +15,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import ACCOUNT_STANDING, Scores, place_accounts, score_people, score_placed
 from dagster_project.landing.feeds import known_silences
 from dagster_project.portions import PORTION, portions
+from dagster_project.warehouse import key_of
 
 
 def score_portions(
@@ -100,5 +101,6 @@ def _first_pql(
     return connection.sql(
         "select subject_id as user_id, min(as_of) as first_pql_at from scores.score_history "
         "semi join pql_classes using (classification) semi join those_users using (subject_id) "
-        f"where subject_type = 'user' and as_of < {until} group by all"
+        f"where subject_type = 'user' and as_of < {until} "
+        f"and subject_key in (select {key_of('subject_id')} from those_users) group by all"
     ).pl()

@@ -99,7 +99,8 @@ def rollup_definition(settings: Mapping[str, str]) -> str:
     Args:
         settings: The numbers that the models read from `raw.settings`.
     """
-    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+    # The numbers that rows are looked for by are DuckDB's (macro `key_of`): another version may have others.
+    digest = hashlib.sha256(repr((sorted(settings.items()), version("duckdb"))).encode())
     for path in project_files():
         if path.suffix not in (".sql", ".csv") or any(path.is_relative_to(folder) for folder in _BUILT_ON_IT):
             continue

@@ -177,6 +177,12 @@ class Warehouse:
                 pause = min(2 * pause, 1.0)
 
 
+def key_of(text: str) -> str:
+    """SQL of the number that stands for a text in look-ups, as dbt's macro of the same name: texts with one number need
+    not be one."""
+    return f"hash({text})"
+
+
 def rows_where(table: str, condition: str, *, name: str | None = None) -> str:
     """A condition that finds the same rows of a wide table as `condition`, which looks at few of its columns.
 

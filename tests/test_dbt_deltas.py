@@ -91,6 +91,38 @@ def assert_equals_a_build_from_scratch(shop: Shop, folder: Path) -> None:
     assert shop.rows("select count(*) from features.user_features")[0][0] >= 5
 
 
+def test_users_whose_numbers_are_the_same_are_computed_together(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("numbers")
+    shop = with_accounts(folder)
+    shop.moments(FULL_AT, until=UNTIL[0])
+    people = [f"u{number}" for number in range(6)]
+    shop.load([identified(user_id, 1, f"{user_id}@acme.example") for user_id in people])
+    shop.build()
+    for table in ("intermediate.int_user_history", "intermediate.int_user_measures", "features.user_features"):
+        # As if u1 had the number of u2.
+        shop.execute(f"update {table} set user_key = hash('u2') where user_id = 'u1'")
+    shop.begin_batch()
+    shop.moments(FULL_AT, until=UNTIL[1])
+    shop.load([said_by("u2", 2)])
+    shop.build("tag:delta", delta=True)
+    touched = {name for (name,) in shop.rows("select user_id from intermediate.int_users_touched")}
+    assert touched == {"u1", "u2"}
+    for table in ("intermediate.int_user_measures", "features.user_features"):
+        assert {name for (name,) in shop.rows(f"select user_id from {table}")} == set(people)
+
+
+def test_tables_of_an_earlier_version_are_no_obstacle(tmp_path_factory):
+    shop = with_accounts(tmp_path_factory.mktemp("earlier"))
+    shop.moments(FULL_AT, until=UNTIL[0])
+    shop.load([identified(f"u{number}", 1, f"u{number}@acme.example") for number in range(6)])
+    shop.build()
+    for table in COMPARED:
+        for column in ("user_key", "account_key", "anonymous_key"):
+            shop.execute(f"alter table {table} drop column if exists {column}")
+    shop.build()
+    assert_equals_a_build_from_scratch(shop, tmp_path_factory.mktemp("scratch"))
+
+
 BY_DBT = 4
 """The delta that dbt computes; in the others the statements that it wrote for the first of all are executed again."""
 

@@ -13,5 +13,6 @@ def test_a_profile_has_every_feature(subject: str, demo_run: Installation) -> No
             {name: kind for name, kind, *_ in warehouse.sql(f"describe {table}").fetchall()}
             for table in (f"features.{subject}_features", f"marts.{subject}_profiles")
         )
-    del features["as_of"]
+    numbers = {"user_key", "account_key"}  # users are looked for by them, inside the warehouse
+    features = {name: kind for name, kind in features.items() if name not in {"as_of", *numbers}}
     assert published == features

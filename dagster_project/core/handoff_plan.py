@@ -126,6 +126,8 @@ class HandoffInputs:
 
     def whole(self, subject: Subject, ids: Collection[str]) -> Mapping[str, Mapping[str, Any]]:
         """Everything that is known of these users or accounts, by id."""
+        if not ids:
+            return {}
         if self.read_whole is not None:
             return RowsBy(self.read_whole(subject, ids), f"{subject}_id", ids)
         return RowsBy({"user": self.users, "account": self.accounts}[subject], f"{subject}_id", ids)

@@ -39,7 +39,7 @@ from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.portions import PORTION, on_its_own, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_moments import score_portions
-from dagster_project.warehouse import rows_where
+from dagster_project.warehouse import key_of, rows_where
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _SENDING = timedelta(minutes=15)
@@ -47,7 +47,7 @@ _SENDING = timedelta(minutes=15)
 SHOWN = 20
 """Rows and packages that the UI shows."""
 LOOKED_AT: Mapping[Subject, str] = {
-    "user": "user_id in (select user_id from scores.looked_at_users)",
+    "user": "user_key in (select user_key from scores.looked_at_users)",
     "account": "account_id in (select account_id from scores.looked_at_accounts)",
 }
 """Of whom decisions are made in this run."""
@@ -185,7 +185,9 @@ def crm_name(workplace: Workplace) -> str:
 
 def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Users and accounts that this delta scored again; the accounts of these users are among them."""
-    rows = connection.sql("from scores.rescored_users union all from scores.rescored_accounts").fetchall()
+    rows = connection.sql(
+        "select user_id from scores.rescored_users union all from scores.rescored_accounts"
+    ).fetchall()
     return {found for (found,) in rows}
 
 
@@ -217,10 +219,10 @@ def select_concerned(
     # Found by DuckDB as local variables.
     people = pl.DataFrame({"user_id": sorted(concerned.users.union(members))}, schema={"user_id": pl.String})  # noqa: F841
     companies = pl.DataFrame({"account_id": sorted(concerned.accounts)}, schema={"account_id": pl.String})  # noqa: F841
-    connection.execute("create or replace table scores.looked_at_users as from people")
+    connection.execute(_noted("from people"))
     connection.execute(
         "create or replace table scores.looked_at_accounts as from companies union select account_id "
-        "from scores.pql_scores where user_id in (from scores.looked_at_users) and account_id is not null"
+        f"from scores.pql_scores where {LOOKED_AT['user']} and account_id is not null"
     )
 
 
@@ -235,7 +237,7 @@ def _select_touched(
     connection.execute(
         "create or replace table scores.looked_at_accounts as select account_id from ("
         "from scores.rescored_accounts union select account_id from waiting "
-        "union select account_id from scores.pql_scores where user_id in (select user_id from waiting)) "
+        f"union select account_id from scores.pql_scores where user_key in (select {key_of('user_id')} from waiting)) "
         "where account_id is not null"
     )
     accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], ACCOUNT_COLUMNS)).pl()
@@ -245,17 +247,27 @@ def _select_touched(
     people = pl.DataFrame({"user_id": sorted(concerned.users)}, schema={"user_id": pl.String})  # noqa: F841
     fired = pl.DataFrame({"account_id": sorted(concerned.accounts)}, schema={"account_id": pl.String})  # noqa: F841
     connection.execute(
-        "create or replace table scores.looked_at_users as from scores.rescored_users union from people "
-        "union select user_id from waiting where user_id is not null "
-        "union select user_id from scores.pql_scores where account_id in (from fired)"
+        _noted(
+            "select user_id from scores.rescored_users union from people "
+            "union select user_id from waiting where user_id is not null "
+            "union select user_id from scores.pql_scores "
+            f"where account_key in (select {key_of('account_id')} from fired) and account_id in (from fired)"
+        )
     )
+
+
+def _noted(whom: str) -> str:
+    """SQL that notes the users (`user_id`) of a query as those who are looked at, by their numbers as well."""
+    whom = f"select user_id, {key_of('user_id')} as user_key from ({whom})"
+    return f"create or replace table scores.looked_at_users as {whom}"
 
 
 def _whole(connection: duckdb.DuckDBPyConnection, subject: Subject, ids: Collection[str]) -> pl.DataFrame:
     """Everything that is known of some users or accounts."""
     wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})  # noqa: F841
-    key = f"{subject}_id"
-    return connection.sql(_scored(connection, subject, _found(subject, f"{key} in (select id from wanted)"))).pl()
+    of_account = "account_id in (select id from wanted)"
+    whose = f"user_key in (select {key_of('id')} from wanted)" if subject == "user" else of_account
+    return connection.sql(_scored(connection, subject, _found(subject, whose))).pl()
 
 
 def _scored(
@@ -333,6 +345,7 @@ def _rises(connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, since: da
         "select subject_id, score, as_of, model_version from scores.score_history "
         "semi join users on subject_id = user_id "
         "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live) "
+        f"and subject_key in (select {key_of('user_id')} from users) "
         # of what was before the moment only the last counts
         "qualify as_of > $since or row_number() over (partition by subject_id, as_of > $since order by as_of desc) = 1",
         params={"since": since},

@@ -30,23 +30,25 @@ from dagster_project.portions import PORTION, add_portion
 from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.warehouse import rows_where, transaction
+from dagster_project.warehouse import key_of, rows_where, transaction
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])
 """Made day by day in `defs/past.py`; a full run adds its own day."""
 HOTTEST = 15
 NOT_PUBLISHED: Mapping[Subject, tuple[str, ...]] = {
-    "user": ("is_pql", "funnel_stage"),
+    "user": ("is_pql", "funnel_stage", "user_key", "account_key"),
     "account": ("subscription_status", "subscription_status_since", "was_paying"),
 }
-"""What is kept with the scores beside what is published: what other published tables are made of, and the rest of an
-account's standing."""
+"""What is kept with the scores beside what is published: what other published tables are made of, the rest of an
+account's standing, and the numbers that users are looked for by."""
 RESCORED = {
     "pql_scores": "user_id in (select user_id from scores.rescored_users)",
     "pqa_scores": "account_id in (select account_id from scores.rescored_accounts)",
 }
 """Which scores a delta replaces."""
+RESCORED_USERS = "user_key in (select user_key from scores.rescored_users)"
+"""The same users, where tables have the number; whoever shares one is rescored as well."""
 RESCORED_SUBJECTS = (
     "subject_id in "
     "(select user_id from scores.rescored_users union all select account_id from scores.rescored_accounts) "
@@ -60,6 +62,11 @@ _DESCRIPTIONS = {
     "score_history": "Scores as they changed, with what moved. One row per subject and change.",
     "segment_history": "Segments as they changed. One row per subject and change.",
 }
+_NUMBERS = {
+    "pql_scores": {"user_id": "user_key", "account_id": "account_key"},
+    **dict.fromkeys(("score_history", "segment_history"), {"subject_id": "subject_key"}),
+}
+"""The numbers that stand for texts in look-ups, of tables that are kept from run to run."""
 _HISTORIES = {"score_history": "as_of", "segment_history": "valid_from"}
 """And the moment of a row of each."""
 _KEYS: Mapping[Subject, tuple[str, str]] = {"user": ("user_id", "pql_score"), "account": ("account_id", "pqa_score")}
@@ -90,11 +97,13 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
     playbook = workplace.playbook
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect(stays_open=True) as connection:
-        _create_histories(connection, workplace.settings.serving)
-        create_daily_scores(connection, workplace.settings.serving)
         refresh = current_refresh(connection, context.run.run_id)
         is_full = refresh.is_full
-        if not is_full:
+        if is_full:
+            _create_histories(connection, workplace.settings.serving)
+            _number(connection)
+            create_daily_scores(connection, workplace.settings.serving)
+        else:
             select_rescored(connection, playbook)
         with transaction(connection):
             written = write_scores(connection, playbook, version, is_full=is_full)
@@ -153,7 +162,7 @@ def write_scores(
         playbook,
         is_live=True,
         model_version=version,
-        users="true" if is_full else rows_where("features.user_features", RESCORED["pql_scores"]),
+        users="true" if is_full else rows_where("features.user_features", RESCORED_USERS),
         # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
         accounts="true" if is_full else rows_where("features.account_features", RESCORED["pqa_scores"]),
         rows=rows,
@@ -170,11 +179,18 @@ def write_scores(
             "segment_history": _segment_changes(connection, subject, frame),
         }
         for table, changed in changes.items():
-            add_portion(connection, f"scores.{table}", changed)
+            _add_history(connection, table, changed)
             told.added[table] += changed.height
     for told in written.values():
         _publish(connection, told.table, is_full=is_full)
     return written
+
+
+def _add_history(connection: duckdb.DuckDBPyConnection, table: str, changed: pl.DataFrame) -> None:
+    """Add rows; DuckDB finds them as a local variable."""
+    connection.execute(
+        f"insert into scores.{table} by name select *, {key_of('subject_id')} as subject_key from changed"
+    )
 
 
 def _publish(connection: duckdb.DuckDBPyConnection, table: str, *, is_full: bool) -> None:
@@ -183,7 +199,8 @@ def _publish(connection: duckdb.DuckDBPyConnection, table: str, *, is_full: bool
         connection.execute(f"drop table if exists scores.{table}")
         connection.execute(f"alter table scores.incoming_{table} rename to {table}")
     else:
-        connection.execute(f"delete from scores.{table} where {RESCORED[table]}")
+        rescored = RESCORED_USERS if table == _TABLES["user"] else RESCORED[table]
+        connection.execute(f"delete from scores.{table} where {rescored}")
         connection.execute(f"insert into scores.{table} by name from scores.incoming_{table}")
         connection.execute(f"drop table scores.incoming_{table}")
 
@@ -198,9 +215,12 @@ def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -
         f"select account_id, {', '.join(SEEN_ON_USERS)} from scores.pqa_scores where {touched}"
     ).pl()
     connection.register("accounts_moved", accounts_that_moved(accounts, before, playbook))
+    moved = f"account_key in (select {key_of('account_id')} from accounts_moved)"
     connection.execute(
-        "create or replace table scores.rescored_users as select user_id from intermediate.int_users_touched union "
-        "select user_id from features.user_features where account_id in (select account_id from accounts_moved)"
+        "create or replace table scores.rescored_users as "
+        "select user_id, user_key from intermediate.int_users_touched union "
+        "select user_id, user_key from features.user_features "
+        f"where user_key in (select user_key from features.user_features where {moved})"
     )
     connection.execute("create or replace table scores.rescored_accounts as from intermediate.int_accounts_touched")
     connection.unregister("accounts_moved")
@@ -213,14 +233,32 @@ def _create_histories(connection: duckdb.DuckDBPyConnection, serving: Path) -> N
     """
     connection.execute("create schema if not exists scores")
     for table, schema in (("score_history", SCORE_HISTORY), ("segment_history", SEGMENT_HISTORY)):
-        if connection.sql(
-            f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
-        ).fetchall():
+        if _exists(connection, table):
             _add_columns(connection, table, schema)
             continue
         connection.register("history", published_history(serving, table, schema))
         connection.execute(f"create table scores.{table} as from history")
         connection.unregister("history")
+
+
+def _number(connection: duckdb.DuckDBPyConnection) -> None:
+    """Tables that are kept from run to run get the numbers that their rows are looked for by.
+
+    They have none if an earlier version made them, and others if another version of DuckDB did.
+    """
+    for table, numbers in _NUMBERS.items():
+        if not _exists(connection, table):
+            continue
+        for text, number in numbers.items():
+            connection.execute(f"alter table scores.{table} add column if not exists {number} ubigint")
+            some = f"(select {text}, {number} from scores.{table} limit 1)"
+            if connection.sql(f"select 1 from {some} where {number} is distinct from {key_of(text)}").fetchall():
+                connection.execute(f"update scores.{table} set {number} = {key_of(text)}")
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    found = f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
+    return bool(connection.sql(found).fetchall())
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, schema: pl.Schema) -> None:
@@ -284,7 +322,10 @@ def _latest(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.Dat
     at = _HISTORIES[table]
     return connection.sql(
         f"select * from scores.{table} where {at} < (select until from raw.moments where is_live) and "
-        + rows_where(f"scores.{table}", f"subject_type = '{subject}' and subject_id in (select subject_id from who)")
+        + rows_where(
+            f"scores.{table}",
+            f"subject_type = '{subject}' and subject_key in (select {key_of('subject_id')} from who)",
+        )
         + f" qualify row_number() over (partition by subject_id order by {at} desc) = 1"
     ).pl()
 
@@ -292,15 +333,15 @@ def _latest(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.Dat
 def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.DataFrame) -> pl.DataFrame:
     """What the scores consist of that an earlier moment published of them (`subject_id`); none on the first run."""
     table, (key, score) = _TABLES[subject], _KEYS[subject]
-    if not connection.sql(
-        f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
-    ).fetchall():
+    asked = {"user": f"user_key in (select {key_of('subject_id')} from who)"}
+    whose = asked.get(subject, f"{key} in (select subject_id from who)")
+    if not _exists(connection, table):
         return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
     return connection.sql(
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
         "list_transform(explanation, lambda entry: entry.contribution) as contributions "
         f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
-        f"and {rows_where(f'scores.{table}', f'{key} in (select subject_id from who)')}"
+        f"and {rows_where(f'scores.{table}', whose)}"
     ).pl()
 
 

@@ -13,14 +13,14 @@ from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS
+from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS, RESCORED_USERS
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.ledger import Ledger
 from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy
 from dagster_project.refresh import current_refresh, finish_refresh
-from dagster_project.warehouse import transaction
+from dagster_project.warehouse import key_of, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {
@@ -83,11 +83,15 @@ CHANGED = {
 EXCERPT = Excerpt(
     views=(*SCORE_TABLES, "product_traits", "user_profiles", "account_profiles", "leads", "audiences"),
     rows={
-        "scores.pql_scores": _AUDIENCES_CONCERNED,  # those scored again are among them
+        "scores.pql_scores": (
+            # those scored again are among them
+            "user_key in (select user_key from scores.rescored_users union all "
+            f"select {key_of('user_id')} from ops.audience_members where member_id in ({_changed('audience_members')}))"
+        ),
         "scores.pqa_scores": RESCORED["pqa_scores"],
         "scores.score_history": _ADDED_SCORES,
         "scores.segment_history": RESCORED_SUBJECTS,
-        "features.user_features": RESCORED["pql_scores"],
+        "features.user_features": RESCORED_USERS,
         # Accounts of rescored users are among them.
         "features.account_features": RESCORED["pqa_scores"],
         "ops.audience_members": _AUDIENCES_CONCERNED,

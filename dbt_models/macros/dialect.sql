@@ -3,6 +3,11 @@
   What a rule means does not belong here.
 #}
 
+{# A number that stands for a text in look-ups: texts with one number need not be one. #}
+{% macro key_of(text) -%}
+  hash({{ text }})
+{%- endmacro %}
+
 {# The value that stands beside the largest key; rows without a value don't count. #}
 {% macro latest_value(value, key) -%}
   max_by({{ value }}, {{ key }}) filter (where {{ value }} is not null)

@@ -8,14 +8,20 @@
 #}
 
 {#
-  What a delta recomputes, as the pair of a key and a query for its values: touched users, users with a touched day before
-  the live moment's (`histories`), touched accounts.
+  What a delta recomputes, as the pair of a key and a query for its values: touched users, by their numbers or by their ids,
+  users with a touched day before the live moment's (`histories`), touched accounts by their ids or by their numbers.
+
+  A number is found several times faster than a text. Whoever shares one with a touched user is touched as well.
 #}
 {% macro touched_keys(of) %}
   {%- if of == 'users' %}
+    {{ return(('user_key', 'select user_key from ' ~ ref('int_users_touched'))) }}
+  {%- elif of == 'user_ids' %}
     {{ return(('user_id', 'select user_id from ' ~ ref('int_users_touched'))) }}
   {%- elif of == 'accounts' %}
     {{ return(('account_id', 'select account_id from ' ~ ref('int_accounts_touched'))) }}
+  {%- elif of == 'account_keys' %}
+    {{ return(('account_key', 'select ' ~ key_of('account_id') ~ ' from ' ~ ref('int_accounts_touched'))) }}
   {%- elif of == 'histories' %}
     {%- set day = 'select day from ' ~ source('raw', 'moments') ~ ' where is_live' %}
     {{ return(('user_id', 'select user_id from ' ~ ref('int_user_days_touched') ~ ' where day < (' ~ day ~ ')')) }}
@@ -27,6 +33,14 @@
 {% macro only_touched(key, of='users') -%}
   {%- set touched = touched_keys(of)[1] -%}
   {{ key ~ ' in (' ~ touched ~ ')' if is_incremental() else 'true' }}
+{%- endmacro %}
+
+{#
+  A condition: in a delta, keys that the rows of a relation name; everything in a full run. A join finds the same, but puts all
+  of what it joins with into a hash table first.
+#}
+{% macro only_named(key, relation, named=none) -%}
+  {{ key ~ ' in (select ' ~ (named or key) ~ ' from ' ~ relation ~ ')' if is_incremental() else 'true' }}
 {%- endmacro %}
 
 {#

@@ -29,11 +29,39 @@ paths as (
 
 {%- if not everyone %}
 
--- A small part of their days' events, which are read whole to find them: once.
+{%- set raw_events = source('raw', 'events') %}
+{%- set those_events = 'select *, rowid from ' ~ raw_events ~ ' where rowid in (select place from places)' %}
+{%- set touched_keys = 'select ' ~ key_of('user_id') ~ ' from ' ~ ref('int_user_days_touched') %}
+
+touched_identities as {{ materialized() }} (
+
+    select * from {{ rows_among(ref('int_anonymous_identities'), 'user_key', touched_keys) }} as identities
+
+),
+
+-- A small part of their days' events, which are looked for once, by few columns.
+places as (
+
+    select place
+    from (select timestamp as occurred_at, user_id, anonymous_id, rowid as place from {{ raw_events }}) as events
+    where ({{ days }}) and user_id in (select user_id from {{ ref('int_user_days_touched') }})
+    union all
+    select place
+    from (select timestamp as occurred_at, user_id, anonymous_id, rowid as place from {{ raw_events }}) as events
+    where ({{ days }}) and user_id is null and anonymous_id in (select anonymous_id from touched_identities)
+
+),
+
 touched_events as {{ materialized() }} (
 
     select events.*
-    from {{ ref('int_user_events') }} as events
+    from (
+        {{ user_events(
+            events='(' ~ staged_events('(' ~ those_events ~ ')') ~ ')',
+            identities='touched_identities',
+            live=live_moment()
+        ) }}
+    ) as events
     inner join {{ ref('int_user_days_touched') }} as touched
         on events.user_id = touched.user_id and events.day = touched.day
     where ({{ days }})

@@ -15,7 +15,7 @@ with moments as (
 
 users as (
 
-    select * from {{ ref('user_features') }} where account_id is not null and {{ only_touched('account_id', 'accounts') }}
+    select * from {{ touched_rows(ref('user_features'), of='account_keys') }} as features where account_id is not null
 
 ),
 
@@ -55,6 +55,7 @@ account_ids as (
         union
         select as_of, account_id from crm_accounts
     )
+    where {{ only_touched('account_id', 'accounts') }}
 
 ),
 

@@ -4,7 +4,7 @@
         incremental_strategy='append',
         on_schema_change='fail',
         tags=['delta'],
-        pre_hook="{{ forget_touched() }}",
+        pre_hook="{{ forget_touched(of='user_ids') }}",
     )
 }}
 {#- Whether any rule asks for traits: as a literal, so that none are read where none does. -#}
@@ -59,7 +59,9 @@ traits as (
             {{ struct_of({'at': 'events.occurred_at', 'received_at': 'events.received_at', 'id': 'events.message_id'}) }}
         ) filter (where {{ json_text('events.traits', 'rules.trait') }} is not null) as said
     from (select distinct trait from rules where match = 'trait') as rules
-    inner join {{ ref('int_user_traits') }} as events on strpos(events.traits, rules.trait) > 0
+    inner join (
+        select * from {{ ref('int_user_traits') }} where {{ only_touched('user_key') }}
+    ) as events on strpos(events.traits, rules.trait) > 0
     inner join users on events.user_id = users.user_id and events.occurred_at <= users.until
     where {{ asks_for_traits }}
     group by users.as_of, users.user_id, rules.trait

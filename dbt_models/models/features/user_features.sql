@@ -38,13 +38,17 @@ identities as (
 
 contacts as (
 
-    select * from {{ ref('int_crm_contacts') }} where not is_deleted
+    select *
+    from {{ ref('int_crm_contacts') }}
+    where not is_deleted and {{ only_named('contact_id', 'identities') }}
 
 ),
 
 accounts as (
 
-    select * from {{ ref('int_crm_accounts') }} where not is_deleted
+    select *
+    from {{ ref('int_crm_accounts') }}
+    where not is_deleted and {{ only_named('account_id', 'identities') }}
 
 ),
 
@@ -149,9 +153,19 @@ suppressions as (
 
 ),
 
-no_contact as (
+contacts_now as (
 
-    select * from {{ ref('int_crm_no_contact') }}
+    select *
+    from {{ ref('int_crm_no_contact') }}
+    where entity = 'contacts' and {{ only_named('key', 'identities', 'contact_id') }}
+
+),
+
+accounts_now as (
+
+    select *
+    from {{ ref('int_crm_no_contact') }}
+    where entity = 'accounts' and {{ only_named('key', 'identities', 'account_id') }}
 
 ),
 
@@ -164,6 +178,8 @@ objections as (
 select
     identities.as_of,
     identities.user_id,
+    identities.user_key,
+    {{ key_of('identities.account_id') }} as account_key,
 
     -- who
     identities.email,
@@ -262,10 +278,8 @@ cross join settings
 cross join catalogue
 left join contacts on identities.as_of = contacts.as_of and identities.contact_id = contacts.contact_id
 left join accounts on identities.as_of = accounts.as_of and identities.account_id = accounts.account_id
-left join no_contact as contacts_now
-    on contacts_now.entity = 'contacts' and identities.contact_id = contacts_now.key
-left join no_contact as accounts_now
-    on accounts_now.entity = 'accounts' and identities.account_id = accounts_now.key
+left join contacts_now on identities.contact_id = contacts_now.key
+left join accounts_now on identities.account_id = accounts_now.key
 left join objections as address_now on address_now.subject = 'email:' || identities.email
 left join objections as domain_now
     on identities.account_source = 'domain' and domain_now.subject = 'domain:' || identities.company_domain
@@ -275,7 +289,7 @@ left join user_opportunities
     on identities.as_of = user_opportunities.as_of and identities.user_id = user_opportunities.user_id
 left join user_opportunities_ever
     on identities.as_of = user_opportunities_ever.as_of and identities.user_id = user_opportunities_ever.user_id
-left join {{ ref('int_user_statuses') }} as statuses
+left join {{ touched_rows(ref('int_user_statuses')) }} as statuses
     on identities.as_of = statuses.as_of and identities.user_id = statuses.user_id
 left join suppressions as by_email on by_email.suppression_key = 'email:' || identities.email
 left join suppressions as by_host on by_host.suppression_key = 'domain:' || identities.host

@@ -4,8 +4,7 @@
 select previous_account_id as account_id from {{ ref('int_users_touched') }} where previous_account_id is not null
 union
 select features.account_id
-from {{ ref('user_features') }} as features
-inner join {{ ref('int_users_touched') }} as touched on features.user_id = touched.user_id
+from {{ rows_among(ref('user_features'), 'user_key', 'select user_key from ' ~ ref('int_users_touched')) }} as features
 where features.account_id is not null
 union
 select group_id

@@ -38,4 +38,4 @@ first_identifications as (
 
 )
 
-select * from first_identifications
+select *, {{ key_of('anonymous_id') }} as anonymous_key, {{ key_of('user_id') }} as user_key from first_identifications

@@ -239,6 +239,7 @@ groups as (
 
 select
     to_date.*,
+    {{ key_of('to_date.user_id') }} as user_key,
     in_window.user_id is not null as active_in_window,
     before_window.user_id is not null as active_before_window,
     in_window.sessions,

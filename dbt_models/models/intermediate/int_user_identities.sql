@@ -12,13 +12,13 @@
 
 with measured as {{ once }} (
 
-    select as_of, user_id, email, groups from {{ touched_rows(ref('int_user_measures')) }} as measures
+    select as_of, user_id, user_key, email, groups from {{ touched_rows(ref('int_user_measures')) }} as measures
 
 ),
 
 measures as (
 
-    select as_of, user_id, email, split_part(email, '@', 2) as host from measured
+    select as_of, user_id, user_key, email, split_part(email, '@', 2) as host from measured
 
 ),
 
@@ -60,7 +60,9 @@ matched as (
         case when not contacts.is_deleted then contacts.account_id end as contact_account_id,
         coalesce(contacts.is_deleted, false) as contact_deleted
     from users
-    left join {{ ref('int_crm_contacts_by_email') }} as contacts
+    left join (
+        select * from {{ ref('int_crm_contacts_by_email') }} where {{ only_named('email', 'users') }}
+    ) as contacts
         on users.as_of = contacts.as_of and users.email = contacts.email
 
 ),
@@ -137,6 +139,7 @@ resolved as (
     select
         as_of,
         user_id,
+        user_key,
         email,
         host,
         registrable_domain,

@@ -31,7 +31,7 @@ today as (
     {{ 'union all' if not loop.first }}
     select {{ moment.as_of }} as as_of, *
     from {{ ref('int_user_days') }}
-    where day = {{ moment.day }} and {{ only_touched('user_id') }}
+    where day = {{ moment.day }} and {{ only_touched('user_id', 'user_ids') }}
     {%- endfor %}
 
 ),
@@ -69,6 +69,7 @@ to_date as (
 select
     to_date.as_of,
     to_date.user_id,
+    {{ key_of('to_date.user_id') }} as user_key,
     to_date.first_event_at,
     to_date.last_active_at,
     {{ days_between('cast(to_date.first_event_at as date)', 'moments.day') }} + 1 as days_since_first_event,

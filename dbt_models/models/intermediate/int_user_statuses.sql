@@ -12,6 +12,6 @@
 {%- set said %}
     select user_id, occurred_at, received_at, message_id, traits
     from {{ ref('int_user_traits') }}
-    where traits like '%ubscription%' and {{ only_touched('user_id') }}
+    where traits like '%ubscription%' and {{ only_touched('user_key') }}
 {%- endset %}
-{{ subscription_statuses(said, 'user_id') }}
+select *, {{ key_of('user_id') }} as user_key from ({{ subscription_statuses(said, 'user_id') }})
