@@ -1,16 +1,18 @@
 """The serving copy: the published tables in a file of their own, which SQL users read while the next run writes.
 
-It is replaced in one piece, made anew by a full run, and by a delta from itself and the rows that have changed.
+It is replaced in one piece: made anew by a full run, by a delta from an earlier copy and the rows that have changed.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import MappingProxyType
+from typing import NamedTuple
 
 import duckdb
 
@@ -64,16 +66,22 @@ def publish_serving_copy(
         serving_path: The file that SQL users open read-only.
         views: Which of the published tables are views there, by name.
     """
+    spare_of(serving_path).unlink(missing_ok=True)
     with _fresh_copy(serving_path) as fresh, _attached(warehouse_path, fresh) as connection:
         _copy_marts(connection, views)
 
 
 def publish_changes(
-    warehouse_path: Path, serving_path: Path, changed: Mapping[str, str], excerpt: Excerpt = NO_EXCERPT
+    warehouse_path: Path,
+    serving_path: Path,
+    changed: Mapping[str, str],
+    excerpt: Excerpt = NO_EXCERPT,
+    *,
+    in_spare: bool = False,
 ) -> None:
-    """Replace the serving database with itself and the rows that have changed, in one step.
+    """Replace the serving database with an earlier copy and the rows that have changed since, in one step.
 
-    The file is copied as it is, which takes a fraction of the time that writing its tables anew would.
+    What is replaced stays beside it as the spare, in which the next changes may be published.
 
     Args:
         warehouse_path: The warehouse.
@@ -81,9 +89,18 @@ def publish_changes(
         changed: By table of schema `marts`, a condition that finds the changed rows, in the warehouse and in the copy,
             which is attached as `serving`; `NOTHING` where there are none.
         excerpt: What some of them are made of, so that a view is not computed for everybody and then searched.
+        in_spare: Whether the spare is changed, which nobody has open and which lacks nothing but those rows. Otherwise
+            the published file is copied as it is: that takes a fraction of the time that writing its tables anew would,
+            and yet all of the file is written.
     """
-    with _fresh_copy(serving_path) as fresh:
-        shutil.copyfile(serving_path, fresh)
+    spare = spare_of(serving_path)
+    with _fresh_copy(serving_path, keeps_spare=True) as fresh:
+        if in_spare:
+            spare.rename(fresh)
+        else:
+            with _freed_later(spare):
+                spare.unlink(missing_ok=True)
+            shutil.copyfile(serving_path, fresh)
         with _attached(warehouse_path, fresh) as connection, _excerpt_first(connection, excerpt) as search_path:
             queries = _view_queries(connection, excerpt.views)
             connection.begin()
@@ -138,9 +155,57 @@ def _view_queries(connection: duckdb.DuckDBPyConnection, views: Collection[str])
     return {name: sql.partition(" AS ")[2].rstrip().removesuffix(";") for name, sql in found}
 
 
+class FileState(NamedTuple):
+    """By which a file is known again, whatever it is called: one that was changed since has another."""
+
+    inode: int
+    modified: int
+    size: int
+
+
+def state_of(path: Path) -> FileState | None:
+    """The state of a file, None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return FileState(found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def spare_of(serving_path: Path) -> Path:
+    """Where the file lies that the published one has replaced."""
+    return serving_path.with_name(f".{serving_path.name}.spare")
+
+
+def was_left_alone(path: Path) -> bool:
+    """Whether nobody has a file open, in any process; no where the operating system doesn't say.
+
+    Whoever opened it while it was published may go on reading for as long as they like, with or without DuckDB's lock.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # refused while it is open elsewhere
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
 @contextmanager
-def _fresh_copy(serving_path: Path) -> Iterator[Path]:
-    """A file that takes the serving database's place at the end of the block, unless something went wrong."""
+def _fresh_copy(serving_path: Path, *, keeps_spare: bool = False) -> Iterator[Path]:
+    """A file that takes the serving database's place at the end of the block, unless something went wrong.
+
+    Args:
+        serving_path: The serving database.
+        keeps_spare: Whether what it replaces becomes the spare.
+    """
     serving_path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in serving_path.parent.glob(f".{serving_path.name}.*.publishing*"):
         leftover.unlink(missing_ok=True)
@@ -148,7 +213,7 @@ def _fresh_copy(serving_path: Path) -> Iterator[Path]:
     try:
         yield fresh
         _sync(fresh)
-        with _freed_later(serving_path):
+        with _kept_as_spare(serving_path) if keeps_spare else _freed_later(serving_path):
             fresh.replace(serving_path)
         _sync(serving_path.parent)
     finally:
@@ -193,6 +258,14 @@ def _copy_view(connection: duckdb.DuckDBPyConnection, name: str, view: Published
     for table, rows in view.tables.items():
         connection.execute(f"create table serving.scores.{_identifier(table)} as {rows}")
     connection.execute(f"create view serving.marts.{name} as {view.sql}")
+
+
+@contextmanager
+def _kept_as_spare(serving_path: Path) -> Iterator[None]:
+    """What is replaced in the block stays as the spare, where the file system knows second names of a file."""
+    with suppress(OSError):
+        os.link(serving_path, spare_of(serving_path))
+    yield
 
 
 @contextmanager

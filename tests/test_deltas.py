@@ -71,12 +71,16 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert Installation(data_dir).run("score_everything").success
     with Ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}") as ledger:
         ledger.keep_tool_call(TOOL_CALL)
+    copied_whole = []
     for number in range(0, len(waiting), 2):
         for path in waiting[number : number + 2]:
             shutil.move(aside / path.name, path)
         result = Installation(data_dir).run("score_new_events", raise_on_error=False)
         assert result.success
         assert refreshed(data_dir) == (False, "only events have come")
+        told = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
+        copied_whole.append(told[dg.AssetKey(["serving", "serving_database"])]["copied whole"].value)
+    assert copied_whole == [True, False, False]
     yield data_dir
 
 

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy
+from dagster_project.publishing import (
+    NOTHING,
+    Excerpt,
+    publish_changes,
+    publish_serving_copy,
+    spare_of,
+    state_of,
+    was_left_alone,
+)
 from dagster_project.warehouse import Warehouse, transaction
 
 
@@ -93,9 +101,11 @@ PEOPLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), min_size=1)
 
 
 @settings(max_examples=8, deadline=None)
-@given(PEOPLE, st.lists(PEOPLE, min_size=1, max_size=3))
-def test_changes_are_published_like_everything(first: dict[int, int], deltas: list[dict[int, int]]) -> None:
-    touched = "user_id in (from scores.touched)"
+@given(PEOPLE, st.lists(PEOPLE, min_size=1, max_size=4), st.booleans())
+def test_changes_are_published_like_everything(
+    first: dict[int, int], deltas: list[dict[int, int]], spared: bool
+) -> None:
+    touched = "user_id in (select user_id from scores.touched)"
     changed = {"people": touched, "histories": touched, "members": "true", "sizes": "true", "still": NOTHING}
     excerpt = Excerpt(("people", "histories"), {"scores.people": touched, "scores.history": touched})
     with TemporaryDirectory() as folder:
@@ -105,8 +115,9 @@ def test_changes_are_published_like_everything(first: dict[int, int], deltas: li
         _score(path, first)
         publish_serving_copy(path, serving)
         for scores in deltas:
-            _score(path, scores)
-            publish_changes(path, serving, changed, excerpt)
+            in_spare = spared and spare_of(serving).exists()
+            _score(path, scores, lacked=2 if in_spare else 1)
+            publish_changes(path, serving, changed, excerpt, in_spare=in_spare)
             publish_serving_copy(path, whole)
             for table in changed:
                 assert _rows(serving, table) == _rows(whole, table), table
@@ -114,7 +125,8 @@ def test_changes_are_published_like_everything(first: dict[int, int], deltas: li
 
 _PEOPLE_AND_WHAT_IS_PUBLISHED = """
 create schema marts; create schema scores;
-create table scores.people (user_id integer, score integer); create table scores.touched (user_id integer);
+create table scores.people (user_id integer, score integer);
+create table scores.touched (user_id integer, deltas_ago integer);
 create table scores.history (user_id integer, score integer, moment integer);
 create view marts.people as select user_id, score from scores.people;
 create view marts.histories as
@@ -126,16 +138,36 @@ create table marts.still as select 1 as x;
 """
 
 
-def _score(path: Path, scores: dict[int, int]) -> None:
+def _score(path: Path, scores: dict[int, int], *, lacked: int = 1) -> None:
+    """A delta; `lacked`: of how many, this one among them, the changes are published."""
     with Warehouse(path).change() as warehouse, transaction(warehouse):  # not a commit per row
-        warehouse.execute("delete from scores.touched")
-        warehouse.executemany("insert into scores.touched values (?)", [[user_id] for user_id in scores])
-        warehouse.execute("delete from scores.people where user_id in (from scores.touched)")
+        warehouse.execute("update scores.touched set deltas_ago = deltas_ago + 1")
+        warehouse.execute("delete from scores.touched where deltas_ago >= ?", [lacked])
+        warehouse.executemany("insert into scores.touched values (?, 0)", [[user_id] for user_id in scores])
+        now = "(select user_id from scores.touched where deltas_ago = 0)"
+        warehouse.execute(f"delete from scores.people where user_id in {now}")
         warehouse.executemany("insert into scores.people values (?, ?)", [list(row) for row in scores.items()])
         warehouse.execute(
             "insert into scores.history select *, (select coalesce(max(moment), 0) + 1 from scores.history) "
-            "from scores.people semi join scores.touched using (user_id)"
+            f"from scores.people where user_id in {now}"
         )
+
+
+def test_the_spare_is_left_alone_while_anybody_has_it_open(warehouse_with_marts: Path, tmp_path: Path) -> None:
+    serving = tmp_path / "serving.duckdb"
+    publish_serving_copy(warehouse_with_marts, serving)
+    with serving.open("rb") as reading:  # as somebody does who copies it
+        published = state_of(serving)
+        publish_changes(warehouse_with_marts, serving, {"pql_scores": "true"})
+        assert state_of(spare_of(serving)) == published != state_of(serving)
+        assert not was_left_alone(spare_of(serving))
+        before = reading.read()
+    assert was_left_alone(spare_of(serving))
+    assert spare_of(serving).read_bytes() == before
+    publish_changes(warehouse_with_marts, serving, {"pql_scores": "true"}, in_spare=True)
+    assert state_of(serving)[:1] == published[:1] if published else False  # the same file, changed
+    publish_serving_copy(warehouse_with_marts, serving)
+    assert not spare_of(serving).exists()
 
 
 def _rows(path: Path, table: str) -> list[tuple]:

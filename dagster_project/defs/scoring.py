@@ -49,13 +49,25 @@ RESCORED = {
 """Which scores a delta replaces."""
 RESCORED_USERS = "user_key in (select user_key from scores.rescored_users)"
 """The same users, where tables have the number; whoever shares one is rescored as well."""
-RESCORED_SUBJECTS = (
-    "subject_id in "
-    "(select user_id from scores.rescored_users union all select account_id from scores.rescored_accounts) "
-    "and case subject_type when 'user' then subject_id in (select user_id from scores.rescored_users) "
-    "else subject_id in (select account_id from scores.rescored_accounts) end"
-)
-"""The same of the tables that hold users and accounts. The first half goes without saying; a scan is filtered by it."""
+
+
+def subjects_among(users: str, accounts: str) -> str:
+    """A condition on rows of tables that hold users and accounts.
+
+    Args:
+        users: A table with `user_id`.
+        accounts: A table with `account_id`.
+    """
+    # The first half goes without saying; a scan is filtered by it.
+    return (
+        f"subject_id in (select user_id from {users} union all select account_id from {accounts}) "
+        f"and case subject_type when 'user' then subject_id in (select user_id from {users}) "
+        f"else subject_id in (select account_id from {accounts}) end"
+    )
+
+
+RESCORED_SUBJECTS = subjects_among("scores.rescored_users", "scores.rescored_accounts")
+"""The same of the tables that hold users and accounts."""
 _DESCRIPTIONS = {
     "pql_scores": "Users scored at the live moment, with segment, stage and explanation. One row per user.",
     "pqa_scores": "Accounts scored at the live moment, with quadrant and explanation. One row per account.",

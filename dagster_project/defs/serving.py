@@ -13,13 +13,14 @@ from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.delivery import delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import RESCORED, RESCORED_SUBJECTS, RESCORED_USERS
+from dagster_project.defs.scoring import subjects_among
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.ledger import Ledger
 from dagster_project.portions import add_portion
-from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy
+from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
 from dagster_project.refresh import current_refresh, finish_refresh
+from dagster_project.unpublished import first_moment, note_delta, note_published
 from dagster_project.warehouse import key_of, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
@@ -37,9 +38,9 @@ PUBLISHED_AS = {"audience_members": "audiences"}
 """The ledger's tables whose published one has another name: it shows only who is in an audience now, and as scored."""
 
 
-def _changed(table: str) -> str:
-    """The keys of the rows of one of the ledger's tables that have changed since the run before."""
-    return f"select row_key from ops.changed where table_name = '{table}'"
+def _unpublished(table: str) -> str:
+    """The keys of the rows of one of the ledger's tables that have changed and are not published."""
+    return f"select row_key from publishing.changed where table_name = '{table}'"
 
 
 _CHANGED_ROWS = pl.Schema({"table_name": pl.String(), "row_key": pl.String()})
@@ -47,37 +48,43 @@ _REFUSED_SINCE = (
     # Rows are only ever added. Their number tells which ones; times don't, since a clock may be set back.
     "file in (select file from raw.quarantine where rowid >= (select count(*) from serving.marts.quarantine))"
 )
+_MEMBERS_CHANGED = f"from ops.audience_members where member_id in ({_unpublished('audience_members')})"
 _AUDIENCES_CONCERNED = (
     # Who is a member is in the ledger, the address among the scores; somebody who is excluded now has none.
-    "user_id in (select user_id from scores.rescored_users union all select user_id from ops.audience_members "
-    f"where member_id in ({_changed('audience_members')}))"
+    f"user_id in (select user_id from publishing.users union all select user_id {_MEMBERS_CHANGED})"
 )
-_ADDED_SCORES = f"as_of = $until and {RESCORED_SUBJECTS}"
+_USERS = "user_id in (select user_id from publishing.users)"
+_ACCOUNTS = "account_id in (select account_id from publishing.accounts)"
+_SUBJECTS = subjects_among("publishing.users", "publishing.accounts")
+_USERS_BY_NUMBER = "user_key in (select user_key from publishing.users)"
+"""The same users, where tables have the number."""
+_ADDED_SCORES = f"as_of >= $since and {_SUBJECTS}"
 """A delta adds to the history and changes nothing of what was before."""
 CHANGED = {
-    **RESCORED,
+    "pql_scores": _USERS,
+    "pqa_scores": _ACCOUNTS,
     "score_history": _ADDED_SCORES,
     # A row holds until the next one of its subject.
-    "segment_history": RESCORED_SUBJECTS,
-    "product_traits": RESCORED_SUBJECTS,
-    **{table: f"{key} in ({_changed(table)})" for table, key in COPIED.items() if table not in PUBLISHED_AS},
+    "segment_history": _SUBJECTS,
+    "product_traits": _SUBJECTS,
+    **{table: f"{key} in ({_unpublished(table)})" for table, key in COPIED.items() if table not in PUBLISHED_AS},
     "audiences": _AUDIENCES_CONCERNED,
     "funnel": "true",
-    "exclusions": "user_id in (select user_id from intermediate.int_users_touched)",
+    "exclusions": "user_id in (select user_id from publishing.touched_users)",
     "quarantine": _REFUSED_SINCE,
-    "user_profiles": RESCORED["pql_scores"],
-    "account_profiles": RESCORED["pqa_scores"],
+    "user_profiles": _USERS,
+    "account_profiles": _ACCOUNTS,
     # Of an account that is called something else everybody is scored again.
-    "leads": RESCORED["pql_scores"],
+    "leads": _USERS,
     # The CRM's records are as they were when only events have come.
     "crm_owners": NOTHING,
     "crm_opportunities": NOTHING,
     # Calibration is measured by full runs alone, and challengers with it.
     **dict.fromkeys(("outcomes", "models", *CALIBRATION_MARTS), NOTHING),
 }
-"""Which published rows a delta may have changed: the same condition finds them in the warehouse and in the copy.
+"""Which published rows deltas may have changed: the same condition finds them in the warehouse and in the copy.
 
-`$until` is the moment of the delta.
+`$since` is the moment of the first of them, and what they have changed is in schema `publishing` (see `unpublished`).
 """
 
 EXCERPT = Excerpt(
@@ -85,15 +92,15 @@ EXCERPT = Excerpt(
     rows={
         "scores.pql_scores": (
             # those scored again are among them
-            "user_key in (select user_key from scores.rescored_users union all "
-            f"select {key_of('user_id')} from ops.audience_members where member_id in ({_changed('audience_members')}))"
+            "user_key in (select user_key from publishing.users union all "
+            f"select {key_of('user_id')} {_MEMBERS_CHANGED})"
         ),
-        "scores.pqa_scores": RESCORED["pqa_scores"],
+        "scores.pqa_scores": _ACCOUNTS,
         "scores.score_history": _ADDED_SCORES,
-        "scores.segment_history": RESCORED_SUBJECTS,
-        "features.user_features": RESCORED_USERS,
+        "scores.segment_history": _SUBJECTS,
+        "features.user_features": _USERS_BY_NUMBER,
         # Accounts of rescored users are among them.
-        "features.account_features": RESCORED["pqa_scores"],
+        "features.account_features": _ACCOUNTS,
         "ops.audience_members": _AUDIENCES_CONCERNED,
     },
 )
@@ -157,7 +164,8 @@ def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> dict
     with transaction(connection):
         replace_table(connection, "ops.changed", pl.concat([_CHANGED_ROWS.to_frame(), *keys]))
         for table, rows in changed.items():
-            replace_rows(connection, f"ops.{table}", rows, f"{COPIED[table]} in ({_changed(table)})")
+            those = f"select row_key from ops.changed where table_name = '{table}'"
+            replace_rows(connection, f"ops.{table}", rows, f"{COPIED[table]} in ({those})")
     return {table: {"rows changed": rows.height} for table, rows in changed.items()}
 
 
@@ -174,30 +182,45 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
     settings = workplace.settings
     with workplace.connect(stays_open=True) as connection:
-        refresh = current_refresh(connection, context.run.run_id)
-        unchanged = [] if refresh.is_full else _unchanged(connection)
-    if refresh.is_full or not settings.serving.exists():
+        is_full = current_refresh(connection, context.run.run_id).is_full or not settings.serving.exists()
+    in_spare = False if is_full else _publish_delta(workplace)
+    if is_full:
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
         publish_serving_copy(settings.warehouse, settings.serving, views)
-    else:
-        changed = _at(refresh.until, CHANGED) | dict.fromkeys(unchanged, NOTHING)
-        excerpt = Excerpt(EXCERPT.views, _at(refresh.until, EXCERPT.rows))
-        publish_changes(settings.warehouse, settings.serving, changed, excerpt)
     with workplace.connect(stays_open=True) as connection:
+        note_published(connection, settings.serving, is_full=is_full)
         finish_refresh(connection, context.run.run_id)
     size = settings.serving.stat().st_size
-    return dg.MaterializeResult(metadata={"path": str(settings.serving), "megabytes": round(size / 1e6, 1)})
+    return dg.MaterializeResult(
+        metadata={
+            "path": str(settings.serving),
+            "megabytes": round(size / 1e6, 1),
+            "copied whole": not in_spare,
+        }
+    )
+
+
+def _publish_delta(workplace: Workplace) -> bool:
+    """Publish what has changed; whether that was done in the spare."""
+    settings = workplace.settings
+    with workplace.connect(stays_open=True) as connection:
+        in_spare = note_delta(connection, spare_of(settings.serving))
+        unchanged, since = _unchanged(connection), first_moment(connection)
+    changed = _since(since, CHANGED) | dict.fromkeys(unchanged, NOTHING)
+    excerpt = Excerpt(EXCERPT.views, _since(since, EXCERPT.rows))
+    publish_changes(settings.warehouse, settings.serving, changed, excerpt, in_spare=in_spare)
+    return in_spare
 
 
 def _unchanged(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The published tables of nothing but the ledger that a delta has copied nothing of."""
-    changed = {table for (table,) in connection.sql("select distinct table_name from ops.changed").fetchall()}
+    """The published tables of nothing but the ledger of which there is nothing to publish."""
+    changed = {table for (table,) in connection.sql("select distinct table_name from publishing.changed").fetchall()}
     return [table for table in COPIED if table not in changed and table not in PUBLISHED_AS]
 
 
-def _at(until: datetime, conditions: Mapping[str, str]) -> dict[str, str]:
+def _since(moment: datetime, conditions: Mapping[str, str]) -> dict[str, str]:
     """Conditions with the moment as a literal: by one, and not by a query, DuckDB tells what it need not read."""
-    return {table: rows.replace("$until", f"timestamp '{until}'") for table, rows in conditions.items()}
+    return {table: rows.replace("$since", f"timestamp '{moment}'") for table, rows in conditions.items()}
 
 
 @dg.asset_check(asset=["serving", "serving_database"], blocking=False)

@@ -1,0 +1,82 @@
+"""What the serving copy that was published before the last one lacks, so that it can be brought up to date.
+
+To change a few rows of the serving database, a delta would have to copy all of it. Instead it changes the one that
+the last delta has replaced, unless somebody still has it open. That one lacks the changes of two deltas; here is which
+ones, of the delta that is published now (`is_new`) and of the one before. How files are changed and replaced is the
+business of `publishing`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from dagster_project.publishing import FileState, state_of, was_left_alone
+from dagster_project.warehouse import transaction
+
+_TABLES = """
+create schema if not exists publishing;
+create table if not exists publishing.users (user_id varchar, user_key ubigint, is_new boolean);
+create table if not exists publishing.accounts (account_id varchar, is_new boolean);
+create table if not exists publishing.touched_users (user_id varchar, is_new boolean);
+create table if not exists publishing.changed (table_name varchar, row_key varchar, is_new boolean);
+create table if not exists publishing.moments (until timestamp, is_new boolean);
+create table if not exists publishing.files (role varchar, inode ubigint, modified bigint, size bigint);
+"""
+_OF_THIS_DELTA: Mapping[str, str] = {
+    "users": "select user_id, user_key from scores.rescored_users",
+    "accounts": "select account_id from scores.rescored_accounts",
+    "touched_users": "select user_id from intermediate.int_users_touched",
+    "changed": "select table_name, row_key from ops.changed",
+    "moments": "select until from raw.refreshes",
+}
+
+
+def note_delta(connection: duckdb.DuckDBPyConnection, spare: Path) -> bool:
+    """Note what a delta has changed, and whether the copy before the last is what it has to be published in.
+
+    Args:
+        connection: The warehouse, after everything else of the delta.
+        spare: Where that copy lies.
+
+    Returns:
+        Whether it can be brought up to date: `publishing.*` holds what it lacks. Otherwise what the last copy lacks.
+    """
+    connection.execute(_TABLES)
+    is_usable = _recorded(connection, "spare") == state_of(spare) is not None and was_left_alone(spare)
+    with transaction(connection):
+        for table, query in _OF_THIS_DELTA.items():
+            connection.execute(f"delete from publishing.{table} where {'is_new' if is_usable else 'true'}")
+            connection.execute(f"insert into publishing.{table} by name select *, true as is_new from ({query})")
+    return is_usable
+
+
+def note_published(connection: duckdb.DuckDBPyConnection, serving: Path, *, is_full: bool) -> None:
+    """Note what has been published and what the copy before it lacks now: the changes of this delta.
+
+    Args:
+        connection: The warehouse.
+        serving: The file that was published.
+        is_full: Whether it was made anew; then there is none before it.
+    """
+    connection.execute(_TABLES)
+    replaced = None if is_full else _recorded(connection, "published")
+    with transaction(connection):
+        for table in _OF_THIS_DELTA:
+            connection.execute(f"delete from publishing.{table} where {'true' if is_full else 'not is_new'}")
+            connection.execute(f"update publishing.{table} set is_new = false")
+        connection.execute("delete from publishing.files")
+        for role, state in (("published", state_of(serving)), ("spare", replaced)):
+            if state:
+                connection.execute("insert into publishing.files values (?, ?, ?, ?)", [role, *state])
+
+
+def first_moment(connection: duckdb.DuckDBPyConnection) -> datetime:
+    """The moment of the first delta whose changes are to be published."""
+    return connection.sql("select min(until) from publishing.moments").fetchall()[0][0]
+
+
+def _recorded(connection: duckdb.DuckDBPyConnection, role: str) -> FileState | None:
+    found = connection.execute("select inode, modified, size from publishing.files where role = ?", [role]).fetchall()
+    return FileState(*found[0]) if found else None
