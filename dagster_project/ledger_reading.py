@@ -16,6 +16,7 @@ from dagster_project.core.feedback import Answer
 from dagster_project.core.follow_ups import OVERLAP_SCHEMA, WITH_SALES
 from dagster_project.core.handoff_plan import PAST_SCHEMA
 from dagster_project.core.routing import GIVEN_SCHEMA
+from dagster_project.core.waiting import named_by
 from dagster_project.ledger_engine import ledger_engine, migrate
 
 PORTION = 500
@@ -68,6 +69,21 @@ class LedgerReader:
         found = schema.METADATA.tables[table]
         query = sa.select(found) if after is None else sa.select(found).where(found.c.change > after)
         return self._parts(query, pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
+
+    def waiting(self) -> pl.DataFrame:
+        """What open candidates wait for and whom they name, as `core.waiting.WAITING_SCHEMA`."""
+        table = schema.CANDIDATES
+        names = ("candidate_key", "last_decision", "subject_id", "user_id", "account_id", "triggers")
+        # The list of triggers as the text that it is kept as: to read each of them would take longer than all else.
+        found = self._read(sa.select(*(table.c[name] for name in names)), pl.Schema(dict.fromkeys(names, pl.String())))
+        return found.select("candidate_key", "last_decision", named=named_by(pl.col("triggers")))
+
+    def candidates(self, keys: Collection[str]) -> pl.DataFrame:
+        """The open candidates with these keys."""
+        table = schema.CANDIDATES
+        kinds = pl.Schema({column.name: _polars_type(column.type) for column in table.columns})
+        with self._engine.connect() as connection:
+            return _frame([*rows_of(connection, _as_given(sa.select(table)), table.c.candidate_key, keys)], kinds)
 
     def past_handoffs(self, since: datetime) -> pl.DataFrame:
         """Handoffs created after `since` that were not cancelled, as `core.handoffs.PAST_SCHEMA`."""

@@ -108,15 +108,16 @@ def _gather(
     crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
     past = _by_accounts_of_now(connection, ledger.past_handoffs(since))
     notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
-    waiting = held = ledger.read_frame("candidates")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
+    untouched = 0
     if refresh.is_full:
-        states = ledger.trigger_states(None)
+        held, states = ledger.read_frame("candidates"), ledger.trigger_states(None)
         select_concerned(
             connection, playbook, risen_since, held=held, states=states, members=members["user_id"].to_list()
         )
     else:
-        held = to_decide_again(
+        waiting = ledger.waiting()
+        again = to_decide_again(
             waiting,
             touched=_touched(connection),
             past=past,
@@ -124,6 +125,7 @@ def _gather(
             had_room=ledger.with_room(),
             crm_hold_reason=crm_hold_reason,
         )
+        held, untouched = ledger.candidates(again), waiting.height - len(again)
         _select_touched(connection, ledger, playbook, held=held)
     users = connection.sql(_scored(connection, "user", _found("user", LOOKED_AT["user"]), DECIDED_OF_USERS)).pl()
     accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
@@ -151,7 +153,7 @@ def _gather(
         silences=known_silences(connection),
         read_whole=partial(_whole, connection),
     )
-    return inputs, waiting.height - held.height
+    return inputs, untouched
 
 
 def _by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:

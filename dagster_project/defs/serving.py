@@ -58,6 +58,10 @@ _ACCOUNTS = "account_id in (select account_id from publishing.accounts)"
 _SUBJECTS = subjects_among("publishing.users", "publishing.accounts")
 _USERS_BY_NUMBER = "user_key in (select user_key from publishing.users)"
 """The same users, where tables have the number."""
+_SUBJECTS_BY_NUMBER = (
+    "subject_key in (select user_key from publishing.users "
+    f"union all select {key_of('account_id')} from publishing.accounts)"
+)
 _ADDED_SCORES = f"as_of >= $since and {_SUBJECTS}"
 """A delta adds to the history and changes nothing of what was before."""
 CHANGED = {
@@ -96,8 +100,8 @@ EXCERPT = Excerpt(
             f"select {key_of('user_id')} {_MEMBERS_CHANGED})"
         ),
         "scores.pqa_scores": _ACCOUNTS,
-        "scores.score_history": _ADDED_SCORES,
-        "scores.segment_history": _SUBJECTS,
+        "scores.score_history": f"as_of >= $since and {_SUBJECTS_BY_NUMBER}",
+        "scores.segment_history": _SUBJECTS_BY_NUMBER,
         "features.user_features": _USERS_BY_NUMBER,
         # Accounts of rescored users are among them.
         "features.account_features": _ACCOUNTS,

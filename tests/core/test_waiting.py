@@ -1,5 +1,6 @@
 """Leaving candidates that wait as they are comes to the same as deciding all of them again."""
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from dagster_project.core.concerned import concerned_by_accounts
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.routing import open_desk
-from dagster_project.core.waiting import to_decide_again
+from dagster_project.core.waiting import named_by, to_decide_again
 
 TONIGHT = AS_OF.replace(hour=22)
 TOMORROW = AS_OF + timedelta(days=1)
@@ -23,14 +24,16 @@ TOMORROW = AS_OF + timedelta(days=1)
 def delta(run: HandoffInputs, before: HandoffPlan, touched: set[str]) -> tuple[HandoffInputs, pl.DataFrame]:
     """What a delta gives to the plan, and the candidates that it leaves as they are."""
     routing = playbook().routing.model_copy(update={"daily_capacity": 2})
-    held = to_decide_again(
-        run.open_candidates,
+    kept = pl.col("triggers").map_elements(lambda firings: json.dumps(list(firings)), return_dtype=pl.String)
+    again = to_decide_again(
+        run.open_candidates.select("candidate_key", "last_decision", named=named_by(kept)),
         touched=touched,
         past=run.past,
         desk=open_desk(run.owners, (run.past,), run.turns, rules=routing, as_of=run.as_of),
         had_room=before.with_room,
         crm_hold_reason=run.crm_hold_reason,
     )
+    held = run.open_candidates.filter(pl.col("candidate_key").is_in(again))
     people = touched | set(held["user_id"])
     companies = set(held["account_id"]) | touched
     companies |= set(run.users.filter(pl.col("user_id").is_in(people))["account_id"])
@@ -118,3 +121,34 @@ def test_a_trigger_that_cools_down_is_looked_at_each_time() -> None:
     cooling = past({"user_id": "u_5", "account_id": None, "created_at": AS_OF - timedelta(days=20)})
     part, _ = delta(replace(later(run, first, WAITING, TONIGHT), past=cooling), first, set())
     assert "u_5" in set(part.open_candidates["user_id"])
+
+
+def test_a_candidate_names_whom_it_is_about_and_what_it_fired_for_whatever_they_are_called() -> None:
+    names = ("u_1", "ünal", 'say "hi"', "a:b", "a b", "domain:x.example")
+    for name in names:
+        firing = f"hot_pql 2026-05-02T10:00:00.000000 new user:{name}"
+        for subject, triggers in ((name, []), ("other", [firing])):
+            row = {
+                "candidate_key": "ca",
+                "last_decision": "held_capacity",
+                "subject_id": subject,
+                "triggers": json.dumps(triggers),
+            }
+            waiting = pl.DataFrame(
+                [row | {"user_id": None, "account_id": None}],
+                schema_overrides={"user_id": pl.String, "account_id": pl.String},
+            )
+            found = [
+                bool(
+                    to_decide_again(
+                        waiting.select("candidate_key", "last_decision", named=named_by(pl.col("triggers"))),
+                        touched={touched},
+                        past=past(),
+                        desk=open_desk(FULL_OWNER, (past(),), pl.DataFrame(), rules=playbook().routing, as_of=AS_OF),
+                        had_room=frozenset({"o_1"}),
+                        crm_hold_reason=None,
+                    )
+                )
+                for touched in (name, name[:-1], name + "x")
+            ]
+            assert found == [True, False, False], (name, triggers)
