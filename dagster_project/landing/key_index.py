@@ -61,6 +61,8 @@ class KeyIndex:
             self._runs[name] = self._opened(name, rows)
         if any(len(run) == 0 for run in self._runs.values()):
             self.forget()
+        if not self._runs:
+            self._remove_others()
 
     def _opened(self, name: str, rows: int) -> _Keys:
         """A run, or nothing where it is not as it was written."""
@@ -118,8 +120,14 @@ class KeyIndex:
                 self._connection.execute("insert into raw.key_runs values (?, ?, ?)", [name, count, up_to_batch])
         self._runs = {name: self._opened(name, count) for name, count in runs.items()}
         self._up_to_batch = up_to_batch
+        self._remove_others()
+
+    def _remove_others(self) -> None:
+        """Remove files that don't count: those of a warehouse that was here before among them."""
+        if self._folder is None or not self._folder.exists():
+            return
         for path in self._folder.iterdir():
-            if path.name not in runs:
+            if path.name not in self._runs:
                 path.unlink(missing_ok=True)
 
     def _sorted(self, partial: list[_Keys], rows: int) -> Iterator[_Keys]:

@@ -87,6 +87,15 @@ def test_without_a_file_everything_is_searched_and_then_indexed_anew(landing: La
     assert sum(path.stat().st_size // 8 for path in _runs(landing)) == 7
 
 
+def test_what_another_warehouse_left_behind_goes(landing: Landing) -> None:
+    folder = landing.root.parent / "warehouse.keys"
+    folder.mkdir()
+    (folder / "left").write_bytes(bytes(8))
+    landing.events("a.ndjson", event("m1"))
+    landing.load()
+    assert _runs(landing) == []
+
+
 def test_few_new_rows_are_left_to_be_searched(landing: Landing) -> None:
     landing.events("a.ndjson", event("m1"))
     landing.load()
