@@ -337,7 +337,8 @@ def rows_of(
     """The query's rows whose column is among the ids, in portions that every database takes as parameters."""
     wanted = sorted(ids)
     for start in range(0, len(wanted), PORTION):
-        yield from connection.execute(query.where(column.in_(wanted[start : start + PORTION])))
+        # At once: rows that are asked for one by one take twice as long.
+        yield from connection.execute(query.where(column.in_(wanted[start : start + PORTION]))).all()
 
 
 def latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any]:

@@ -179,11 +179,15 @@ class BatchRunner:
         checks = [event.asset_check_evaluation_data for event in result.all_events if event.event_type == _CHECKED]
         outcome = BatchOutcome(_cause(result.all_events), tuple(c.check_name for c in checks if not c.passed))
         if not self._is_warm:
-            # What is there now stays: to look whether it is garbage takes a fifth of a second, in every other batch.
-            gc.collect()
-            gc.freeze()
+            keep_for_good()
             self._is_warm = True
         return outcome
+
+
+def keep_for_good() -> None:
+    """What there is now is no garbage: to look whether it is takes a fifth of a second, in every other batch."""
+    gc.collect()
+    gc.freeze()
 
 
 def _decided(events: Iterable[dg.DagsterEvent]) -> list[tuple[str, str, int]]:

@@ -40,7 +40,7 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
     """
     from dagster_project.definitions import build_definitions
     from dagster_project.defs.resources import Workplace
-    from dagster_project.run import persistent_instance
+    from dagster_project.run import keep_for_good, persistent_instance
 
     definitions = build_definitions()
     with _instance_home() as home, persistent_instance(home) as instance:
@@ -57,6 +57,7 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
 
         full, full_steps = execute("score_everything")
         execute("score_new_events")  # opens what a process opens once
+        keep_for_good()
         runs = []
         for number in range(batches):
             land(folder, size, number=number, events=BATCH_EVENTS)
