@@ -14,9 +14,10 @@ from dbt.artifacts.schemas.run import RunExecutionResult
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
+from filelock import FileLock
 
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.transform import MADE_FROM, NodeOutcome, TransformError, project_state
+from dagster_project.transform import MADE_FROM, NodeOutcome, TransformError, manifest_is_current, project_state
 
 _PARSED: dict[tuple[str, str], Manifest] = {}
 """The dbt project, by the warehouse's name and the state of its files. It holds no other path."""
@@ -25,14 +26,21 @@ _ASSETS_TARGET = DBT_PROJECT_DIR / "target"
 
 
 def parse_project(target: Path) -> Path:
-    """Write the manifest into `target`, and what it was made from, and return its path."""
-    state = project_state()
-    with _environment(target / "warehouse.duckdb"):
-        result = dbtRunner().invoke(["parse", *_project_arguments(target), "--quiet"])
-    if not result.success:
-        raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
+    """Write the manifest into `target`, and what it was made from, and return its path.
+
+    Of processes that begin together one writes it, and the others wait: two would write into each other's file.
+    """
     manifest = target / "manifest.json"
-    manifest.with_suffix(MADE_FROM).write_text(state)
+    target.mkdir(parents=True, exist_ok=True)
+    with FileLock(target / ".manifest.lock"):
+        if manifest_is_current(manifest):
+            return manifest
+        state = project_state()
+        with _environment(target / "warehouse.duckdb"):
+            result = dbtRunner().invoke(["parse", *_project_arguments(target), "--quiet"])
+        if not result.success:
+            raise TransformError(f"dbt could not parse {DBT_PROJECT_DIR.name}: {result.exception}")
+        manifest.with_suffix(MADE_FROM).write_text(state)
     return manifest
 
 

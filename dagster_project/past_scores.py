@@ -10,6 +10,7 @@ from dagster_project.core.calibration.points import MEASURES
 from dagster_project.core.calibration.rates import FIRED
 from dagster_project.core.calibration.samples import DAILY_SCORES, OUTCOMES
 from dagster_project.portions import on_its_own, portions
+from dagster_project.warehouse import has_table
 
 DAILY = "scores.daily_scores"
 _DEALS = "intermediate.int_won_opportunities"
@@ -90,18 +91,6 @@ def read_fired(connection: duckdb.DuckDBPyConnection, decisions: pl.DataFrame) -
     ).pl()
     found = first.join_asof(models, left_on="fired_at", right_on="as_of", strategy="backward")
     return found.select(pl.col(name).cast(kind) for name, kind in FIRED.items())
-
-
-def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether a table or view `schema.name` is there."""
-    schema, _, table = name.partition(".")
-    return bool(
-        connection.execute(
-            "select 1 from information_schema.tables where table_schema = ? and table_name = ? "
-            "and table_catalog = current_database()",
-            [schema, table],
-        ).fetchall()
-    )
 
 
 def _read(connection: duckdb.DuckDBPyConnection, schema: pl.Schema, rows: str) -> pl.DataFrame:

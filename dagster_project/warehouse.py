@@ -177,6 +177,18 @@ class Warehouse:
                 pause = min(2 * pause, 1.0)
 
 
+def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether a table or view `schema.name` is there."""
+    schema, _, table = name.partition(".")
+    return bool(
+        connection.execute(
+            "select 1 from information_schema.tables where table_schema = ? and table_name = ? "
+            "and table_catalog = current_database()",
+            [schema, table],
+        ).fetchall()
+    )
+
+
 def key_of(text: str) -> str:
     """SQL of the number that stands for a text in look-ups, as dbt's macro of the same name: texts with one number need
     not be one."""

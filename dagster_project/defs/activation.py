@@ -19,7 +19,7 @@ from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, REFUSED_BEFORE, counts_of, differences
 from dagster_project.defs.kept_plan import PLAN, KeptPlan, PlanRows, still_to_write
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import RESCORED_USERS
+from dagster_project.defs.scoring import RESCORED
 from dagster_project.defs.tables import markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
@@ -33,7 +33,7 @@ from dagster_project.warehouse import rows_where
 ENTITIES = {"contact": "contacts", "account": "accounts"}
 SHOWN = 25
 """Rows of a table that the UI shows."""
-_RESCORED = f"from scores.pql_scores where {RESCORED_USERS}"
+_RESCORED = f"from scores.pql_scores where {RESCORED['user']}"
 _ACCOUNTS_CONCERNED = "account_id in (select account_id from scores.rescored_accounts union all {again})"
 _TROUBLES = "activation.crm_troubles"
 _DIFFERENCES = f"""

@@ -1,6 +1,6 @@
 """Decisions: gather what they depend on, plan, keep the plan. What it says is sent in `delivery`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -38,8 +38,9 @@ from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.portions import PORTION, on_its_own, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
+from dagster_project.scored_features import scored_features, those_of, whole
 from dagster_project.scored_moments import score_portions
-from dagster_project.warehouse import key_of, rows_where
+from dagster_project.warehouse import key_of
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _SENDING = timedelta(minutes=15)
@@ -51,10 +52,6 @@ LOOKED_AT: Mapping[Subject, str] = {
     "account": "account_id in (select account_id from scores.looked_at_accounts)",
 }
 """Of whom decisions are made in this run."""
-_MEASURED_AND_SCORED: Mapping[Subject, tuple[str, str]] = {
-    "user": ("features.user_features", "scores.pql_scores"),
-    "account": ("features.account_features", "scores.pqa_scores"),
-}
 A_DAY_ANYWHERE = 2
 """Days that hold the whole of today in every time zone."""
 
@@ -127,8 +124,10 @@ def _gather(
         )
         held, untouched = ledger.candidates(again), waiting.height - len(again)
         _select_touched(connection, ledger, playbook, held=held)
-    users = connection.sql(_scored(connection, "user", _found("user", LOOKED_AT["user"]), DECIDED_OF_USERS)).pl()
-    accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
+    users = connection.sql(
+        scored_features(connection, "user", those_of("user", LOOKED_AT["user"]), DECIDED_OF_USERS)
+    ).pl()
+    accounts = connection.sql(scored_features(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
     if not refresh.is_full:
         states = ledger.trigger_states({*users["user_id"], *accounts["account_id"]})
     inputs = HandoffInputs(
@@ -151,7 +150,7 @@ def _gather(
         overlaps=overlaps,
         answers=_answers(ledger, overlaps, as_of),
         silences=known_silences(connection),
-        read_whole=partial(_whole, connection),
+        read_whole=partial(whole, connection),
     )
     return inputs, untouched
 
@@ -214,9 +213,9 @@ def select_concerned(
         members: Ids of the users who are in an audience.
         rows: Users of a portion.
     """
-    accounts = connection.sql(_scored(connection, "account", "true", ACCOUNT_COLUMNS)).pl()
+    accounts = connection.sql(scored_features(connection, "account", "true", ACCOUNT_COLUMNS)).pl()
     concerned = Concerned(accounts, states, held, playbook, silences=known_silences(connection))
-    for users in portions(connection, _scored(connection, "user", "true", USER_COLUMNS), rows=rows):
+    for users in portions(connection, scored_features(connection, "user", "true", USER_COLUMNS), rows=rows):
         concerned.look_at(users, _rises(connection, users.select("user_id"), since))
     # Found by DuckDB as local variables.
     people = pl.DataFrame({"user_id": sorted(concerned.users.union(members))}, schema={"user_id": pl.String})  # noqa: F841
@@ -242,8 +241,8 @@ def _select_touched(
         f"union select account_id from scores.pql_scores where user_key in (select {key_of('user_id')} from waiting)) "
         "where account_id is not null"
     )
-    accounts = connection.sql(_scored(connection, "account", LOOKED_AT["account"], ACCOUNT_COLUMNS)).pl()
-    nobody = connection.sql(_scored(connection, "user", "false", USER_COLUMNS)).pl()
+    accounts = connection.sql(scored_features(connection, "account", LOOKED_AT["account"], ACCOUNT_COLUMNS)).pl()
+    nobody = connection.sql(scored_features(connection, "user", "false", USER_COLUMNS)).pl()
     states = ledger.trigger_states(accounts["account_id"].to_list())
     concerned = concerned_by_accounts(accounts, nobody, states, held, playbook)
     people = pl.DataFrame({"user_id": sorted(concerned.users)}, schema={"user_id": pl.String})  # noqa: F841
@@ -262,43 +261,6 @@ def _noted(whom: str) -> str:
     """SQL that notes the users (`user_id`) of a query as those who are looked at, by their numbers as well."""
     whom = f"select user_id, {key_of('user_id')} as user_key from ({whom})"
     return f"create or replace table scores.looked_at_users as {whom}"
-
-
-def _whole(connection: duckdb.DuckDBPyConnection, subject: Subject, ids: Collection[str]) -> pl.DataFrame:
-    """Everything that is known of some users or accounts."""
-    wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})  # noqa: F841
-    of_account = "account_id in (select id from wanted)"
-    whose = f"user_key in (select {key_of('id')} from wanted)" if subject == "user" else of_account
-    return connection.sql(_scored(connection, subject, _found(subject, whose))).pl()
-
-
-def _scored(
-    connection: duckdb.DuckDBPyConnection, subject: Subject, whom: str, names: Sequence[str] | None = None
-) -> str:
-    """A query for features with the scores beside them.
-
-    Args:
-        connection: The warehouse.
-        subject: Of users or of accounts.
-        whom: A condition on their id, or on rows of `measured` and `scored`.
-        names: The columns; all of them if it is None.
-    """
-    key, (features, scores) = f"{subject}_id", _MEASURED_AND_SCORED[subject]
-    measured = connection.sql(f"from {features} limit 0").columns
-    scored = connection.sql(f"from {scores} limit 0").columns
-    columns = names or [*measured, *(name for name in scored if name not in measured)]
-    said = [f"{'measured' if name in measured else 'scored'}.{name}" for name in columns if name != "as_of"]
-    return (
-        f"select (select until from raw.moments where is_live) as as_of, {', '.join(said)} "
-        f"from {features} as measured join {scores} as scored using ({key}) "
-        f"where measured.{LIVE} and {whom}"
-    )
-
-
-def _found(subject: Subject, whose: str) -> str:
-    """A condition on their id as `_scored` asks for those rows alone, see `rows_where`."""
-    features, scores = _MEASURED_AND_SCORED[subject]
-    return f"{rows_where(features, whose, name='measured')} and {rows_where(scores, whose, name='scored')}"
 
 
 def _baseline(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, rows: int = PORTION) -> pl.DataFrame | None:

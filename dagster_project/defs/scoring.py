@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -12,7 +11,6 @@ import polars as pl
 from dagster_project.core import pqa, pql
 from dagster_project.core.changes import (
     SCORE_HISTORY,
-    SEGMENT_HISTORY,
     STANDING,
     score_changes,
     segment_changes,
@@ -28,9 +26,18 @@ from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.portions import PORTION, add_portion
 from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.score_histories import (
+    HISTORIES,
+    add_history,
+    create_histories,
+    forget_moment,
+    latest_rows,
+    number_rows,
+)
+from dagster_project.scored_features import among
 from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
-from dagster_project.warehouse import key_of, rows_where, transaction
+from dagster_project.warehouse import has_table, key_of, rows_where, transaction
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])
@@ -42,13 +49,11 @@ NOT_PUBLISHED: Mapping[Subject, tuple[str, ...]] = {
 }
 """What is kept with the scores beside what is published: what other published tables are made of, the rest of an
 account's standing, and the numbers that users are looked for by."""
-RESCORED = {
-    "pql_scores": "user_id in (select user_id from scores.rescored_users)",
-    "pqa_scores": "account_id in (select account_id from scores.rescored_accounts)",
+RESCORED: Mapping[Subject, str] = {
+    "user": "user_key in (select user_key from scores.rescored_users)",
+    "account": "account_id in (select account_id from scores.rescored_accounts)",
 }
-"""Which scores a delta replaces."""
-RESCORED_USERS = "user_key in (select user_key from scores.rescored_users)"
-"""The same users, where tables have the number; whoever shares one is rescored as well."""
+"""Which scores a delta replaces: users by their numbers, so that whoever shares one is rescored as well."""
 
 
 def subjects_among(users: str, accounts: str) -> str:
@@ -74,13 +79,6 @@ _DESCRIPTIONS = {
     "score_history": "Scores as they changed, with what moved. One row per subject and change.",
     "segment_history": "Segments as they changed. One row per subject and change.",
 }
-_NUMBERS = {
-    "pql_scores": {"user_id": "user_key", "account_id": "account_key"},
-    **dict.fromkeys(("score_history", "segment_history"), {"subject_id": "subject_key"}),
-}
-"""The numbers that stand for texts in look-ups, of tables that are kept from run to run."""
-_HISTORIES = {"score_history": "as_of", "segment_history": "valid_from"}
-"""And the moment of a row of each."""
 _KEYS: Mapping[Subject, tuple[str, str]] = {"user": ("user_id", "pql_score"), "account": ("account_id", "pqa_score")}
 _TABLES: Mapping[Subject, str] = {"user": "pql_scores", "account": "pqa_scores"}
 _KEPT_COLUMNS: Mapping[Subject, tuple[str, ...]] = {
@@ -112,8 +110,8 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
         refresh = current_refresh(connection, context.run.run_id)
         is_full = refresh.is_full
         if is_full:
-            _create_histories(connection, workplace.settings.serving)
-            _number(connection)
+            create_histories(connection, workplace.settings.serving)
+            number_rows(connection)
             create_daily_scores(connection, workplace.settings.serving)
         else:
             select_rescored(connection, playbook)
@@ -132,7 +130,7 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
     for subject in written.values():
         told = _score_metadata(subject, version, is_full=is_full)
         yield dg.MaterializeResult(["scores", subject.table], metadata={**told, **shown[f"scores.{subject.table}"]})
-    for table in _HISTORIES:
+    for table in HISTORIES:
         added = sum(subject.added[table] for subject in written.values())
         yield dg.MaterializeResult(["scores", table], metadata={"rows added": added, **shown[f"scores.{table}"]})
 
@@ -167,16 +165,16 @@ def write_scores(
         rows: Users or accounts of a portion.
     """
     written = {subject: Written(table) for subject, table in _TABLES.items()}
-    for table, at in _HISTORIES.items():
-        _forget_moment(connection, table, at, is_full=is_full)
+    for table in HISTORIES:
+        forget_moment(connection, table, "true" if is_full else RESCORED_SUBJECTS)
     found = score_portions(
         connection,
         playbook,
         is_live=True,
         model_version=version,
-        users="true" if is_full else rows_where("features.user_features", RESCORED_USERS),
+        users="true" if is_full else rows_where("features.user_features", RESCORED["user"]),
         # Accounts of rescored users are among them: a touched user's is touched, and so is one that moved.
-        accounts="true" if is_full else rows_where("features.account_features", RESCORED["pqa_scores"]),
+        accounts="true" if is_full else rows_where("features.account_features", RESCORED["account"]),
         rows=rows,
     )
     for subject, frame in found:
@@ -191,28 +189,21 @@ def write_scores(
             "segment_history": _segment_changes(connection, subject, frame),
         }
         for table, changed in changes.items():
-            _add_history(connection, table, changed)
+            add_history(connection, table, changed)
             told.added[table] += changed.height
-    for told in written.values():
-        _publish(connection, told.table, is_full=is_full)
+    for subject in written:
+        _publish(connection, subject, is_full=is_full)
     return written
 
 
-def _add_history(connection: duckdb.DuckDBPyConnection, table: str, changed: pl.DataFrame) -> None:
-    """Add rows; DuckDB finds them as a local variable."""
-    connection.execute(
-        f"insert into scores.{table} by name select *, {key_of('subject_id')} as subject_key from changed"
-    )
-
-
-def _publish(connection: duckdb.DuckDBPyConnection, table: str, *, is_full: bool) -> None:
+def _publish(connection: duckdb.DuckDBPyConnection, subject: Subject, *, is_full: bool) -> None:
     """What has been collected takes the place of what was published, in a delta of whoever is scored again."""
+    table = _TABLES[subject]
     if is_full:
         connection.execute(f"drop table if exists scores.{table}")
         connection.execute(f"alter table scores.incoming_{table} rename to {table}")
     else:
-        rescored = RESCORED_USERS if table == _TABLES["user"] else RESCORED[table]
-        connection.execute(f"delete from scores.{table} where {rescored}")
+        connection.execute(f"delete from scores.{table} where {RESCORED[subject]}")
         connection.execute(f"insert into scores.{table} by name from scores.incoming_{table}")
         connection.execute(f"drop table scores.incoming_{table}")
 
@@ -238,65 +229,12 @@ def select_rescored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -
     connection.unregister("accounts_moved")
 
 
-def _create_histories(connection: duckdb.DuckDBPyConnection, serving: Path) -> None:
-    """The histories exist from the first run on; a warehouse that is rebuilt takes them over from the serving copy.
-
-    Everything else comes from the landing folder again. What was scored then does not.
-    """
-    connection.execute("create schema if not exists scores")
-    for table, schema in (("score_history", SCORE_HISTORY), ("segment_history", SEGMENT_HISTORY)):
-        if _exists(connection, table):
-            _add_columns(connection, table, schema)
-            continue
-        connection.register("history", published_history(serving, table, schema))
-        connection.execute(f"create table scores.{table} as from history")
-        connection.unregister("history")
-
-
-def _number(connection: duckdb.DuckDBPyConnection) -> None:
-    """Tables that are kept from run to run get the numbers that their rows are looked for by.
-
-    They have none if an earlier version made them, and others if another version of DuckDB did.
-    """
-    for table, numbers in _NUMBERS.items():
-        if not _exists(connection, table):
-            continue
-        for text, number in numbers.items():
-            connection.execute(f"alter table scores.{table} add column if not exists {number} ubigint")
-            some = f"(select {text}, {number} from scores.{table} limit 1)"
-            if connection.sql(f"select 1 from {some} where {number} is distinct from {key_of(text)}").fetchall():
-                connection.execute(f"update scores.{table} set {number} = {key_of(text)}")
-
-
-def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    found = f"select 1 from duckdb_tables() where schema_name = 'scores' and table_name = '{table}'"
-    return bool(connection.sql(found).fetchall())
-
-
-def _add_columns(connection: duckdb.DuckDBPyConnection, table: str, schema: pl.Schema) -> None:
-    """A history that an earlier version began gets the columns that it did not know."""
-    connection.register("like_it", schema.to_frame())
-    for name, kind, *_ in connection.sql("describe from like_it").fetchall():
-        connection.execute(f'alter table scores.{table} add column if not exists "{name}" {kind}')
-    connection.unregister("like_it")
-
-
-def published_history(serving: Path, table: str, schema: pl.Schema) -> pl.DataFrame:
-    """A history as it was published last, empty when there is no serving copy; what isn't published is unknown."""
-    if not serving.exists():
-        return schema.to_frame()
-    with duckdb.connect(str(serving), read_only=True) as copy:
-        published = copy.sql(f"select * from marts.{table}").pl()
-    unknown = [pl.lit(None).alias(name) for name in schema if name not in published.columns]
-    return published.with_columns(unknown).select(pl.col(name).cast(kind) for name, kind in schema.items())
-
-
 def _score_changes(
     connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame, playbook: Playbook
 ) -> pl.DataFrame:
     key, score = _KEYS[subject]
     who = scored.select(subject_id=key)
-    latest = standing(_latest(connection, subject, who, "score_history"), _published(connection, subject, who))
+    latest = standing(latest_rows(connection, subject, who, "score_history"), _published(connection, subject, who))
     kinds = pql.kinds(playbook.scoring) if subject == "user" else pqa.kinds(playbook.scoring)
     contribution = pl.element().struct.field("contribution")
     return score_changes(
@@ -313,7 +251,7 @@ def _score_changes(
 
 
 def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame) -> pl.DataFrame:
-    latest = _latest(connection, subject, scored.select(subject_id=_KEYS[subject][0]), "segment_history")
+    latest = latest_rows(connection, subject, scored.select(subject_id=_KEYS[subject][0]), "segment_history")
     return segment_changes(
         scored.select(
             pl.lit(subject).alias("subject_type"),
@@ -326,43 +264,17 @@ def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, sc
     )
 
 
-def _latest(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.DataFrame, table: str) -> pl.DataFrame:
-    """The latest row of each of them (`subject_id`) before the moment; those of the moment itself are replaced.
-
-    DuckDB finds them as a local variable; a registered name would be held in memory until the commit.
-    """
-    at = _HISTORIES[table]
-    return connection.sql(
-        f"select * from scores.{table} where {at} < (select until from raw.moments where is_live) and "
-        + rows_where(
-            f"scores.{table}",
-            f"subject_type = '{subject}' and subject_key in (select {key_of('subject_id')} from who)",
-        )
-        + f" qualify row_number() over (partition by subject_id order by {at} desc) = 1"
-    ).pl()
-
-
 def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.DataFrame) -> pl.DataFrame:
     """What the scores consist of that an earlier moment published of them (`subject_id`); none on the first run."""
     table, (key, score) = _TABLES[subject], _KEYS[subject]
-    asked = {"user": f"user_key in (select {key_of('subject_id')} from who)"}
-    whose = asked.get(subject, f"{key} in (select subject_id from who)")
-    if not _exists(connection, table):
+    if not has_table(connection, f"scores.{table}"):
         return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
     return connection.sql(
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
         "list_transform(explanation, lambda entry: entry.contribution) as contributions "
         f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
-        f"and {rows_where(f'scores.{table}', whose)}"
+        f"and {rows_where(f'scores.{table}', among(subject, 'subject_id', 'who'))}"
     ).pl()
-
-
-def _forget_moment(connection: duckdb.DuckDBPyConnection, table: str, at: str, *, is_full: bool) -> None:
-    """What was written for the same moment before goes, in a delta that of whoever is scored again."""
-    whose = "true" if is_full else RESCORED_SUBJECTS
-    connection.execute(
-        f"delete from scores.{table} where {at} = (select until from raw.moments where is_live) and {whose}"
-    )
 
 
 def _score_metadata(written: Written, version: str, *, is_full: bool) -> dict[str, dg.MetadataValue | int | str]:

@@ -8,7 +8,6 @@ select
     group_id,
     traits,
     {{ key_of('user_id') }} as user_key,
-    {{ key_of('anonymous_id') }} as anonymous_key,
     occurred_at,
     received_at,
     batch_id
