@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from dagster_project.warehouse import Warehouse, rows_where
+from dagster_project.warehouse import Warehouse, clear_deleted_rows, is_worn, let_deleted_rows_be, rows_where
 
 SERVING_STORAGE_VERSION = "v1.5.0"
 """The oldest DuckDB that analysts may open the serving copy with."""
@@ -121,7 +121,11 @@ def publish_changes(
                 connection.execute(f"delete from serving.marts.{name} where {condition}")
                 connection.execute(f"insert into serving.marts.{name} by name select * from incoming")
             connection.commit()
-            connection.execute("drop table incoming; checkpoint serving")
+            connection.execute("drop table incoming")
+            if is_worn(connection, "serving"):
+                clear_deleted_rows(connection)
+            connection.execute("checkpoint serving")
+            let_deleted_rows_be(connection)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ WAL_LIMIT = "256MB"
 
 Its own limit of 16 MB is reached by a batch of ten thousand events, whose news somebody waits for.
 """
+WORN_ROWS = 100_000
+"""Deleted rows beyond those that are left, from which on it is worth while to write a table anew without them."""
 
 RAW_TABLES = """
 create schema if not exists raw;
@@ -137,6 +139,7 @@ class Warehouse:
         try:
             use_utc(connection)
             connection.execute(f"set memory_limit = '{MEMORY_LIMIT}'; set wal_autocheckpoint = '{WAL_LIMIT}'")
+            let_deleted_rows_be(connection)
             yield connection
         finally:
             connection.close()
@@ -187,6 +190,41 @@ def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
             [schema, table],
         ).fetchall()
     )
+
+
+def let_deleted_rows_be(connection: duckdb.DuckDBPyConnection) -> None:
+    """Whatever is written into a file of this process, rows deleted there stay in it until `clear_deleted_rows`.
+
+    DuckDB would look for some at every checkpoint, in all tables, and write what stands around them anew: that is
+    seconds, where a batch has changed a few rows.
+    """
+    connection.execute("set max_vacuum_tasks = 0")
+
+
+def clear_deleted_rows(connection: duckdb.DuckDBPyConnection) -> None:
+    """The next checkpoint of each file clears them, and keeps files as small as what is in them."""
+    connection.execute("reset max_vacuum_tasks")
+
+
+def is_worn(connection: duckdb.DuckDBPyConnection, database: str, *, beyond: int = WORN_ROWS) -> bool:
+    """Whether so many rows of a table are deleted ones that all who look for others pay for them.
+
+    Args:
+        connection: To the database, or to one that it is attached to.
+        database: Its name there.
+        beyond: Deleted rows that don't matter yet, besides as many as are left.
+    """
+    # What DuckDB estimates are all rows that the file has, deleted or not.
+    large = connection.execute(
+        "select schema_name, table_name, estimated_size from duckdb_tables() "
+        "where database_name = ? and estimated_size > ?",
+        [database, beyond],
+    ).fetchall()
+    for schema, table, rows in large:
+        [(left,)] = connection.execute(f'select count(*) from "{database}"."{schema}"."{table}"').fetchall()
+        if rows - left > left + beyond:
+            return True
+    return False
 
 
 def key_of(text: str) -> str:

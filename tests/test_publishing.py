@@ -153,6 +153,22 @@ def _score(path: Path, scores: dict[int, int], *, lacked: int = 1) -> None:
         )
 
 
+def test_a_copy_in_which_most_rows_are_deleted_ones_is_cleared_of_them(tmp_path: Path) -> None:
+    path, serving = tmp_path / "warehouse.duckdb", tmp_path / "serving.duckdb"
+    with Warehouse(path).change() as warehouse:
+        warehouse.execute("create schema marts; create table marts.scores as select range as score from range(200_000)")
+    publish_serving_copy(path, serving)
+    found = "select sum(count) from pragma_storage_info('marts.scores') where segment_type = 'BIGINT'"
+    rows_in_the_file = []
+    for changed in (0, 1):
+        publish_changes(path, serving, {"scores": f"score % 8 > {changed}"})
+        with duckdb.connect(str(serving), read_only=True) as copy:
+            rows_in_the_file.append(copy.sql(found).fetchall()[0][0])
+            assert copy.sql("select count(*), sum(score) from marts.scores").fetchall() == [(200_000, 19_999_900_000)]
+    assert rows_in_the_file[0] == 375_000
+    assert rows_in_the_file[1] < 375_000 + 150_000
+
+
 def test_the_spare_is_left_alone_while_anybody_has_it_open(warehouse_with_marts: Path, tmp_path: Path) -> None:
     serving = tmp_path / "serving.duckdb"
     publish_serving_copy(warehouse_with_marts, serving)

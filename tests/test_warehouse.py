@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dagster_project.warehouse import Warehouse, WarehouseLocked
+from dagster_project.warehouse import Warehouse, WarehouseLocked, clear_deleted_rows, is_worn
 
 
 def _hold(path: str, held: Event, seconds: float) -> None:
@@ -34,6 +34,30 @@ def test_the_raw_tables_are_there_and_stay_when_opened_again(tmp_path: Path) -> 
     with warehouse.connect() as connection:
         assert connection.sql("select batch_id from raw.batches").fetchall() == [(1,)]
         assert connection.sql("select count(*) from raw.events").fetchall() == [(0,)]
+
+
+def test_deleted_rows_stay_where_they_are_until_they_are_to_be_cleared(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    with warehouse.change() as connection:
+        connection.execute("create table numbers as select range as number from range(400_000)")
+    for fortieths, worn in ((19, False), (23, True)):
+        with warehouse.change() as connection:
+            connection.execute("delete from numbers where number % 40 < ?", [fortieths])
+            assert is_worn(connection, "warehouse", beyond=50_000) == worn
+            assert not is_worn(connection, "warehouse", beyond=100_000)
+    with warehouse.change() as connection:
+        assert _rows_in_the_file(connection) == 400_000
+        clear_deleted_rows(connection)
+        connection.execute("delete from numbers where number = 399_999")
+    with warehouse.change() as connection:
+        assert _rows_in_the_file(connection) < 400_000
+        assert connection.sql("select count(*) from numbers").fetchall() == [(169_999,)]
+
+
+def _rows_in_the_file(connection: duckdb.DuckDBPyConnection) -> int:
+    return connection.sql(
+        "select sum(count) from pragma_storage_info('numbers') where segment_type = 'BIGINT'"
+    ).fetchall()[0][0]
 
 
 def test_a_warehouse_in_use_is_waited_for(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
 from dagster_project.refresh import current_refresh, finish_refresh
 from dagster_project.unpublished import first_moment, note_delta, note_published
-from dagster_project.warehouse import key_of, transaction
+from dagster_project.warehouse import clear_deleted_rows, is_worn, key_of, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 COPIED = {
@@ -194,6 +194,8 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     with workplace.connect(stays_open=True) as connection:
         note_published(connection, settings.serving, is_full=is_full)
         finish_refresh(connection, context.run.run_id)
+        if is_full or is_worn(connection, settings.warehouse.stem):
+            clear_deleted_rows(connection)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(
         metadata={
