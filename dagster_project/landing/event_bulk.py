@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from dagster_project.core.source_rules import EVENT_TYPES, OBJECTS
@@ -65,7 +66,7 @@ def can_be_whole(source: EventSource) -> bool:
 
 
 def load_whole(
-    connection: duckdb.DuckDBPyConnection, files: BulkFiles, index: KeyIndex, batch_id: int
+    connection: duckdb.DuckDBPyConnection, files: BulkFiles, index: KeyIndex, batch_id: int, *, is_touched: str = "true"
 ) -> tuple[dict[int, int], pa.Table]:
     """Insert the rows of files, except those with a suspect message key: one that is stored or comes more than once.
 
@@ -76,6 +77,7 @@ def load_whole(
         files: What to read.
         index: Of the keys of what is stored.
         batch_id: The ingest run.
+        is_touched: SQL of whether the day of a row matters to the rollup.
 
     Returns:
         How many rows of each file were inserted, and the suspect keys (column `key`).
@@ -97,13 +99,21 @@ def load_whole(
     if any(day != mains[place] for place, day, _, _ in found):
         others = f"{unsuspected} and ({is_main}) is not true"
         inserted += connection.execute(f"{into} where {others} order by timestamp::date").fetchall()[0][0]
-    connection.execute(f"insert into touched_now select distinct {TOUCHED} from {rows} where {unsuspected}")
+    touched = f"select distinct {TOUCHED} from {_subjects(files)} where {unsuspected} and {is_touched}"
+    connection.execute(f"insert into touched_now {touched}")
     counts = dict.fromkeys(files.paths, 0)
     for place, _, all_rows, suspect_rows in found:
         counts[list(files.paths)[place]] += all_rows - suspect_rows
     if inserted != sum(counts.values()):
         raise AssertionError(f"{inserted} rows were inserted, {sum(counts.values())} counted")
     return counts, suspects
+
+
+def _subjects(files: BulkFiles) -> str:
+    """SQL of whose days rows are about, once it is known that all are canonical: without looking at them once more."""
+    text, moment = files.source.text, files.source.moment["timestamp"]
+    ids = ", ".join(f"nullif({text[column]}, '') as {column}" for column in ("user_id", "anonymous_id"))
+    return f"(select {ids}, {moment} as timestamp, {files.key} as message_key from {files.relation} as src)"
 
 
 def unfit(connection: duckdb.DuckDBPyConnection, files: BulkFiles) -> set[int]:
@@ -122,16 +132,12 @@ def _fits(reader: duckdb.DuckDBPyConnection, path: Path, source: EventSource) ->
 
 def _suspects(connection: duckdb.DuckDBPyConnection, files: BulkFiles, index: KeyIndex) -> pa.Table:
     """Write the suspect keys to the temporary table `suspects`; whether two ids with one key are one, is not asked."""
-    # Both are found by DuckDB as local variables.
-    in_files = connection.sql(
-        f"select key, count(*) > 1 as is_repeated from (select {files.key} as key from {files.relation} as src) "
-        "where key is not null group by key"
-    ).to_arrow_table()
-    may_be_stored = index.found(in_files)  # noqa: F841
-    connection.execute(
-        "create or replace temp table suspects as select key from in_files where is_repeated union from may_be_stored"
-    )
-    return connection.sql("select key from suspects").to_arrow_table()
+    read = connection.sql(f"select {files.key} as key from {files.relation} as src where key is not null")
+    keys, counts = np.unique(read.to_arrow_table()["key"].to_numpy(), return_counts=True)
+    may_be_stored = index.found(pa.table({"key": keys}))
+    found = pa.table({"key": np.union1d(keys[counts > 1], may_be_stored["key"].to_numpy())})
+    connection.execute("create or replace temp table suspects as from found")
+    return found
 
 
 def _rows_by_day(connection: duckdb.DuckDBPyConnection, files: BulkFiles, some_are_suspect: bool) -> list[DayRows]:

@@ -151,7 +151,9 @@ class EventGroup:
         by_id = {self._ids[file.path]: (file, source) for file, _, source in alike}
         bulk = BulkFiles({self._ids[file.path]: path for file, path, _ in alike}, alike[0][2])
         try:
-            inserted, suspects = load_whole(self._connection, bulk, self._index, self._batch_id)
+            inserted, suspects = load_whole(
+                self._connection, bulk, self._index, self._batch_id, is_touched=self._merge.is_touched
+            )
         except duckdb.Error as error:
             if is_machines_trouble(error):
                 raise

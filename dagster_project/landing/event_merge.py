@@ -18,6 +18,7 @@ from dagster_project.landing.event_sql import EVENT_VALUES, TOUCHED, content_has
 from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
+from dagster_project.warehouse import has_table
 
 STAGED = "staged_events"
 
@@ -54,6 +55,8 @@ class EventMerge:
         self._batch_id = batch_id
         self._now = now
         self._rows = pa.table({})
+        # A rollup that is not there yet takes every user's days. Whose anonymous days are, is asked after it, too.
+        self.is_touched = "true" if has_table(connection, "intermediate.int_user_days") else "user_id is null"
         self.counts: dict[int, RowCounts] = {}
         connection.execute(
             "create or replace temp table touched_now (user_id varchar, anonymous_id varchar, day date);"
@@ -80,7 +83,7 @@ class EventMerge:
         self._count()
 
     def finish(self) -> None:
-        """Write which users' days changed; call once, at the end of the transaction."""
+        """Write which users' days changed, as far as it matters; call once, at the end of the transaction."""
         self._run("insert into raw.touched select distinct ?::integer, * from touched_now", [self._batch_id])
 
     def _run(self, sql: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
@@ -139,7 +142,9 @@ class EventMerge:
         better = "select {} from stored where better"
         worse = f"message_id in ({better.format('message_id')})"
         stored = f"message_key in ({better.format(message_key('message_id'))}) and {worse}"
-        self._run(f"insert into touched_now select distinct {TOUCHED} from raw.events where {stored}")
+        self._run(
+            f"insert into touched_now select distinct {TOUCHED} from raw.events where {stored} and {self.is_touched}"
+        )
         # Who somebody is may have been said by a row that goes, or is said by the one that comes.
         self._run(
             "insert into raw.replaced_identities select ?::integer, message_id from raw.events "
@@ -163,7 +168,7 @@ class EventMerge:
             f"{message_key('message_id')} as message_key from ({rows}) order by timestamp::date",
             [self._batch_id],
         )
-        self._run(f"insert into touched_now select distinct {TOUCHED} from ({rows})")
+        self._run(f"insert into touched_now select distinct {TOUCHED} from ({rows}) where {self.is_touched}")
 
     def _count(self) -> None:
         counted = self._run(

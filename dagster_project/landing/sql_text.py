@@ -41,9 +41,11 @@ def first_said(expressions: Sequence[str]) -> str:
 
 
 def is_trimmed(expression: str) -> str:
-    """Whether a text has something to say and no white space around it; NULL for NULL."""
-    ends = " and ".join(f"not ends_with({expression}, '{space}')" for space in " \t\r\n")
-    return f"({expression} >= '!' and {ends})"
+    """Whether a text has something to say and no white space around it; NULL for NULL.
+
+    No as well for other control characters at its ends.
+    """
+    return f"({expression} >= '!' and ({expression})[-1] > ' ')"
 
 
 def has_nul(expression: str) -> str:

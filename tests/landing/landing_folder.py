@@ -62,12 +62,14 @@ class Landing:
         connection: The warehouse.
         rules: `sources.yml`.
         run_rows: Of the index of message keys, which is then kept from the first row on; as it comes if None.
+        is_rolled_up: Whether there are user-days already, which what is loaded changes.
     """
 
     root: Path
     connection: duckdb.DuckDBPyConnection
     rules: SourceRules = field(default_factory=rules)
     run_rows: int | None = None
+    is_rolled_up: bool = True
 
     def put(self, name: str, content: bytes | str, *, at: datetime | None = None) -> Path:
         """Write a file; `at` is its modification time (naive UTC)."""
@@ -85,6 +87,9 @@ class Landing:
 
     def load(self, *, complete: Sequence[str] | None = None) -> LoadReport:
         """Load the events that have landed; `complete` are versions of files that somebody saw completed."""
+        if self.is_rolled_up:
+            self.connection.execute("create schema if not exists intermediate")
+            self.connection.execute("create table if not exists intermediate.int_user_days (day date)")
         batch_id = begin_batch(self.connection, NOW)
         index = KeyIndex(self.connection, run_rows=self.run_rows, worth_rows=1) if self.run_rows else None
         return load_events(self.connection, self.root, self.rules, batch_id, NOW, complete=complete, index=index)

@@ -62,6 +62,13 @@ def test_a_replaced_row_touches_both_days(landing: Landing) -> None:
     ]  # fmt: skip
 
 
+def test_before_the_first_rollup_only_anonymous_days_are_remembered(landing: Landing) -> None:
+    landing.is_rolled_up = False
+    landing.events("a.ndjson", LATE, event("visit", user_id=None, anonymous_id="a1"))
+    landing.load()
+    assert landing.rows("select user_id, anonymous_id from raw.touched") == [(None, "a1")]
+
+
 def test_what_changes_nothing_touches_nothing(landing: Landing) -> None:
     landing.events("a.ndjson", EARLY, LATE)
     landing.load()

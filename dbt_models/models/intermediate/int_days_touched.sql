@@ -38,18 +38,27 @@ rehomed as (
     inner join compared on touched.anonymous_id = compared.anonymous_id
     where touched.user_id is null and compared.user_id is distinct from compared.previous_user_id
 
+),
+
+touched as (
+
+    select user_id, anonymous_id, day from loaded
+    union
+    select null, anonymous_id, day from rehomed
+    union
+    select previous_user_id, null, day from rehomed where previous_user_id is not null
+    {%- if mark.as_of and live %}
+    -- The moment's own day counts up to the moment: when that moves, the rest of the old day comes in, that of the new one goes.
+    {%- set events = 'select user_id, anonymous_id, day from ' ~ ref('stg_product__events') ~ ' where occurred_at > ' %}
+    union
+    {{ events ~ mark.as_of }} and occurred_at <= {{ mark.day_end }} and {{ live.until }} <> {{ mark.as_of }}
+    union
+    {{ events ~ live.until }} and occurred_at <= {{ live.day_end }} and {{ live.until }} <> {{ mark.as_of }}
+    {%- endif %}
+
 )
 
-select user_id, anonymous_id, day from loaded
-union
-select null, anonymous_id, day from rehomed
-union
-select previous_user_id, null, day from rehomed where previous_user_id is not null
-{%- if mark.as_of and live %}
--- The moment's own day counts up to the moment: when that moves, the rest of the old day comes in, that of the new one goes.
-{%- set events = 'select user_id, anonymous_id, day from ' ~ ref('stg_product__events') ~ ' where occurred_at > ' %}
-union
-{{ events ~ mark.as_of }} and occurred_at <= {{ mark.day_end }} and {{ live.until }} <> {{ mark.as_of }}
-union
-{{ events ~ live.until }} and occurred_at <= {{ live.day_end }} and {{ live.until }} <> {{ mark.as_of }}
-{%- endif %}
+select user_id, anonymous_id, day
+from touched
+-- A rollup that starts anew takes every user-day anyway.
+where {{ 'false' if rollup_starts_anew() else 'true' }}

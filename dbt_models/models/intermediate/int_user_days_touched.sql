@@ -17,5 +17,3 @@ with owned as (
 
 select user_id, day
 from owned
--- A rollup that starts anew takes every user-day anyway.
-where {{ 'false' if rollup_starts_anew() else 'true' }}
