@@ -22,6 +22,7 @@ from dagster_project.core.planning.moves import moves
 from dagster_project.core.planning.plan import BackTest, Plan, not_shown
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import Scores
+from dagster_project.defs.handoffs import A_DAY_ANYWHERE, by_accounts_of_now
 from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
@@ -54,7 +55,8 @@ def make_plan(settings: Settings, live: Playbook, proposed: Playbook, *, top: in
         raise PlanError(f"nothing has been scored in {settings.data_dir} yet: `pls run` first, then plan")
     with Warehouse(settings.warehouse).read() as connection, Ledger(settings.ledger_url) as ledger:
         scored = {name: _scored(connection, rules) for name, rules in (("live", live), ("proposed", proposed))}
-        inputs = {name: _inputs(connection, ledger, scored[name], live) for name in scored}
+        longest = max(live.handoffs.cooldown_days, proposed.handoffs.cooldown_days)
+        inputs = {name: _inputs(connection, ledger, scored[name], live, cooldown_days=longest) for name in scored}
         then = _scores_then(connection, inputs["live"], live)
         back_test, why_not = _back_test(connection, live, proposed)
         names = dict(inputs["live"].owners.select("owner_id", pl.coalesce("name", "owner_id")).iter_rows())
@@ -79,11 +81,13 @@ def _scored(connection: duckdb.DuckDBPyConnection, playbook: Playbook) -> Scores
     return score_moment(connection, playbook, is_live=True, model_version="")
 
 
-def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, scored: Scores, live: Playbook) -> HandoffInputs:
+def _inputs(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, scored: Scores, live: Playbook, *, cooldown_days: int
+) -> HandoffInputs:
     """What the next run's decisions would depend on. CRM data is judged by the live rules: it is what there is."""
     [(as_of,)] = connection.sql("select until from raw.moments where is_live").fetchall()
     [(since,)] = connection.sql("select min(as_of) from scores.score_history").fetchall()
-    remembered = timedelta(days=max(live.handoffs.cooldown_days, 1) + DAYS)
+    remembered = timedelta(days=max(cooldown_days, A_DAY_ANYWHERE) + DAYS)
     return HandoffInputs(
         as_of=as_of,
         users=scored.users,
@@ -93,7 +97,8 @@ def _inputs(connection: duckdb.DuckDBPyConnection, ledger: Ledger, scored: Score
         crm_hold_reason=crm_freshness(connection, as_of, live.sources).hold_reason,
         states=ledger.read_frame("trigger_states"),
         open_candidates=ledger.read_frame("candidates"),
-        past=ledger.past_handoffs(as_of - remembered),
+        past=by_accounts_of_now(connection, ledger.past_handoffs(as_of - remembered)),
+        past_notices=ledger.given_notices(as_of - timedelta(days=A_DAY_ANYWHERE)),
         turns=ledger.read_frame("routing_turns"),
         scored_since=since,
     )

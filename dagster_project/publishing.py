@@ -6,6 +6,7 @@ It is replaced in one piece: made anew by a full run, by a delta from an earlier
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -198,6 +199,8 @@ def was_left_alone(path: Path) -> bool:
     try:
         if os.fstat(handle).st_nlink > 1:
             return False
+        # Whoever opens it in between has this process told by a signal, which must not be one that ends it.
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # refused while it is open elsewhere
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError:

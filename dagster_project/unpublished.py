@@ -78,6 +78,24 @@ def note_published(connection: duckdb.DuckDBPyConnection, serving: Path, *, is_f
                 connection.execute("insert into publishing.files values (?, ?, ?, ?)", [role, *state])
 
 
+def forget_published(connection: duckdb.DuckDBPyConnection) -> None:
+    """Note that more has changed than a delta knows of: whoever publishes next publishes everything.
+
+    For whoever writes what is published in whole tables, and may be stopped before it is published.
+    """
+    connection.execute(_TABLES)
+    connection.execute("delete from publishing.files")
+
+
+def is_as_published(connection: duckdb.DuckDBPyConnection, serving: Path) -> bool:
+    """Whether a file is the one that was published last, to which a delta can add what has changed since.
+
+    Another one has been put there by hand, or comes out of a backup; or the warehouse does.
+    """
+    connection.execute(_TABLES)
+    return state_of(serving) == _recorded(connection, "published") is not None
+
+
 def first_moment(connection: duckdb.DuckDBPyConnection) -> datetime:
     """The moment of the first delta whose changes are to be published."""
     return connection.sql("select min(until) from publishing.moments").fetchall()[0][0]

@@ -6,7 +6,7 @@ published table of the same. Whoever may not be written to is in no audience.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ def audiences(
     users: Mapping[str, Row],
     *,
     blocked: Mapping[str, str],
+    with_sales: Collection[str] = (),
+    deleted: Collection[str] = (),
     playbook: Playbook,
     as_of: datetime,
 ) -> tuple[list[dict[str, Any]], list[Action]]:
@@ -51,7 +53,9 @@ def audiences(
         verdicts: Decisions that are new in this run.
         members: ``MEMBER_SCHEMA``, those who are in an audience now.
         users: `AUDIENCE_COLUMNS` of whoever is looked at, by user id.
-        blocked: Why users may not be contacted, by user id.
+        blocked: Why users may not be contacted, or are not scored any more, by user id.
+        with_sales: Ids of the users whom a seller has: no automation writes to them beside that.
+        deleted: Ids of contacts that the CRM has no more: there is nothing to write to.
         playbook: The rules.
         as_of: The moment of the run, naive UTC.
 
@@ -65,15 +69,17 @@ def audiences(
         reason = f"{verdict.decision}: {verdict.reason}"
         told = verdict.candidate.triggers(playbook.handoffs.triggers)
         for user_id in _people(verdict, playbook):
-            if user_id in users and _joins(verdict, playbook):
+            if user_id in users and _joins(verdict, user_id in with_sales, playbook):
                 wanted[user_id] = _member(now.get(user_id), users[user_id], rules.playbook_of(told), reason, as_of)
             elif verdict.decision == table.SENT:
                 wanted.pop(user_id, None)
     oldest = as_of.date() - timedelta(days=rules.days)
+    names = {playbook.name for playbook in rules.playbooks}
     for user_id, row in list(wanted.items()):
-        if user_id in blocked or row["joined_at"].date() <= oldest:
+        if user_id in blocked or row["playbook"] not in names or row["joined_at"].date() <= oldest:
             del wanted[user_id]
         elif user_id in users:
+            row |= {name: users[user_id][name] for name in ("contact_id", "account_id")}
             row["next_step"] = rules.next_step[users[user_id]["activation_stage"]]
     changed = [row for user_id, row in wanted.items() if row != now.get(user_id)]
     gone = [{**row, "left_at": as_of} for user_id, row in now.items() if user_id not in wanted]
@@ -83,7 +89,7 @@ def audiences(
     news = {
         row["contact_id"]: standing.get(row["contact_id"], row)
         for row in rows
-        if row["contact_id"] and _is_told(row, now.get(row["user_id"]))
+        if row["contact_id"] and row["contact_id"] not in deleted and _is_told(row, now.get(row["user_id"]))
     }
     return rows, [_told(row, as_of) for row in news.values()]
 
@@ -98,9 +104,9 @@ def _people(verdict: Verdict, playbook: Playbook) -> list[str]:
     return sorted(verdict.candidate.people) or ([named.id] if named else [])
 
 
-def _joins(verdict: Verdict, playbook: Playbook) -> bool:
+def _joins(verdict: Verdict, is_with_sales: bool, playbook: Playbook) -> bool:
     is_both = verdict.decision == table.SENT and verdict.handoff_type in playbook.automation.self_serve.handoff_types
-    return is_both or verdict.decision == table.SELF_SERVE
+    return is_both or (verdict.decision == table.SELF_SERVE and not is_with_sales)
 
 
 def _member(was: Row | None, person: Row, playbook: str, reason: str, as_of: datetime) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Annotated, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from dagster_project.core.handoff_rules import Count, HandoffType, Stage, TriggerKey, known_fields_only
+from dagster_project.core.crm_source_rules import Team
+from dagster_project.core.handoff_rules import Count, Days, HandoffType, Stage, TriggerKey, known_fields_only
 from dagster_project.core.strict import StrictModel
 
 NOTICE_FIELDS = frozenset({"person", "company", "score", "rise", "days", "active_users", "date"})
@@ -37,15 +38,15 @@ class ScoreRiseRule(Rule):
     """A rise by at least so many points against the score at the end of the day so many days ago."""
 
     points: Annotated[float, Field(gt=0)]
-    days: Count
-    team: Name
+    days: Days
+    team: Team
     notice: Notice
 
 
 class OwnerRule(Rule):
     """An owner for an enterprise or target account that nobody active owns."""
 
-    team: Name
+    team: Team
 
 
 class TierRule(Rule):
@@ -57,7 +58,7 @@ class TierRule(Rule):
 class ReactivationRule(Rule):
     """A word to a team when somebody who was gone is back."""
 
-    team: Name
+    team: Team
     notice: Notice
 
 
@@ -90,7 +91,7 @@ class SelfServePlaybook(StrictModel):
 class SelfServeRules(StrictModel):
     """The automation of leads that sales leaves to self-serve."""
 
-    days: Count
+    days: Days
     handoff_types: frozenset[HandoffType]
     playbooks: tuple[SelfServePlaybook, ...]
     next_step: dict[Stage, Name]

@@ -132,8 +132,8 @@ class Standings:
 
 
 def open_candidates(frame: pl.DataFrame, rules: HandoffRules) -> list[OpenCandidate]:
-    """Open candidates as they were kept; a trigger that the playbook no longer has is dropped."""
-    known = rules.triggers.by_key()
+    """Open candidates as they were kept; a trigger that the playbook no longer has, or has switched off, is dropped."""
+    known = {key for key, rule in rules.triggers.by_key().items() if rule.enabled}
     found = []
     for row in conform(frame, CANDIDATE_SCHEMA).sort("candidate_key").iter_rows(named=True):
         firings = frozenset(firing for text in row["triggers"] if (firing := _read_firing(text)).trigger in known)

@@ -219,21 +219,44 @@ def _note(verdict: Verdict, person: Row, account: Row | None, *, record: tuple[s
 
 
 def taken_over(
-    handed_over: Sequence[HandedOver], playbook: Playbook, outcome: Outcome, *, as_of: datetime
+    handed_over: Sequence[HandedOver],
+    playbook: Playbook,
+    outcome: Outcome,
+    *,
+    open_overlaps: pl.DataFrame | None = None,
+    as_of: datetime,
 ) -> list[dict[str, Any]]:
-    """Rows of ``OVERLAP_SCHEMA`` for handoffs to contacts that marketing holds; pause and word go to ``outcome``."""
+    """The MQLs that sales takes over.
+
+    Sales may have somebody already whose nurture is paused, whatever marketing calls them by now: what is handed over
+    then is one more reason for the pause, and no news to marketing.
+
+    Args:
+        handed_over: The handoffs of this run.
+        playbook: The rules.
+        outcome: Gets the pause and the word to marketing.
+        open_overlaps: ``OVERLAP_SCHEMA``, those with sales.
+        as_of: The moment of the run, naive UTC.
+
+    Returns:
+        Rows of ``OVERLAP_SCHEMA``.
+    """
     rules, rows = playbook.automation.marketing, []
+    open_now = open_overlaps.filter(pl.col("status") == WITH_SALES) if open_overlaps is not None else None
+    paused = set(open_now["contact_id"]) if open_now is not None else set()
     for handoff in handed_over:
         person = handoff.person
         stage = (person["contact_lifecycle_stage"] or "").strip().lower()
-        if not person["contact_id"] or stage not in rules.mql_stages:
+        is_mql = stage in rules.mql_stages
+        if not person["contact_id"] or not (is_mql or person["contact_id"] in paused):
             continue
         handoff_id = handoff.row["handoff_id"]
-        outcome.actions.append(_nurture(handoff_id, person["contact_id"], is_paused=True))
-        text = rules.taken_over.format_map(_words(person, handoff.account, as_of))
-        outcome.notices.append(
-            notice_row(word_key(handoff_id), MARKETING, MARKETING, person=person, text=text, at=as_of)
-        )
+        if is_mql:
+            outcome.actions.append(_nurture(handoff_id, person["contact_id"], is_paused=True))
+            text = rules.taken_over.format_map(_words(person, handoff.account, as_of))
+            outcome.notices.append(
+                notice_row(word_key(handoff_id), MARKETING, MARKETING, person=person, text=text, at=as_of)
+            )
         rows.append(
             {
                 "handoff_id": handoff_id,
@@ -258,14 +281,21 @@ def pause_key(handoff_id: str) -> str:
     return identity("ac", "pause_nurture", handoff_id, str(True))
 
 
-def resume_nurture(handoff_id: str, contact_id: str) -> Action:
-    """Ends the pause that a handoff began."""
-    return _nurture(handoff_id, contact_id, is_paused=False)
+def resume_nurture(handoff_id: str, contact_id: str, user_id: str | None = None) -> Action:
+    """Ends the pause that a handoff began.
+
+    Args:
+        handoff_id: Of the handoff.
+        contact_id: Whose nurture goes on.
+        user_id: Of whom it is asked, right before, whether they may be written to; None to ask nobody.
+    """
+    return _nurture(handoff_id, contact_id, is_paused=False, user_id=user_id)
 
 
-def _nurture(handoff_id: str, contact_id: str, *, is_paused: bool) -> Action:
+def _nurture(handoff_id: str, contact_id: str, *, is_paused: bool, user_id: str | None = None) -> Action:
     key = pause_key(handoff_id) if is_paused else identity("ac", "pause_nurture", handoff_id, str(is_paused))
-    return Action(key, "set_field", "contact", contact_id, {"fields": {"pause_nurture": is_paused}})
+    who = {"user_id": user_id} if user_id else {}
+    return Action(key, "set_field", "contact", contact_id, {"fields": {"pause_nurture": is_paused}, **who})
 
 
 def given_back(
@@ -279,10 +309,11 @@ def given_back(
 ) -> list[dict[str, Any]]:
     """The overlaps that have ended: sales said no, so nurture goes on; or nothing was sent after all.
 
-    It goes on only when sales has nothing of the contact left: the last answer gives it back.
+    It goes on only when sales has nothing of the contact left: the last answer gives it back. Whoever takes up what was
+    given back has it again, and nurture pauses again.
 
     Args:
-        open_overlaps: ``OVERLAP_SCHEMA``, those with sales.
+        open_overlaps: ``OVERLAP_SCHEMA``, those with sales, and those given back whose latest answer is another one.
         answers: What is known of their handoffs, by handoff id.
         playbook: The rules.
         outcome: Gets the field changes and the word to marketing.
@@ -298,15 +329,21 @@ def given_back(
     for row in open_overlaps.sort("handoff_id").iter_rows(named=True):
         answer = answers.get(row["handoff_id"])
         if answer is None:
+            if row["status"] == RECYCLED:
+                again = {"status": WITH_SALES, "paused_at": as_of, "recycled_at": None, "recycled_reason": None}
+                ended.append({**row, **again})
+                outcome.actions.append(_nurture(row["handoff_id"], row["contact_id"], is_paused=True))
+                text = playbook.automation.marketing.taken_over.format_map(_told_of(row))
+                key = identity("no", MARKETING, row["handoff_id"], WITH_SALES, as_of.isoformat())
+                outcome.notices.append(notice_row(key, MARKETING, MARKETING, person=row, text=text, at=as_of))
             continue
         status = RECYCLED if answer.is_rejected else WITHDRAWN
         ended.append({**row, "status": status, "recycled_at": answer.at, "recycled_reason": answer.reason})
         if row["contact_id"] in paused:
             continue
         paused.add(row["contact_id"])  # it is given back once
-        outcome.actions.append(resume_nurture(row["handoff_id"], row["contact_id"]))
-        whose = row["email"] or row["user_id"]
-        told = {"person": short(whose), "company": short(row["account_id"] or NO_COMPANY), "reason": answer.reason}
+        outcome.actions.append(resume_nurture(row["handoff_id"], row["contact_id"], row["user_id"]))
+        told = {**_told_of(row), "reason": answer.reason}
         outcome.notices.append(
             notice_row(
                 identity("no", MARKETING, row["handoff_id"], RECYCLED),
@@ -318,3 +355,10 @@ def given_back(
             )
         )
     return ended
+
+
+def _told_of(overlap: Row) -> dict[str, str]:
+    return {
+        "person": short(overlap["email"] or overlap["user_id"]),
+        "company": short(overlap["account_id"] or NO_COMPANY),
+    }

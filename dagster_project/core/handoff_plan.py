@@ -38,7 +38,7 @@ HANDOFF_SCHEMA = pl.Schema(
 FIRINGS_SCHEMA = pl.Schema({"handoff_id": _TEXT, "firings": _TEXTS})
 PAST_SCHEMA = pl.Schema(
     {name: HANDOFF_SCHEMA[name] for name in ("account_id", "user_id", "triggers", "priority", "classification")}
-    | {"recipient_id": _TEXT, "created_at": _MOMENT}
+    | {"recipient_id": _TEXT, "created_at": _MOMENT, "status": _TEXT}
 )
 
 
@@ -96,7 +96,9 @@ class HandoffInputs:
         past_rules: `automation.PAST_RULE_SCHEMA`: what rules acted on within the cooldown.
         past_notices: `recipient_id, created_at` of notices within the last days.
         members: `audiences.MEMBER_SCHEMA`: who is in an audience.
-        overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales.
+        excluded: Why members are not scored any more, by user id.
+        overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales, and those that sales gave back and has taken up
+            after all.
         answers: What became of their handoffs, by handoff id.
         silences: When feeds of events were silent.
         read_whole: Reads the rows of those of whom more is told than `users` and `accounts` say; None if these say it
@@ -119,6 +121,7 @@ class HandoffInputs:
     past_rules: pl.DataFrame = field(default_factory=_nothing)
     past_notices: pl.DataFrame = field(default_factory=_nothing)
     members: pl.DataFrame = field(default_factory=_nothing)
+    excluded: Mapping[str, str] = field(default_factory=dict)
     overlaps: pl.DataFrame = field(default_factory=_nothing)
     answers: Mapping[str, SalesAnswer] = field(default_factory=dict)
     silences: Sequence[Silence] = ()

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from dagster_project.core.crm_source_rules import Team
 from dagster_project.core.scoring_rules import CLASSES, Classification
 from dagster_project.core.strict import StrictModel
 
@@ -70,9 +71,13 @@ def known_fields_only(known: Collection[str]) -> Callable[[str], str]:
         if not text.strip():
             raise ValueError("expected a text, found an empty one")
         try:
-            named = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+            found = [part for part in Formatter().parse(text) if part[1] is not None]
         except ValueError as problem:
             raise ValueError(f"expected balanced braces around a field name: {problem}") from None
+        named = {str(name) for _, name, _, _ in found}
+        # Values are texts that are written as they should be read; a format for numbers would fail when one is told.
+        if formatted := next((name for _, name, form, conversion in found if form or conversion), None):
+            raise ValueError(f"expected {{{formatted}}} with nothing after the name")
         if unknown := sorted(named - set(known)):
             raise ValueError(f"unknown field {{{unknown[0]}}}, expected one of {', '.join(sorted(known))}")
         return text
@@ -114,6 +119,9 @@ Day = Annotated[date, BeforeValidator(_day)]
 Template = Annotated[str, AfterValidator(known_fields_only(TEMPLATE_FIELDS))]
 Heading = Annotated[str, AfterValidator(_one_line)]
 Count = Annotated[int, Field(ge=1)]
+MOST_DAYS = 3650
+"""Of any period: what is longer is a slip of the keyboard, and leads to days before there were any."""
+Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 
 
 class TriggerRule(StrictModel):
@@ -277,7 +285,7 @@ class HandoffRules(StrictModel):
 
     triggers: Triggers
     due_hours: dict[Priority, Annotated[float, Field(gt=0)]]
-    cooldown_days: int = Field(ge=0)
+    cooldown_days: int = Field(ge=0, le=MOST_DAYS)
     baseline_days: Count
     explicit_requests: frozenset[TriggerKey]
     expansion_signals: frozenset[ExpansionSignal]
@@ -295,9 +303,9 @@ class HandoffRules(StrictModel):
 class TeamRule(StrictModel):
     """The team for one handoff type, and for enterprise accounts or customers if theirs differs."""
 
-    team: str = Field(min_length=1)
-    enterprise: str | None = None
-    customer: str | None = None
+    team: Team
+    enterprise: Team | None = None
+    customer: Team | None = None
 
 
 class WorkingHours(StrictModel):

@@ -79,6 +79,8 @@ if TYPE_CHECKING:
 
 FOLLOWED = (*AUDIENCE_COLUMNS, *USER_FLAGS, "suppression_reason")
 """What is looked at of everybody behind a decision, and of everybody in an audience."""
+OVER = ("not_a_fit", "closed")
+"""Statuses of handoffs whose person no seller has any more."""
 
 
 def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
@@ -169,15 +171,18 @@ def _follow(
     behind |= {person.id for v in news if (person := v.candidate.person(playbook.handoffs.triggers))}
     looked_at = inputs.users.select(FOLLOWED).filter(pl.col("user_id").is_in(list(behind | set(members["user_id"]))))
     follow.actions += _notes(news, inputs, playbook)
-    follow.overlaps += taken_over(handed_over, playbook, follow, as_of=inputs.as_of)
     overlaps = conform(inputs.overlaps, OVERLAP_SCHEMA)
+    follow.overlaps += taken_over(handed_over, playbook, follow, open_overlaps=overlaps, as_of=inputs.as_of)
     follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, taken=follow.overlaps, as_of=inputs.as_of)
     blocked = with_block_reasons(looked_at, inputs.accounts).filter(pl.col("blocked").is_not_null())
+    is_over = pl.col("status").is_in(OVER).fill_null(False)
     rows, actions = audiences(
         news,
         members,
         {row["user_id"]: row for row in looked_at.select(AUDIENCE_COLUMNS).iter_rows(named=True)},
-        blocked=dict(blocked.select("user_id", "blocked").iter_rows()),
+        blocked={**dict(blocked.select("user_id", "blocked").iter_rows()), **inputs.excluded},
+        with_sales=set(conform(inputs.past, PAST_SCHEMA).filter(~is_over)["user_id"]),
+        deleted=set(looked_at.filter("contact_deleted")["contact_id"]),
         playbook=playbook,
         as_of=inputs.as_of,
     )
@@ -225,7 +230,7 @@ def _rules(
 def _past_by_subject(past: pl.DataFrame) -> dict[Slot, list[PastHandoff]]:
     """Handoffs of each account, and of each person who had none at the time."""
     found: dict[Slot, list[PastHandoff]] = defaultdict(list)
-    for row in conform(past, PAST_SCHEMA).drop("recipient_id").iter_rows(named=True):
+    for row in conform(past, PAST_SCHEMA).drop("recipient_id", "status").iter_rows(named=True):
         handoff = PastHandoff(**{**row, "triggers": frozenset(row["triggers"])})
         slot = ("account", row["account_id"]) if row["account_id"] is not None else ("user", row["user_id"])
         found[slot].append(handoff)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -17,7 +18,7 @@ from dagster_project.defs.transform import OWNERS
 from dagster_project.no_contact import blocked_people
 
 ABOUT_CONTACTING: frozenset[ActionKind] = frozenset({"task", "note", "assign_owner"})
-"""Kinds that send somebody to a person: no-contact flags are asked again before each."""
+"""Kinds that send somebody to a person: no-contact flags are asked again before each, and before nurture goes on."""
 
 
 @dg.asset(
@@ -50,13 +51,17 @@ def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
 def _stopped(workplace: Workplace, begun: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """By its key, why an action must not be done any more; and why one waits, while nobody knows whether it may be."""
     actions = {key: json.loads(payload) for key, payload in begun.items()}
-    concerned = {key: action["payload"] for key, action in actions.items() if action["kind"] in ABOUT_CONTACTING}
+    concerned = {key: action["payload"] for key, action in actions.items() if _is_about_contacting(action)}
     people = {key: payload["user_id"] for key, payload in concerned.items() if "user_id" in payload}
     with workplace.connect(stays_open=workplace.crm_is_here) as connection:
         blocked = blocked_people(connection, sorted(set(people.values())))
         hold = contact_hold(connection, workplace)
     held = dict.fromkeys(concerned, hold) if hold is not None else {}
     return {key: blocked[user_id] for key, user_id in people.items() if user_id in blocked}, held
+
+
+def _is_about_contacting(action: Mapping[str, Any]) -> bool:
+    return action["kind"] in ABOUT_CONTACTING or action["payload"].get("fields", {}).get("pause_nurture") is False
 
 
 def _told(report: ActionReport) -> dict[str, dg.MetadataValue | int]:

@@ -103,7 +103,7 @@ def _gather(
     risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
     owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
     crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
-    past = _by_accounts_of_now(connection, ledger.past_handoffs(since))
+    past = by_accounts_of_now(connection, ledger.past_handoffs(since))
     notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
     untouched = 0
@@ -147,6 +147,7 @@ def _gather(
         past_rules=ledger.acted_rules(since),
         past_notices=notices,
         members=members,
+        excluded=_excluded(connection, members),
         overlaps=overlaps,
         answers=_answers(ledger, overlaps, as_of),
         silences=known_silences(connection),
@@ -155,7 +156,7 @@ def _gather(
     return inputs, untouched
 
 
-def _by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
+def by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
     """Past handoffs; that of an account which is gone is one of the account that its person has now.
 
     A company is known by its domain or its product group until somebody, after a handoff as a rule, makes an account of
@@ -326,6 +327,16 @@ def _answers(ledger: Ledger, overlaps: pl.DataFrame, as_of: datetime) -> dict[st
         said = f"not a fit, said by {by}" if by else "not a fit"
         answers[handoff_id] = SalesAnswer(handoff_id, is_rejected=True, reason=said, at=at)
     return answers
+
+
+def _excluded(connection: duckdb.DuckDBPyConnection, members: pl.DataFrame) -> dict[str, str]:
+    """Why members of audiences, found by DuckDB as a local variable, are not scored any more."""
+    return dict(
+        connection.sql(
+            f"select user_id, reason from features.excluded_users where {LIVE} "
+            "and user_id in (select user_id from members)"
+        ).fetchall()
+    )
 
 
 def _scored_since(connection: duckdb.DuckDBPyConnection) -> datetime | None:

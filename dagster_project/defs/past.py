@@ -22,6 +22,7 @@ from dagster_project.past_days import (
     score_past_days,
 )
 from dagster_project.transform import rollup_definition
+from dagster_project.unpublished import forget_published
 
 SCORE_PAST_DAYS = "score_past_days"
 DAYS = dg.DailyPartitionsDefinition(start_date="2020-01-01")
@@ -54,6 +55,7 @@ def daily_scores(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.
             last = check_standing(connection, definition)
             if days[-1] > last:
                 raise PastDaysError(f"{days[-1]} is not over in what was loaded: the last day that is, is {last}")
+            forget_published(connection)
             create_daily_scores(connection, settings.serving)
             inputs = inputs_of(connection, playbook, definition)
             if ONLY_MISSING in context.run.tags:

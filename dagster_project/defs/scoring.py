@@ -37,6 +37,7 @@ from dagster_project.score_histories import (
 from dagster_project.scored_features import among
 from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
+from dagster_project.unpublished import forget_published
 from dagster_project.warehouse import has_table, key_of, rows_where, transaction
 
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
@@ -110,6 +111,7 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
         refresh = current_refresh(connection, context.run.run_id)
         is_full = refresh.is_full
         if is_full:
+            forget_published(connection)
             create_histories(connection, workplace.settings.serving)
             number_rows(connection)
             create_daily_scores(connection, workplace.settings.serving)

@@ -20,7 +20,13 @@ from dagster_project.ledger import Ledger
 from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
 from dagster_project.refresh import current_refresh, finish_refresh
-from dagster_project.unpublished import first_moment, note_delta, note_published
+from dagster_project.unpublished import (
+    first_moment,
+    forget_published,
+    is_as_published,
+    note_delta,
+    note_published,
+)
 from dagster_project.warehouse import clear_deleted_rows, is_worn, key_of, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
@@ -148,6 +154,7 @@ def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
 
 def _copy_everything(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> dict[str, dict[str, int]]:
     """All tables; what to tell of each."""
+    forget_published(connection)
     for table in COPIED:
         with transaction(connection):
             connection.execute(f"create schema if not exists ops; drop table if exists ops.{table}")
@@ -186,7 +193,8 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
     settings = workplace.settings
     with workplace.connect(stays_open=True) as connection:
-        is_full = current_refresh(connection, context.run.run_id).is_full or not settings.serving.exists()
+        is_delta = not current_refresh(connection, context.run.run_id).is_full
+        is_full = not (is_delta and is_as_published(connection, settings.serving))
     in_spare = False if is_full else _publish_delta(workplace)
     if is_full:
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}

@@ -5,6 +5,7 @@ records commit together, so that a run that is killed loses nothing and doubles 
 in `event_reading`, how they are merged in `event_merge`.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -29,6 +30,7 @@ from dagster_project.landing.register import (
 from dagster_project.landing.reports import FileOutcome, LoadReport, Progress
 from dagster_project.warehouse import MEMORY_ALONE, memory_limited, transaction
 
+log = logging.getLogger(__name__)
 GROUP_BYTES = 64 << 20
 GROUP_FILES = 500
 
@@ -107,7 +109,11 @@ def load_events(
             for group in _groups([file for file in files if file.path not in known]):
                 loading = EventGroup(connection, rules, register, index, batch_id=batch_id, now=now)
                 tell(loading.load(group))
-        index.extend()
+        try:
+            index.extend()
+        except OSError as error:
+            # Nothing depends on it but how long the next loads take.
+            log.warning(f"message keys were not written into {index.folder}, DuckDB searches them meanwhile: {error}")
         return LoadReport(tuple(outcomes))
 
 

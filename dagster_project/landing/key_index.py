@@ -38,6 +38,9 @@ class KeyIndex:
         run_rows: Keys of a run.
         worth_rows: New rows from which on `extend` does something.
         few_lookups: How many keys times runs are looked up in files.
+
+    Attributes:
+        folder: Where the files are; None for a warehouse in memory, which has none.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class KeyIndex:
         [(path,)] = connection.sql(
             "select path from duckdb_databases() where database_name = current_database()"
         ).fetchall()
-        self._folder = Path(path).with_suffix(".keys") if path else None
+        self.folder = Path(path).with_suffix(".keys") if path else None
         self._runs: dict[str, _Keys] = {}
         self._up_to_batch = 0
         for name, rows, up_to_batch in connection.sql("from raw.key_runs").fetchall():
@@ -61,8 +64,7 @@ class KeyIndex:
             self._runs[name] = self._opened(name, rows)
         if any(len(run) == 0 for run in self._runs.values()):
             self.forget()
-        if not self._runs:
-            self._remove_others()
+        self._remove_others()
 
     def _opened(self, name: str, rows: int) -> _Keys:
         """A run, or nothing where it is not as it was written."""
@@ -74,7 +76,7 @@ class KeyIndex:
         return np.memmap(path, _KEY, mode="r") if is_whole else np.empty(0, _KEY)
 
     def _path(self, name: str) -> Path:
-        return (self._folder or Path()) / name
+        return (self.folder or Path()) / name
 
     def forget(self) -> None:
         """No run counts any more."""
@@ -107,9 +109,9 @@ class KeyIndex:
         [(rows, up_to_batch)] = self._connection.execute(
             "select count(*), max(batch_id) from raw.events where batch_id > ?", [self._up_to_batch]
         ).fetchall()
-        if self._folder is None or rows < self._worth_rows:
+        if self.folder is None or rows < self._worth_rows:
             return
-        self._folder.mkdir(exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         whole = {name: run for name, run in self._runs.items() if len(run) == self._run_rows}
         partial = [run for name, run in self._runs.items() if name not in whole]
         written = {self._write(keys): len(keys) for keys in self._sorted(partial, rows)}
@@ -124,9 +126,9 @@ class KeyIndex:
 
     def _remove_others(self) -> None:
         """Remove files that don't count: those of a warehouse that was here before among them."""
-        if self._folder is None or not self._folder.exists():
+        if self.folder is None or not self.folder.exists():
             return
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             if path.name not in self._runs:
                 path.unlink(missing_ok=True)
 
@@ -148,18 +150,24 @@ class KeyIndex:
 
     def _parts(self, partial: list[_Keys]) -> Iterator[_Keys]:
         yield from partial
-        batches = self._connection.sql(
-            f"select message_key as key from raw.events where batch_id > {self._up_to_batch}"
-        ).to_arrow_reader(READ_ROWS)
-        for batch in batches:
-            yield batch["key"].to_numpy()
+        # A cursor of its own: whoever stops in the middle leaves the connection as it was.
+        with self._connection.cursor() as reader:
+            batches = reader.sql(
+                f"select message_key as key from raw.events where batch_id > {self._up_to_batch}"
+            ).to_arrow_reader(READ_ROWS)
+            for batch in batches:
+                yield batch["key"].to_numpy()
 
     def _write(self, keys: _Keys) -> str:
         name = uuid4().hex
-        with self._path(name).open("wb") as file:
-            keys.tofile(file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._path(name).open("wb") as file:
+                keys.tofile(file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            self._path(name).unlink(missing_ok=True)
+            raise
         return name
 
 

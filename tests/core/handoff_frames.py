@@ -233,6 +233,7 @@ def past(*rows: dict[str, Any]) -> pl.DataFrame:
         "classification": "hot",
         "recipient_id": "o_ae",
         "created_at": AS_OF - timedelta(days=3),
+        "status": "delivered",
     }
     return pl.DataFrame([like | row for row in rows], infer_schema_length=None)
 
@@ -258,6 +259,7 @@ def inputs(
         "classification",
         "recipient_id",
         "created_at",
+        "status",
     ]
     return HandoffInputs(
         as_of=as_of,

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from handoff_frames import AS_OF, EVERY_TEAM, NOTHING, accounts, inputs, owners, playbook, users
+from handoff_frames import AS_OF, EVERY_TEAM, NOTHING, accounts, inputs, owners, past, playbook, users
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -449,3 +449,54 @@ def test_nobody_who_must_not_be_contacted_is_in_an_audience() -> None:
     people = users(HOT | {"email_opt_out": True}, {"user_id": "u_2", "pql_score": 85.0})
     plan = planned(inputs(people, accounts(SMALL), team=EVERY_TEAM))
     assert plan.members["user_id"].to_list() == ["u_2"]
+
+
+def test_what_is_handed_over_while_nurture_is_paused_is_one_more_reason_for_it() -> None:
+    """Sales has somebody, and the CRM calls them its own by now, no MQL."""
+    plan = nurtured("ho_1", contact_lifecycle_stage="sql", **HOT)
+    assert plan.overlaps.select("status", "contact_id", "lifecycle_stage").rows() == [("with_sales", "c_1", "sql")]
+    assert (pauses(plan), plan.notices.height) == ([], 0)
+    [new] = plan.overlaps["handoff_id"]
+    both = nurtured("ho_1", new, no=("ho_1",))
+    assert pauses(both) == []
+
+
+def test_what_was_given_back_and_taken_up_after_all_is_with_sales_again() -> None:
+    row = overlap("ho_1") | {"status": "recycled", "recycled_at": AS_OF, "recycled_reason": "not a fit"}
+    overlaps = pl.DataFrame([row], schema=OVERLAP_SCHEMA, orient="row")
+    plan = planned(inputs(users({})), overlaps=overlaps)
+    assert plan.overlaps.select("status", "paused_at", "recycled_at").rows() == [("with_sales", AS_OF, None)]
+    assert (pauses(plan), plan.notices.height) == ([True], 1)
+
+
+def test_of_whom_nurture_goes_on_for_it_is_asked_once_more_whether_they_may_be_written_to() -> None:
+    [resume] = nurtured("ho_1", no=("ho_1",)).actions
+    assert resume.payload == {"fields": {"pause_nurture": False}, "user_id": "u_1"}
+
+
+def test_no_automation_writes_to_somebody_whom_a_seller_has() -> None:
+    ago = {"created_at": AS_OF - timedelta(days=1)}
+    members = {
+        status: planned(inputs(users(HOT), accounts(SMALL), handed_over=past(ago | {"status": status}))).members.height
+        for status in ("delivered", "claimed", "not_a_fit", "closed")
+    }
+    assert members == {"delivered": 0, "claimed": 0, "not_a_fit": 1, "closed": 1}
+
+
+def test_members_follow_their_contact_and_leave_an_audience_that_is_no_more() -> None:
+    company = accounts(SMALL)
+    first = planned(inputs(users(HOT), company))
+
+    def later(person: dict[str, Any], changed: dict[str, Any] | None = None, **more: Any) -> HandoffPlan:
+        members = first.members.with_columns(**{name: pl.lit(value) for name, value in (changed or {}).items()})
+        return planned(inputs(users(HOT | person), company, after=first, as_of=LATER), members=members, **more)
+
+    moved = later({"contact_id": "c_new"})
+    assert moved.members.select("contact_id", "left_at").rows() == [("c_new", None)]
+    assert [action.object_id for action in moved.actions] == ["c_new"]
+    unknown = later({}, {"playbook": "no automation"})
+    assert unknown.members["left_at"].to_list() == [LATER]
+    excluded = later({}, excluded={"u_1": "competitor"})
+    assert excluded.members["left_at"].to_list() == [LATER]
+    deleted = later({"contact_deleted": True})
+    assert (deleted.members["left_at"].to_list(), deleted.actions) == ([LATER], ())

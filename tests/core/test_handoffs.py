@@ -165,6 +165,7 @@ def test_the_same_facts_never_alert_twice(run: HandoffInputs) -> None:
                     "classification",
                     "recipient_id",
                     "created_at",
+                    "status",
                 )
                 for f in (run.past, first.handoffs)
                 if f.width

@@ -176,7 +176,7 @@ WORSE = BackTest(Interval(0.7, 0.6, 0.8), Interval(0.6, 0.5, 0.7), Interval(-0.1
     ("made", "said"),
     [
         (plan(week=(QUIET, Alerts({"o_1": 6}, {}))), "alerts_per_recipient_per_week: Ann gets 6 a week, at most 5"),
-        (plan(week=(QUIET, Alerts({}, {"held_capacity": 3}))), "capacity_breaches: nobody has room for 3 of a week's"),
+        (plan(week=(QUIET, Alerts({}, {}, without_room=3))), "capacity_breaches: nobody has room for 3 of a week's"),
         (
             plan(users=replace(NOBODY, moved=2)),
             "share_of_users_moved: 20.0% of users change their class, at most 10.0%",

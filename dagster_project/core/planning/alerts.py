@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from dagster_project.core.decisions import HELD_CAPACITY
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.playbook import Playbook
@@ -22,20 +23,22 @@ DAYS = 7
 
 @dataclass(frozen=True)
 class Alerts:
-    """What one plan decides: handoffs by recipient, candidates by decision."""
+    """What one plan decides.
+
+    Attributes:
+        by_recipient: Handoffs.
+        by_decision: Candidates of which there is news.
+        without_room: Candidates for whom nobody has room, those that have waited before among them.
+    """
 
     by_recipient: Mapping[str, int]
     by_decision: Mapping[str, int]
+    without_room: int = 0
 
     @property
     def sent(self) -> int:
         """How many handoffs there are."""
         return sum(self.by_recipient.values())
-
-    @property
-    def without_room(self) -> int:
-        """Candidates for whom nobody had room."""
-        return self.by_decision.get("held_capacity", 0)
 
 
 def on_the_first_day(inputs: HandoffInputs, playbook: Playbook) -> Alerts:
@@ -115,4 +118,5 @@ def _alerts(plan: HandoffPlan) -> Alerts:
     return Alerts(
         by_recipient=dict(plan.handoffs.group_by("recipient_id").len().sort("recipient_id").iter_rows()),
         by_decision=dict(plan.decisions.group_by("decision").len().sort("decision").iter_rows()),
+        without_room=plan.candidates.filter(pl.col("last_decision") == HELD_CAPACITY).height,
     )

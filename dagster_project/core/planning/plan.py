@@ -63,6 +63,11 @@ def not_shown(live: Playbook, proposed: Playbook) -> list[str]:
             "scoring.yml: measurement has changed, which only a run measures: what is shown stands on the features as "
             "they are. Run the proposal on a copy of the data folder to see it."
         )
+    if live.automation != proposed.automation:
+        found.append(
+            "automation.yml has changed: what its rules do beside handoffs (tasks, notices, owners, tiers, notes, "
+            "audiences) is not counted here, neither at once nor in a week."
+        )
     for name in ("identity", "sources", "crm_sources"):
         if getattr(live, name) != getattr(proposed, name):
             found.append(f"{name}.yml has changed: who is scored and what is read of them is not shown here.")
