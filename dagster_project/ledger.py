@@ -120,7 +120,9 @@ class Ledger(LedgerWriter):
                     _take_firings(connection, handoff_id)
 
     def forget(self, destination: str, object_type: str, operation: str, *, but: Collection[str], now: datetime) -> int:
-        """Give up what has not come to an end about objects that are not wanted any more: they are not there.
+        """Give up what was not done about objects that are not wanted any more: they are not there.
+
+        That is what has not come to an end, and what was refused for good.
 
         What they were last confirmed to hold is forgotten too: whether the request arrived was never seen, and if one
         comes back all of it is written.
@@ -140,7 +142,7 @@ class Ledger(LedgerWriter):
             table.c.destination == destination,
             table.c.object_type == object_type,
             table.c.operation == operation,
-            table.c.status.in_(OPEN_DELIVERIES),
+            table.c.status.in_((*OPEN_DELIVERIES, "parked")),
         )
         with self._changing() as (connection, change):
             gone = [row for row in connection.execute(query) if row.object_id not in but]

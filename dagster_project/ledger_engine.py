@@ -34,7 +34,7 @@ class LedgerTooNew(LedgerError):
 def ledger_engine(url: sa.URL) -> sa.Engine:
     """An engine for the ledger; the folder of an SQLite file is made."""
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url)
+        return sa.create_engine(url, pool_pre_ping=True)  # whoever keeps it open outlives a restart of the server
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
@@ -61,8 +61,9 @@ def _switch_to_wal(connection: Any) -> None:
         try:
             connection.execute("pragma journal_mode = wal")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up:
+        except sqlite3.OperationalError as error:
+            is_lock = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not is_lock or time.monotonic() > give_up:
                 raise
             time.sleep(0.01)
 

@@ -3,10 +3,8 @@
 It is replaced in one piece: made anew by a full run, by a delta from an earlier copy and the rows that have changed.
 """
 
-import fcntl
 import os
 import shutil
-import signal
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,9 +21,6 @@ SERVING_STORAGE_VERSION = "v1.5.0"
 """The oldest DuckDB that analysts may open the serving copy with."""
 NOTHING = "false"
 """The condition that no row meets."""
-LOCAL_FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
-"""Of these this machine knows everybody who has a file open; a folder that is shared may be read by others."""
-_MOUNTS = Path("/proc/self/mounts")
 
 
 @dataclass(frozen=True)
@@ -183,44 +178,6 @@ def state_of(path: Path) -> FileState | None:
 def spare_of(serving_path: Path) -> Path:
     """Where the file lies that the published one has replaced."""
     return serving_path.with_name(f".{serving_path.name}.spare")
-
-
-def was_left_alone(path: Path) -> bool:
-    """Whether nobody has a file open or keeps it under another name; no where the operating system doesn't say.
-
-    Whoever opened it while it was published may go on reading for as long as they like, with or without DuckDB's lock.
-    """
-    if not hasattr(fcntl, "F_SETLEASE") or _file_system_of(path) not in LOCAL_FILE_SYSTEMS:
-        return False
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        if os.fstat(handle).st_nlink > 1:
-            return False
-        # Whoever opens it in between has this process told by a signal, which must not be one that ends it.
-        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # refused while it is open elsewhere
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return True
-
-
-def _file_system_of(path: Path) -> str | None:
-    """The kind of file system that a path is on, None where that is not told."""
-    try:
-        mounts = [line.split(" ")[1:3] for line in _MOUNTS.read_text().splitlines()]
-    except OSError:
-        return None
-    resolved = path.resolve()
-    # Blanks in paths are told as numbers; the last one mounted over a folder is the one that is seen.
-    over = [(Path(at.replace("\\040", " ")), kind) for at, kind in mounts]
-    found = [(len(at.parts), place, kind) for place, (at, kind) in enumerate(over) if resolved.is_relative_to(at)]
-    return max(found)[2] if found else None
 
 
 @contextmanager

@@ -119,6 +119,11 @@ class Settings:
         """The file whose lock a pipeline run holds from its first step to its last."""
         return self.data_dir / ".run.lock"
 
+    @property
+    def run_note(self) -> Path:
+        """The id of the run that holds the lock, or held it when its process was killed."""
+        return self.data_dir / ".run.id"
+
 
 SHORTEST_TOKEN = 20
 """Characters of a token that nobody guesses."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from dagster_project.publishing import FileState, state_of, was_left_alone
+from dagster_project.open_files import was_left_alone
+from dagster_project.publishing import FileState, state_of
 from dagster_project.warehouse import transaction
 
 _TABLES = """

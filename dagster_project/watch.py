@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from dagster_project.landing.crm import crm_files
 from dagster_project.landing.discovery import LandedFile, event_files, state_of
+from dagster_project.open_files import is_written_by_nobody
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
@@ -92,6 +94,11 @@ class _Handler(FileSystemEventHandler):
     def on_closed(self, event: FileSystemEvent) -> None:
         if isinstance(event, FileClosedEvent):
             self._closed.note(Path(str(event.src_path)))
+
+    def on_created(self, event: FileSystemEvent) -> None:
+        # One that is moved here from elsewhere is told of as if it was created, but nobody writes it.
+        if isinstance(event, FileCreatedEvent) and is_written_by_nobody(path := Path(str(event.src_path))):
+            self._closed.note(path)
 
     def on_moved(self, event: FileSystemEvent) -> None:
         if isinstance(event, FileMovedEvent):
@@ -200,7 +207,7 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
     except Timeout:
         raise WatchError(f"another `pls watch` works on {worker.landing} already; it holds {lease}") from None
     observer = Observer()
-    observer.schedule(_Handler(worker.closed), str(worker.landing), recursive=True)
+    heard_of = _listen(observer, worker)
     observer.start()
     failures: list[BaseException] = []
 
@@ -219,6 +226,11 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
         working.start()
         while working.is_alive():
             working.join(timeout=SIGNAL_SECONDS)
+            # Of a folder that was removed and made again nothing is heard.
+            if _inode(worker.landing) not in (heard_of, None):
+                observer.unschedule_all()
+                heard_of = _listen(observer, worker)
+                worker.closed.changed.set()
     finally:
         stop.set()
         working.join()
@@ -227,6 +239,19 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
         lock.release()
     if failures:
         raise failures[0]
+
+
+def _listen(observer: BaseObserver, worker: Worker) -> int | None:
+    """Hear of what happens in the landing folder from now on; which folder that is."""
+    observer.schedule(_Handler(worker.closed), str(worker.landing), recursive=True)
+    return _inode(worker.landing)
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return None
 
 
 def stop_on_signals(stop: threading.Event, closed: Closed) -> None:

@@ -347,24 +347,27 @@ def test_a_record_that_may_be_taken_later_is_the_same_delivery_in_the_next_run(l
     assert deliveries(ledger) == [("c_1", "confirmed", 2)]
 
 
-@pytest.mark.parametrize("is_unknown", [False, True])
+@pytest.mark.parametrize("status", ["failed", "unknown", "parked"])
 def test_a_record_that_is_gone_is_not_tried_for_ever_and_is_written_whole_if_it_comes_back(
-    ledger: Ledger, is_unknown: bool
+    ledger: Ledger, status: str
 ) -> None:
     crm = FakeCrm("c_1", "c_2")
     assert sync(ledger, crm, scores(c_1=1.0, c_2=1.0)).written == 2
     for name in ("c_1", "c_2"):
-        crm.refusals[name] = Receipt(name, "later", is_retryable=not is_unknown, is_unknown=is_unknown)
-    assert sync(ledger, crm, scores(c_1=2.0, c_2=2.0), hours=1).failed == 2
+        crm.refusals[name] = Receipt(name, "no", is_retryable=status == "failed", is_unknown=status == "unknown")
+    sync(ledger, crm, scores(c_1=2.0, c_2=2.0), hours=1)
+    assert [row[:2] for row in deliveries(ledger)[2:]] == [("c_1", status), ("c_2", status)]
     later = NOW + timedelta(hours=2)
     assert [give_up_gone(ledger, crm.name, "contact", ids, later) for ids in ([], ["c_2"], ["c_2"])] == [0, 1, 0]
     assert [row[:2] for row in deliveries(ledger)[2:]] == [
         ("c_1", "cancelled"),
-        ("c_2", "unknown" if is_unknown else "failed"),
+        ("c_2", status),
     ]
     assert ledger.confirmed(crm.name, "contact").keys() == {"c_2"}
     crm.refusals.clear()
-    assert sync(ledger, crm, scores(c_1=1.0, c_2=2.0), hours=3).written == 2
+    # What is still refused for good waits until somebody asks for it.
+    assert sync(ledger, crm, scores(c_1=1.0, c_2=2.0), hours=3).written == (1 if status == "parked" else 2)
+    assert crm.records["c_1"]["pql_score"] == 1.0
 
 
 # --- answers that never come ----------------------------------------------------------------------

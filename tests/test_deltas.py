@@ -16,7 +16,8 @@ from installation import END, Installation
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.defs.serving import PUBLISHED
 from dagster_project.ledger import Ledger
-from dagster_project.publishing import spare_of, was_left_alone
+from dagster_project.open_files import was_left_alone
+from dagster_project.publishing import spare_of
 from dagster_project.refresh import features_stand
 
 COMPARED = {

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dagster_project.open_files import was_left_alone
 from dagster_project.publishing import (
     NOTHING,
     Excerpt,
@@ -18,7 +19,6 @@ from dagster_project.publishing import (
     publish_serving_copy,
     spare_of,
     state_of,
-    was_left_alone,
 )
 from dagster_project.warehouse import Warehouse, transaction
 

@@ -351,6 +351,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         until = parsedate_to_datetime(said)
     except ValueError:
         return None
+    if until.tzinfo is None:  # that is what -0000 means: UTC of a place that is not told
+        until = until.replace(tzinfo=UTC)
     return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 

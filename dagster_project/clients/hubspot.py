@@ -12,9 +12,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster_project.clients.crm import CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
+from dagster_project.clients.crm import (
+    CrmRefused,
+    CrmUnavailable,
+    CrmUnknown,
+    FieldSpec,
+    Page,
+    Receipt,
+    Task,
+    TaskState,
+)
 from dagster_project.clients.crm_values import crm_errors, joined, number_of, split, to_seconds, utc_text
-from dagster_project.clients.http import ApiRefused, Clock, HttpApi, RetryPolicy
+from dagster_project.clients.http import ApiRefused, Clock, HttpApi, RetryPolicy, words_of
 from dagster_project.clients.hubspot_answers import receipts_of, results_of
 from dagster_project.clients.hubspot_extract import HubSpotExtract
 from dagster_project.clients.hubspot_setup import KEY, OUTCOME, HubSpotSetup
@@ -222,6 +231,8 @@ class HubSpot:
                 if error.status in (401, 403):
                     raise
                 return Receipt(task.key, str(error))
+        if not isinstance(made.body, dict) or "id" not in made.body:
+            raise CrmUnknown(f"HubSpot's answer does not say which task was made: {words_of(made.body)}")
         return Receipt(task.key, created_id=str(made.body["id"]))
 
     def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:

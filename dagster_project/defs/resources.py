@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 from dagster_project.clients.connectors import LOCAL, connect_crm
 from dagster_project.clients.crm import CrmClient
 from dagster_project.core.playbook import Playbook
+from dagster_project.dead_runs import noted
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import Settings, SettingsError, environment_settings
@@ -56,7 +57,8 @@ class Workplace(dg.ConfigurableResource):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Workplace"]:
         """Hold the data folder's lock while the run lasts."""
-        with self.locked():
+        run_id = context.run.run_id if context.run else None
+        with self.locked(), noted(self.settings.run_note, context.instance, run_id):
             yield self
 
     @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.landing.discovery import readable_files
@@ -187,6 +188,7 @@ def automations(
     )
     def landing_files(context: dg.SensorEvaluationContext) -> Answer:
         settings = environment_settings()
+        end_dead_run(settings.run_lock, settings.run_note, context.instance)
         settle_seconds = read_playbook(settings.playbook_dir).sources.settle_seconds
 
         def look() -> Answer:

@@ -154,6 +154,7 @@ def test_retry_after_is_a_number_of_seconds(said: str, seconds: float | None) ->
 def test_retry_after_may_be_a_date() -> None:
     assert retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
     assert (retry_after({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}) or 0) > 1e6
+    assert retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 -0000"}) == 0.0
 
 
 def test_nothing_answers() -> None:

@@ -121,3 +121,33 @@ def test_many_keys_are_asked_of_the_whole_column(landing: Landing) -> None:
     index = KeyIndex(landing.connection, run_rows=RUN_ROWS, worth_rows=1, few_lookups=1)
     stored = landing.values("select message_key from raw.events")
     assert sorted(_found(index, [*stored, 1])) == sorted(stored)  # type: ignore[list-item, type-var]
+
+
+def test_a_disk_that_is_full_keeps_nothing_from_being_loaded(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    landing.run_rows = RUN_ROWS
+    landing.events("a.ndjson", *(event(f"m{i}") for i in range(6)))
+    landing.load()
+    before = sorted((landing.root.parent / "warehouse.keys").iterdir())
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        landing.events("b.ndjson", event("m1"), event("new"))
+        outcome = landing.load_one()
+    assert (outcome.loaded, outcome.duplicate) == (1, 1)
+    assert sorted((landing.root.parent / "warehouse.keys").iterdir()) == before
+    landing.events("c.ndjson", event("new"), event("newer"))
+    assert landing.load_one().loaded == 1
+    assert sum(path.stat().st_size for path in _runs(landing)) == 8 * 8
+
+
+def test_what_killed_loads_left_behind_goes(landing: Landing) -> None:
+    landing.run_rows = RUN_ROWS
+    landing.events("a.ndjson", *(event(f"m{i}") for i in range(6)))
+    landing.load()
+    leftover = landing.root.parent / "warehouse.keys" / "leftover"
+    leftover.write_bytes(b"half")
+    KeyIndex(landing.connection, run_rows=RUN_ROWS, worth_rows=100)
+    assert not leftover.exists()
