@@ -206,6 +206,33 @@ def _audiences(data_dir: Path) -> dict[str, str | None]:
         return dict(serving.sql("select user_id, email from marts.audiences").fetchall())
 
 
+def test_with_a_ledger_that_has_forgotten_nothing_is_decided(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    (data_dir / "ledger.sqlite").unlink()
+    result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+    assert not result.success
+    [failed] = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert "Put the right one back" in f"{failed.user_failure_data} {failed.error}"
+    with Ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}") as ledger:
+        assert ledger.read_frame("handoffs").is_empty()
+    shutil.copy(grown / "ledger.sqlite", data_dir)
+    assert Installation(data_dir).run("score_new_events").success
+
+
+def test_a_serving_copy_out_of_a_backup_is_replaced_by_everything(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    serving = data_dir / "serving.duckdb"
+    shutil.copy(serving, tmp_path / "backup.duckdb")
+    _land(data_dir, "first", [{"type": "track", "event": "Task Completed", "user_id": "u_000001"}], at=END)
+    assert Installation(data_dir).run("score_new_events").success
+    shutil.copy(tmp_path / "backup.duckdb", tmp_path / "restored.duckdb")
+    (tmp_path / "restored.duckdb").replace(serving)
+    spare_of(serving).unlink(missing_ok=True)
+    _land(data_dir, "second", [{"type": "track", "event": "Task Completed", "user_id": "u_000002"}], at=END)
+    assert Installation(data_dir).run("score_new_events").success
+    _copied_like_the_warehouse(data_dir)
+
+
 def test_a_call_of_a_tool_is_published_with_the_next_run(grown: Path) -> None:
     with duckdb.connect(str(grown / "serving.duckdb"), read_only=True) as serving:
         [call] = serving.sql("from marts.tool_calls").fetchall()

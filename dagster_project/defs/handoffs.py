@@ -36,6 +36,7 @@ from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
+from dagster_project.ledger_memory import check_memory
 from dagster_project.portions import PORTION, on_its_own, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_features import scored_features, those_of, whole
@@ -71,6 +72,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
     """What is decided about everybody for whom a trigger fired. One row per candidate and decision, in the ledger."""
     playbook = workplace.playbook
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
+        check_memory(ledger, connection, workplace.settings)
         refresh = current_refresh(connection, context.run.run_id)
         as_of = refresh.until
         inputs, untouched = _gather(connection, ledger, playbook, refresh=refresh)
