@@ -11,7 +11,6 @@ from dagster_project.ledger import Ledger
 from dagster_project.ledger_engine import LedgerError
 from dagster_project.ledger_writing import CHANGES
 from dagster_project.settings import Settings
-from dagster_project.warehouse import has_table
 
 
 class LedgerHasForgotten(LedgerError):
@@ -29,11 +28,13 @@ def check_memory(ledger: Ledger, connection: duckdb.DuckDBPyConnection, settings
     Raises:
         LedgerHasForgotten: The warehouse has a copy of a later state.
     """
-    if not has_table(connection, "ops.handoffs"):
-        return
-    [(copied,)] = connection.sql(
-        "select greatest((select max(change) from ops.handoffs), (select max(change) from ops.deliveries), 0)"
+    # A copy that was interrupted may lack tables, one that an earlier version made may lack the column.
+    copies = connection.sql(
+        "select table_name from information_schema.columns where table_catalog = current_database() "
+        "and table_schema = 'ops' and table_name in ('handoffs', 'deliveries') and column_name = 'change'"
     ).fetchall()
+    newest = [connection.sql(f"select max(change) from ops.{table}").fetchall()[0][0] for (table,) in copies]
+    copied = max((change for change in newest if change is not None), default=0)
     known = int(ledger.get_meta(CHANGES) or 0)
     if known < copied:
         shown = sa.make_url(settings.ledger_url).render_as_string()

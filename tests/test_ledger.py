@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import duckdb
 import polars as pl
 import pytest
 import sqlalchemy as sa
@@ -25,13 +26,17 @@ from alembic.script import ScriptDirectory
 from core.handoff_frames import accounts, inputs, playbook, users
 from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
 
+from dagster_project.core.feedback import Answer, Label
+from dagster_project.core.follow_ups import OVERLAP_SCHEMA, RECYCLED
 from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew
+from dagster_project.ledger_memory import LedgerHasForgotten, check_memory
 from dagster_project.ledger_schema import METADATA
 from dagster_project.ledger_writing import Outcome
+from dagster_project.settings import settings_from
 
 SERVER = os.environ.get("PLS_TEST_LEDGER_URL")
 CONFIG = Config()
@@ -525,3 +530,31 @@ def test_what_fired_is_kept_only_until_somebody_has_the_handoff(ledger: Ledger) 
     assert ledger.read_frame("handoff_firings")["handoff_id"].to_list() == [row["handoff_id"]]
     ledger.settle([], LATER, handoffs={row["handoff_id"]: "delivered"})
     assert ledger.read_frame("handoff_firings").is_empty()
+
+
+def test_what_is_known_of_an_earlier_copy_is_compared_whatever_is_left_of_it(ledger: Ledger, tmp_path: Path) -> None:
+    settings = settings_from({"PLS_DATA_DIR": str(tmp_path)})
+    with duckdb.connect() as warehouse:
+        check_memory(ledger, warehouse, settings)
+        warehouse.execute("create schema ops; create table ops.deliveries as select 'dl_1' as delivery_id")
+        check_memory(ledger, warehouse, settings)
+        warehouse.execute("create table ops.handoffs (handoff_id varchar, change bigint)")
+        check_memory(ledger, warehouse, settings)
+        warehouse.execute("insert into ops.handoffs values ('ho_1', 1)")
+        with pytest.raises(LedgerHasForgotten, match="has 0 changes, .*a copy of one with 1"):
+            check_memory(ledger, warehouse, settings)
+        ledger.request([request()], NOW)
+        check_memory(ledger, warehouse, settings)
+
+
+def test_what_was_given_back_and_taken_up_again_is_with_sales(ledger: Ledger) -> None:
+    row = dict.fromkeys(OVERLAP_SCHEMA, "x") | {"handoff_id": "ho_1", "status": RECYCLED, "paused_at": NOW}
+    row["recycled_at"] = NOW
+    recycled = pl.DataFrame([row], schema=OVERLAP_SCHEMA, orient="row")
+    ledger.apply_handoff_plan(replace(plan(handoff(handoff_id="ho_1")), overlaps=recycled))
+    found = []
+    labels: tuple[Label, ...] = ("not_a_fit", "claimed", "closed")
+    for hours, label in enumerate(labels):
+        ledger.keep_answer(Answer("ho_1", label, "o_1", NOW + timedelta(hours=hours), "cli"), chat="slack")
+        found.append(ledger.overlaps_with_sales()["handoff_id"].to_list())
+    assert found == [[], ["ho_1"], []]
