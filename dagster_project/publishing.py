@@ -118,7 +118,7 @@ def publish_changes(
                 connection.execute(f"insert into serving.marts.{name} by name select * from incoming")
             connection.commit()
             connection.execute("drop table incoming")
-            if is_worn(connection, "serving"):
+            if is_worn(connection, "serving.marts.user_profiles"):
                 clear_deleted_rows(connection)
             connection.execute("checkpoint serving")
             let_deleted_rows_be(connection)

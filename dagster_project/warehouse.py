@@ -21,7 +21,11 @@ WAL_LIMIT = "256MB"
 Its own limit of 16 MB is reached by a batch of ten thousand events, whose news somebody waits for.
 """
 WORN_ROWS = 100_000
-"""Deleted rows beyond those that are left, from which on it is worth while to write a table anew without them."""
+"""Deleted rows beyond as many as are left, from which on it is worth while to write a table anew without them."""
+PIECE_ROWS = 122_880
+"""Rows of one of DuckDB's row groups; what a delta inserts is a new one, however few there are."""
+WORN_PIECES = 8
+"""Times as many pieces as a table needs, and one that is being filled, from which on it is worth while as well."""
 
 RAW_TABLES = """
 create schema if not exists raw;
@@ -206,25 +210,25 @@ def clear_deleted_rows(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("reset max_vacuum_tasks")
 
 
-def is_worn(connection: duckdb.DuckDBPyConnection, database: str, *, beyond: int = WORN_ROWS) -> bool:
-    """Whether so many rows of a table are deleted ones that all who look for others pay for them.
+def is_worn(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether a table is in so many pieces, or so many of its rows are deleted ones, that all who look for others pay.
 
     Args:
         connection: To the database, or to one that it is attached to.
-        database: Its name there.
-        beyond: Deleted rows that don't matter yet, besides as many as are left.
+        table: As `database.schema.name`; one that is not there is not worn.
     """
     # What DuckDB estimates are all rows that the file has, deleted or not.
-    large = connection.execute(
-        "select schema_name, table_name, estimated_size from duckdb_tables() "
-        "where database_name = ? and estimated_size > ?",
-        [database, beyond],
+    found = connection.execute(
+        "select estimated_size from duckdb_tables() where database_name || '.' || schema_name || '.' || table_name = ?",
+        [table],
     ).fetchall()
-    for schema, table, rows in large:
-        [(left,)] = connection.execute(f'select count(*) from "{database}"."{schema}"."{table}"').fetchall()
-        if rows - left > left + beyond:
-            return True
-    return False
+    if not found:
+        return False
+    [(left,)] = connection.execute(f"select count(*) from {table}").fetchall()
+    [(pieces,)] = connection.execute(
+        "select count(distinct row_group_id) from pragma_storage_info(?)", [table]
+    ).fetchall()
+    return bool(found[0][0] > 2 * left + WORN_ROWS or pieces > WORN_PIECES * (left // PIECE_ROWS + 2))
 
 
 def key_of(text: str) -> str:

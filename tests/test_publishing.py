@@ -156,15 +156,19 @@ def _score(path: Path, scores: dict[int, int], *, lacked: int = 1) -> None:
 def test_a_copy_in_which_most_rows_are_deleted_ones_is_cleared_of_them(tmp_path: Path) -> None:
     path, serving = tmp_path / "warehouse.duckdb", tmp_path / "serving.duckdb"
     with Warehouse(path).change() as warehouse:
-        warehouse.execute("create schema marts; create table marts.scores as select range as score from range(200_000)")
+        warehouse.execute(
+            "create schema marts; create table marts.user_profiles as select range as score from range(200_000)"
+        )
     publish_serving_copy(path, serving)
-    found = "select sum(count) from pragma_storage_info('marts.scores') where segment_type = 'BIGINT'"
+    found = "select sum(count) from pragma_storage_info('marts.user_profiles') where segment_type = 'BIGINT'"
     rows_in_the_file = []
     for changed in (0, 1):
-        publish_changes(path, serving, {"scores": f"score % 8 > {changed}"})
+        publish_changes(path, serving, {"user_profiles": f"score % 8 > {changed}"})
         with duckdb.connect(str(serving), read_only=True) as copy:
             rows_in_the_file.append(copy.sql(found).fetchall()[0][0])
-            assert copy.sql("select count(*), sum(score) from marts.scores").fetchall() == [(200_000, 19_999_900_000)]
+            assert copy.sql("select count(*), sum(score) from marts.user_profiles").fetchall() == [
+                (200_000, 19_999_900_000)
+            ]
     assert rows_in_the_file[0] == 375_000
     assert rows_in_the_file[1] < 375_000 + 150_000
 

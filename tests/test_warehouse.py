@@ -39,19 +39,39 @@ def test_the_raw_tables_are_there_and_stay_when_opened_again(tmp_path: Path) -> 
 def test_deleted_rows_stay_where_they_are_until_they_are_to_be_cleared(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "warehouse.duckdb")
     with warehouse.change() as connection:
-        connection.execute("create table numbers as select range as number from range(400_000)")
-    for fortieths, worn in ((19, False), (23, True)):
+        connection.execute("create table numbers as select range as number from range(600_000)")
+    for fortieths, worn in ((22, False), (26, True)):
         with warehouse.change() as connection:
             connection.execute("delete from numbers where number % 40 < ?", [fortieths])
-            assert is_worn(connection, "warehouse", beyond=50_000) == worn
-            assert not is_worn(connection, "warehouse", beyond=100_000)
+            assert is_worn(connection, "warehouse.main.numbers") == worn
     with warehouse.change() as connection:
-        assert _rows_in_the_file(connection) == 400_000
+        assert _rows_in_the_file(connection) == 600_000
         clear_deleted_rows(connection)
-        connection.execute("delete from numbers where number = 399_999")
+        connection.execute("delete from numbers where number = 599_999")
     with warehouse.change() as connection:
-        assert _rows_in_the_file(connection) < 400_000
-        assert connection.sql("select count(*) from numbers").fetchall() == [(169_999,)]
+        assert _rows_in_the_file(connection) < 600_000
+        assert not is_worn(connection, "warehouse.main.numbers")
+        assert connection.sql("select count(*) from numbers").fetchall() == [(209_999,)]
+        assert not is_worn(connection, "warehouse.main.others")
+
+
+def test_a_table_in_many_pieces_is_put_together(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb")
+    with warehouse.change() as connection:
+        connection.execute("create table numbers as select range as number from range(100)")
+    worn = []
+    for number in range(20):
+        with warehouse.change() as connection:
+            connection.execute("delete from numbers where number = ?", [number])
+            connection.execute("insert into numbers values (?)", [number])
+        with warehouse.change() as connection:
+            worn.append(is_worn(connection, "warehouse.main.numbers"))
+            if worn[-1]:
+                clear_deleted_rows(connection)
+                connection.execute("insert into numbers values (1000)")
+    assert worn.count(True) == 1
+    with warehouse.change() as connection:
+        assert not is_worn(connection, "warehouse.main.numbers")
 
 
 def _rows_in_the_file(connection: duckdb.DuckDBPyConnection) -> int:

@@ -202,7 +202,7 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     with workplace.connect(stays_open=True) as connection:
         note_published(connection, settings.serving, is_full=is_full)
         finish_refresh(connection, context.run.run_id)
-        if is_full or is_worn(connection, settings.warehouse.stem):
+        if is_full or is_worn(connection, f"{settings.warehouse.stem}.features.user_features"):
             clear_deleted_rows(connection)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(
