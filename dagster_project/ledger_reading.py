@@ -12,7 +12,7 @@ from sqlalchemy.types import NULLTYPE
 from dagster_project import ledger_schema as schema
 from dagster_project.core.audiences import MEMBER_SCHEMA
 from dagster_project.core.automation import ACTED, PAST_RULE_SCHEMA
-from dagster_project.core.feedback import Answer
+from dagster_project.core.feedback import TAKEN, Answer
 from dagster_project.core.follow_ups import OVERLAP_SCHEMA, RECYCLED, WITH_SALES
 from dagster_project.core.handoff_plan import PAST_SCHEMA
 from dagster_project.core.routing import GIVEN_SCHEMA
@@ -25,8 +25,6 @@ ROWS = 20_000
 """Rows that are Python objects at a time."""
 WAITING = ("pending", "parked")
 """A handoff that nobody has got for certain."""
-TAKEN_UP = ("claimed", "snoozed")
-"""Statuses of handoffs of which a seller has said that they have them."""
 WITH_ROOM = "with_room"
 """The key in `meta` under which a plan says who can take more after it."""
 SLOT = ("destination", "object_type", "object_id", "operation")
@@ -136,7 +134,7 @@ class LedgerReader:
     def overlaps_with_sales(self) -> pl.DataFrame:
         """The MQLs that are with sales, or were given back and taken up since, as `core.follow_ups.OVERLAP_SCHEMA`."""
         table, handoff = schema.MQL_OVERLAP, schema.HANDOFFS
-        taken_up = sa.select(handoff.c.handoff_id).where(handoff.c.status.in_(TAKEN_UP))
+        taken_up = sa.select(handoff.c.handoff_id).where(handoff.c.status.in_(TAKEN))
         again = (table.c.status == RECYCLED) & table.c.handoff_id.in_(taken_up)
         query = sa.select(*(table.c[name] for name in OVERLAP_SCHEMA)).where((table.c.status == WITH_SALES) | again)
         return self._read(query, OVERLAP_SCHEMA)

@@ -15,6 +15,10 @@ from dagster_project.core.delivery_rules import TaskOutcomes
 from dagster_project.core.letters import CLAIM, NOT_A_FIT, SNOOZE
 
 Label = Literal["claimed", "snoozed", "not_a_fit", "closed"]
+TAKEN: tuple[Label, ...] = ("claimed", "snoozed")
+"""Answers by which a seller has the person: what a handoff's status is then, too."""
+ENDED: tuple[Label, ...] = ("not_a_fit", "closed")
+"""Answers after which no seller has the person any more."""
 _SNOOZE = re.compile(rf"{SNOOZE}_(\d{{1,3}})")
 
 

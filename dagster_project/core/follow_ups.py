@@ -223,7 +223,7 @@ def taken_over(
     playbook: Playbook,
     outcome: Outcome,
     *,
-    open_overlaps: pl.DataFrame | None = None,
+    paused: Collection[str] = (),
     as_of: datetime,
 ) -> list[dict[str, Any]]:
     """The MQLs that sales takes over.
@@ -235,15 +235,13 @@ def taken_over(
         handed_over: The handoffs of this run.
         playbook: The rules.
         outcome: Gets the pause and the word to marketing.
-        open_overlaps: ``OVERLAP_SCHEMA``, those with sales.
+        paused: Ids of contacts that sales has already and whose nurture is paused for that.
         as_of: The moment of the run, naive UTC.
 
     Returns:
         Rows of ``OVERLAP_SCHEMA``.
     """
     rules, rows = playbook.automation.marketing, []
-    open_now = open_overlaps.filter(pl.col("status") == WITH_SALES) if open_overlaps is not None else None
-    paused = set(open_now["contact_id"]) if open_now is not None else set()
     for handoff in handed_over:
         person = handoff.person
         stage = (person["contact_lifecycle_stage"] or "").strip().lower()

@@ -44,8 +44,10 @@ from dagster_project.core.candidates import (
     standings_of,
 )
 from dagster_project.core.decisions import Circumstances, PastHandoff, Verdict
+from dagster_project.core.feedback import ENDED
 from dagster_project.core.follow_ups import (
     OVERLAP_SCHEMA,
+    WITH_SALES,
     HandedOver,
     follow_up,
     given_back,
@@ -79,8 +81,6 @@ if TYPE_CHECKING:
 
 FOLLOWED = (*AUDIENCE_COLUMNS, *USER_FLAGS, "suppression_reason")
 """What is looked at of everybody behind a decision, and of everybody in an audience."""
-OVER = ("not_a_fit", "closed")
-"""Statuses of handoffs whose person no seller has any more."""
 
 
 def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
@@ -172,10 +172,11 @@ def _follow(
     looked_at = inputs.users.select(FOLLOWED).filter(pl.col("user_id").is_in(list(behind | set(members["user_id"]))))
     follow.actions += _notes(news, inputs, playbook)
     overlaps = conform(inputs.overlaps, OVERLAP_SCHEMA)
-    follow.overlaps += taken_over(handed_over, playbook, follow, open_overlaps=overlaps, as_of=inputs.as_of)
+    paused = set(overlaps.filter(pl.col("status") == WITH_SALES)["contact_id"])
+    follow.overlaps += taken_over(handed_over, playbook, follow, paused=paused, as_of=inputs.as_of)
     follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, taken=follow.overlaps, as_of=inputs.as_of)
     blocked = with_block_reasons(looked_at, inputs.accounts).filter(pl.col("blocked").is_not_null())
-    is_over = pl.col("status").is_in(OVER).fill_null(False)
+    is_over = pl.col("status").is_in(ENDED).fill_null(False)
     rows, actions = audiences(
         news,
         members,

@@ -1,5 +1,5 @@
 """When runs start: once a day because windows slide even without events, soon after files have landed, and again after
-a run for them has failed.
+a run for them has failed or its process was killed.
 """
 
 import hashlib

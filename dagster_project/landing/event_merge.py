@@ -55,7 +55,7 @@ class EventMerge:
         self._batch_id = batch_id
         self._now = now
         self._rows = pa.table({})
-        # A rollup that is not there yet takes every user's days. Whose anonymous days are, is asked after it, too.
+        # A rollup that is not there yet takes every user's days. Those of anonymous ids may be somebody else's later.
         self.is_touched = "true" if has_table(connection, "intermediate.int_user_days") else "user_id is null"
         self.counts: dict[int, RowCounts] = {}
         connection.execute(

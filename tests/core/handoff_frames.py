@@ -1,5 +1,6 @@
 """Builders of what a handoff run reads: an ordinary user and account, which a test changes."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 import dagster_project
 from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.playbook import Playbook
 from dagster_project.playbook_files import read_playbook
 
@@ -217,6 +219,9 @@ def owners(*people: tuple[str, str] | tuple[str, str, bool]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
+LATER = AS_OF + timedelta(days=1)
+HOT: dict[str, Any] = {"pql_score": 91.0, "classification": "hot"}
+SMALL: dict[str, Any] = {"segment": "smb", "motion": "self-serve"}
 EVERY_TEAM = owners(
     ("o_ae", "ae"), ("o_sdr", "sdr"), ("o_esdr", "enterprise_sdr"), ("o_csm", "csm"), ("o_sales", "sales")
 )
@@ -274,3 +279,8 @@ def inputs(
         past=pl.concat([frame.select(columns) for frame in earlier], how="vertical_relaxed") if earlier else NOTHING,
         turns=after.turns if after else NOTHING,
     )
+
+
+def planned(given: HandoffInputs, **more: Any) -> HandoffPlan:
+    """The plan of a run under the packaged playbook."""
+    return plan_handoffs(replace(given, **more), playbook())

@@ -5,14 +5,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from handoff_frames import AS_OF, accounts, inputs, past, playbook, users
+from handoff_frames import AS_OF, HOT, SMALL, accounts, inputs, past, playbook, users
 
 from dagster_project.core.handoff_plan import HandoffInputs
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import conditions
-
-HOT: dict[str, Any] = {"pql_score": 91.0, "classification": "hot"}
-SMALL: dict[str, Any] = {"segment": "smb", "motion": "self-serve"}
 
 
 def decided(given: HandoffInputs) -> tuple[str, str]:

@@ -44,6 +44,8 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("triggers.hot_pql.priority", "P9"), "'P0', 'P1' or 'P2'"),
         (_set("triggers.hot_pql.handoff_type", "a chat"), "'immediate outreach', 'sales call'"),
         (_set("triggers.hot_pql.rearm_below", 90), "expected at most score_above (80)"),
+        (_set("triggers.hot_pql.why_now", "{score:.0f} points"), "expected {score} with nothing after the name"),
+        (_set("cooldown_days", 9_999_999), "less than or equal to 3650"),
         (
             _set("triggers.hot_pql.why_now", "{perso} is hot"),
             "unknown field {perso}, expected one of active_users",
@@ -76,4 +78,11 @@ def test_routing_needs_a_team_for_every_handoff_type() -> None:
     data = packaged("routing.yml")
     del data["teams"]["sales call"]
     with pytest.raises(ValidationError, match="expected a team for each of immediate outreach.*missing: sales call"):
+        RoutingRules.model_validate(data)
+
+
+def test_a_team_that_nobody_can_be_in_is_refused() -> None:
+    data = packaged("routing.yml")
+    data["teams"]["sales call"]["team"] = "aee"
+    with pytest.raises(ValidationError, match=r"sales call.team\n.*'ae', 'sdr', 'enterprise_sdr', 'csm' or 'sales'"):
         RoutingRules.model_validate(data)

@@ -7,22 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import polars as pl
-from handoff_frames import AS_OF, EVERY_TEAM, accounts, inputs, playbook, users
+from handoff_frames import AS_OF, EVERY_TEAM, HOT, LATER, accounts, inputs, planned, playbook, users
 from handoff_runs import BLOCKS, runs, scarce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_project.core.candidates import CANDIDATE_SCHEMA
-from dagster_project.core.handoff_plan import DECISION_SCHEMA, HANDOFF_SCHEMA, HandoffInputs, HandoffPlan
+from dagster_project.core.handoff_plan import DECISION_SCHEMA, HANDOFF_SCHEMA, HandoffInputs
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
-
-HOT: dict[str, Any] = {"pql_score": 91.0, "classification": "hot"}
-LATER = AS_OF + timedelta(days=1)
-
-
-def planned(given: HandoffInputs) -> HandoffPlan:
-    return plan_handoffs(given, playbook())
 
 
 def test_triggers_of_one_account_make_one_handoff_at_the_highest_priority() -> None:
@@ -73,6 +66,15 @@ def test_what_fires_while_a_candidate_waits_joins_it() -> None:
     sent = planned(inputs(users(HOT | {"pricing_visits": 3}), after=joined, as_of=LATER))
     assert sent.decisions["candidate_key"].to_list() == first.decisions["candidate_key"].to_list()
     assert sent.handoffs["triggers"].to_list() == [["hot_pql", "pricing_visits"]]
+
+
+def test_what_waits_for_a_trigger_that_is_switched_off_is_dropped() -> None:
+    waiting = planned(inputs(users(HOT | {"pricing_visits": 3}), hold="stale"))
+    triggers = playbook().handoffs.triggers
+    off = triggers.model_copy(update={"hot_pql": triggers.hot_pql.model_copy(update={"enabled": False})})
+    rules = replace(playbook(), handoffs=playbook().handoffs.model_copy(update={"triggers": off}))
+    later = plan_handoffs(inputs(users(HOT | {"pricing_visits": 3}), after=waiting, as_of=LATER), rules)
+    assert later.handoffs["triggers"].to_list() == [["pricing_visits"]]
 
 
 def test_a_waiting_person_who_opts_out_is_decided_under_the_same_key() -> None:

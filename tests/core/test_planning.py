@@ -200,3 +200,5 @@ def test_what_only_a_run_measures_is_named():
     shorter = changed(measurement={"window_days": 14})
     other = replace(shorter, identity=PLAYBOOK.identity.model_copy(update={"free_mail": frozenset()}))
     assert [line.partition(" ")[0] for line in not_shown(PLAYBOOK, other)] == ["scoring.yml:", "identity.yml"]
+    [said] = not_shown(PLAYBOOK, replace(PLAYBOOK, automation=PLAYBOOK.automation.switched_off()))
+    assert said.startswith("automation.yml has changed: what its rules do beside handoffs")

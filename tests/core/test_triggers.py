@@ -6,11 +6,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from handoff_frames import AS_OF, NOTHING, accounts, playbook, users
+from handoff_frames import AS_OF, LATER, NOTHING, accounts, playbook, users
 
 from dagster_project.core.triggers import conditions, edges, stood_before
 
-LATER = AS_OF + timedelta(days=1)
 WEEK_BEFORE = AS_OF - timedelta(days=7)
 CLICKED = WEEK_BEFORE - timedelta(days=1)
 
