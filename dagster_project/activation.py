@@ -73,7 +73,7 @@ class SyncResult:
 
     Attributes:
         written: Records that were taken, those that were made among them.
-        created: Records that were made or found by their e-mail.
+        created: Records that were made, or found by their e-mail for the first time.
         skipped: How many were left alone, by reason.
         refused: What was said about records that are not taken as they are, by id.
         left: Records that the next run tries again.
@@ -182,14 +182,15 @@ def send_plan(
         at: Told where the work stands; for tests that stop it there.
     """
     sender = _Sender(ledger, to, object_type, rules, now, at)
-    waiting: dict[str, list[tuple[FieldUpdate, int]]] = {"create": [], "update": []}
+    waiting: dict[bool, list[_Planned]] = {True: [], False: []}  # by whether they go by an e-mail
     try:
         for part in plan:
             at("planned")
             sender.note(part)
             for row in part.iter_rows(named=True):
-                if (batch := waiting.get(row["operation"])) is not None:
-                    batch.append((_update(row), row["digest"]))
+                if row["operation"] in ("create", "update"):
+                    batch = waiting[row["create_as"] is not None]
+                    batch.append(_planned(row))
                     if len(batch) == to.max_batch:
                         sender.send(batch)
                         batch.clear()
@@ -200,6 +201,16 @@ def send_plan(
             sender.send(batch)
     sender.verify()
     return sender.result
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """An update as it was planned; `payload` is its fields as JSON, `is_new` of a record that was never written."""
+
+    update: FieldUpdate
+    payload: str
+    digest: int
+    is_new: bool
 
 
 @dataclass
@@ -228,26 +239,26 @@ class _Sender:
         is_held = (pl.col("operation") == "skip") & pl.col("reason").str.starts_with(HELD)
         self.result.held += part.filter(is_held)["object_id"].to_list()
 
-    def send(self, batch: Sequence[tuple[FieldUpdate, int]]) -> None:
+    def send(self, batch: Sequence[_Planned]) -> None:
         """Send a batch; once the other side is known not to answer, only count it."""
         if self.result.cause is not None:
-            self.result.left += [update.object_id for update, _ in batch]
+            self.result.left += [planned.update.object_id for planned in batch]
             return
-        ids = self.ledger.request([self._request(update) for update, _ in batch], self.now)
+        ids = self.ledger.request([self._request(planned) for planned in batch], self.now)
         self.at("intended")
-        updates = [replace(update, delivery_id=name) for (update, _), name in zip(batch, ids, strict=True)]
+        updates = [replace(planned.update, delivery_id=name) for planned, name in zip(batch, ids, strict=True)]
         receipts = self._delivered(updates)
         self.at("answered")
         outcomes, confirmed, digests = [], {}, {}
-        for update, (_, digest) in zip(updates, batch, strict=True):
+        for update, planned in zip(updates, batch, strict=True):
             receipt = receipts[update.object_id]
             outcome = _outcome(str(update.delivery_id), receipt)
             outcomes.append(outcome)
             if outcome.status == "confirmed":
                 for name in {update.object_id, receipt.created_id or update.object_id}:
                     confirmed[self._key(name)] = update.fields
-                digests[self._key(update.object_id)] = digest
-            self._count(update, receipt, outcome)
+                digests[self._key(update.object_id)] = planned.digest
+            self._count(update, receipt, outcome, is_new=planned.is_new)
         self.ledger.settle(outcomes, self.now, confirmed=confirmed, digests=digests)
         self.at("settled")
 
@@ -325,10 +336,10 @@ class _Sender:
         kind = _unknown if isinstance(error, CrmUnknown) else _later
         return receipts | {update.object_id: kind(update, str(error)) for update in updates}
 
-    def _count(self, update: FieldUpdate, receipt: Receipt, outcome: Outcome) -> None:
+    def _count(self, update: FieldUpdate, receipt: Receipt, outcome: Outcome, *, is_new: bool) -> None:
         if outcome.status == "confirmed":
             self.result.written += 1
-            self.result.created += update.create is not None
+            self.result.created += is_new
             self._draw(update, receipt.created_id or update.object_id)
         elif outcome.status == "parked":
             self.result.refused[update.object_id] = str(outcome.error)
@@ -346,14 +357,14 @@ class _Sender:
     def _key(self, object_id: str) -> tuple[str, str, str]:
         return self.to.name, self.object_type, object_id
 
-    def _request(self, update: FieldUpdate) -> Request:
+    def _request(self, planned: _Planned) -> Request:
         return Request(
             destination=self.to.name,
             object_type=self.object_type,
-            object_id=update.object_id,
+            object_id=planned.update.object_id,
             operation=OPERATION,
-            payload=json.dumps(dict(update.fields), sort_keys=True),
-            payload_hash=update.fingerprint,
+            payload=planned.payload,
+            payload_hash=planned.update.fingerprint,
         )
 
 
@@ -374,9 +385,10 @@ def _read(to: Destination, object_type: str, ids: Sequence[str], names: Sequence
     return held
 
 
-def _update(row: Mapping[str, Any]) -> FieldUpdate:
-    create = json.loads(row["create_as"]) if row["operation"] == "create" else None
-    return FieldUpdate(row["object_id"], json.loads(row["fields"]), row["fingerprint"], create)
+def _planned(row: Mapping[str, Any]) -> _Planned:
+    create = json.loads(row["create_as"]) if row["create_as"] is not None else None
+    update = FieldUpdate(row["object_id"], json.loads(row["fields"]), row["fingerprint"], create)
+    return _Planned(update, row["fields"], row["digest"], row["operation"] == "create")
 
 
 def _unknown(update: FieldUpdate, words: str) -> Receipt:

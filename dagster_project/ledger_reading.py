@@ -226,6 +226,18 @@ class LedgerReader:
                 rows = [tuple(row) for row in rows_of(connection, query, table.c.object_id, ids)]
         return pl.DataFrame(rows, schema={"object_id": pl.String(), "digest": pl.Int64()}, orient="row")
 
+    def confirmed_ids(self, destination: str, object_type: str, beginning: str) -> list[str]:
+        """The ids with this beginning, of what a destination was confirmed to hold."""
+        table = schema.CONFIRMED_RECORDS
+        query = sa.select(table.c.object_id).where(
+            table.c.destination == destination,
+            table.c.object_type == object_type,
+            table.c.object_id >= beginning,  # that is what an index is searched by
+            table.c.object_id.startswith(beginning, autoescape=True),
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
         """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""
         table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")

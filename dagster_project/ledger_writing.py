@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dagster_project import ledger_schema as schema
 from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, LedgerReader, rows_of
 
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
 CHANGES = "changes"
 """The key in `meta` under which the transactions are counted that write what SQL users read."""
 SUPERSEDED = "superseded by a newer one"
@@ -144,11 +145,12 @@ class LedgerWriter(LedgerReader):
             known = {row.object_id: row.fields for row in rows_of(connection, query, table.c.object_id, ids)}
             for object_id in ids:
                 key = (destination, object_type, object_id)
-                fields = {**json.loads(known.get(object_id, "{}")), **confirmed.get(key, {})}
+                before = known.get(object_id)
+                fields = {**(json.loads(before) if before else {}), **confirmed.get(key, {})}
                 rows.append(
                     {
                         **dict(zip(("destination", "object_type", "object_id"), key, strict=True)),
-                        "fields": json.dumps(fields, sort_keys=True),
+                        "fields": _sorted_json(fields),
                         "digest": digests.get(key),
                         "confirmed_at": now,
                     }

@@ -95,6 +95,11 @@ class Settings:
         return self.data_dir / "crm.sqlite"
 
     @property
+    def crm_destination(self) -> str:
+        """What deliveries call the connected CRM; known without connecting to it."""
+        return f"crm:{self.crm}"
+
+    @property
     def crm_pages(self) -> Path:
         """Where pages of a connected CRM are kept until its extract is complete."""
         return self.data_dir / ".crm_pages"

@@ -84,9 +84,9 @@ class Person:
         }
 
     def _return(self) -> dict[str, Any]:
-        """The latest event after more than thirty days without one."""
+        """The latest event thirty days or more after the one before."""
         days = sorted({e["at"].date() for e in self.events})
-        pauses = [(before, day) for before, day in zip(days, days[1:], strict=False) if (day - before).days > 30]
+        pauses = [(before, day) for before, day in zip(days, days[1:], strict=False) if (day - before).days >= 30]
         before, day = pauses[-1] if pauses else (None, None)
         back = next((e["at"] for e in self.events if e["at"].date() == day), None)
         return {"reactivated_at": back, "previous_active_day": before}

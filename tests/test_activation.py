@@ -218,8 +218,12 @@ def test_a_record_is_made_only_where_that_is_wanted_and_then_goes_by_its_own_id(
     assert sync(ledger, crm, new).created == 1
     assert crm.records == {"ann@acme.com": {"pql_score": 81.0}}
     assert sync(ledger, crm, new, hours=1).written == 0
-    assert sync(ledger, crm, {"ann@acme.com": {"pql_score": 81.0}}, hours=1).written == 0
-    assert len(crm.calls) == 1
+    risen = {"email:ann@acme.com": new["email:ann@acme.com"] | {"pql_score": 90.0}}
+    assert counts_of(planned(ledger, crm, risen)) == {"update": 1}, "its id is known when the CRM has been read"
+    told = sync(ledger, crm, risen, hours=1)
+    assert (told.written, told.created, crm.records) == (1, 0, {"ann@acme.com": {"pql_score": 90.0}})
+    assert sync(ledger, crm, {"ann@acme.com": {"pql_score": 90.0}}, hours=1).written == 0
+    assert len(crm.calls) == 2
 
 
 def test_contacts_and_accounts_of_one_id_are_confirmed_apart(ledger: Ledger) -> None:

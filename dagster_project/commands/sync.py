@@ -48,7 +48,14 @@ def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: b
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
     from dagster_project.activation import SendRules, plan_fields, send_plan
     from dagster_project.clients.crm import CrmError
-    from dagster_project.defs.activation import silence_hold, still_refused, too_many, troubles_of, wanted_fields
+    from dagster_project.defs.activation import (
+        made_contacts,
+        silence_hold,
+        still_refused,
+        too_many,
+        troubles_of,
+        wanted_fields,
+    )
     from dagster_project.refresh import NO_FEATURES, features_stand
 
     rules = workplace.playbook.crm_fields
@@ -57,7 +64,8 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     with workplace.connect() as connection:
         if not features_stand(connection):
             raise click.ClickException(NO_FEATURES)
-        desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=True)
+        made = made_contacts(workplace)
+        desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=True, made=made)
         hold = silence_hold(connection, workplace)
     known = {kind: rows.height for kind, rows in desired.items()}
     if hold:

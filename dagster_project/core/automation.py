@@ -147,12 +147,12 @@ def _returns(users: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
 def score_rises(history: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """How far scores stand above where they stood at a moment, or above their first one if that is younger.
 
-    A change that came with another model version than the row before it does not count: what of it was somebody's
-    doing can't be told.
+    What another definition of the score added does not count. Of a change without causes, and with another model
+    version than the row before it, nobody can tell how much that is: it does not count at all.
 
     Args:
-        history: ``subject_id, score, as_of, model_version`` of the score history, with each subject's last row before
-            ``since``.
+        history: ``subject_id, score, as_of, model_version`` of the score history, and ``definition`` of its causes,
+            with each subject's last row before ``since``.
         since: The moment that is compared with.
 
     Returns:
@@ -160,7 +160,8 @@ def score_rises(history: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """
     before = pl.col("score").shift(1).over("subject_id", order_by="as_of")
     same_model = pl.col("model_version") == pl.col("model_version").shift(1).over("subject_id", order_by="as_of")
-    steps = history.sort("subject_id", "as_of").with_columns(step=pl.when(same_model).then(pl.col("score") - before))
+    redefined = pl.coalesce("definition", pl.when(same_model).then(0.0))
+    steps = history.sort("subject_id", "as_of").with_columns(step=pl.col("score") - before - redefined)
     return (
         steps.filter(pl.col("as_of") > since)
         .group_by("subject_id")
@@ -245,7 +246,7 @@ def _candidate(firing: Firing, context: RuleRun) -> Candidate:
         subject_id=firing.subject_id,
         account_id=known.account_id if known else None,
         account=account,
-        people={},
+        people={firing.subject_id: known} if known and firing.subject_type == "user" else {},
         champion=known if firing.subject_type == "user" else None,
         firings=(),
         blocked=blocked if known else f"{firing.subject_type} {firing.subject_id} is no longer scored",

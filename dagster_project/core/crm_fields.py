@@ -50,7 +50,9 @@ ORDERS: Mapping[str, Sequence[str]] = {
 """Fields whose texts have an order, the lowest first."""
 
 
-def contact_fields(users: pl.DataFrame, top_signals: int, *, made_of: Collection[str] = ()) -> pl.DataFrame:
+def contact_fields(
+    users: pl.DataFrame, top_signals: int, *, made_of: Collection[str] = (), made: Collection[str] = ()
+) -> pl.DataFrame:
     """Our fields of every contact that has a user.
 
     Args:
@@ -59,26 +61,29 @@ def contact_fields(users: pl.DataFrame, top_signals: int, *, made_of: Collection
         top_signals: How many of the strongest signals are told.
         made_of: Classes of users who get a contact when the CRM has none; only those with `may_be_made`, a
             column that is needed only then.
+        made: What the contacts are called that were made so before: they stay up to date in every class.
 
     Returns:
-        `object_id`, `create_as` (JSON, null for a contact that is there), our fields; null is unknown.
+        `object_id`, `create_as` (JSON, null for a contact that is known by its id), our fields; null is unknown.
     """
-    return fields_of(contacts_of(users, made_of=made_of), top_signals)
+    return fields_of(contacts_of(users, made_of=made_of, made=made), top_signals)
 
 
-def contacts_of(users: pl.DataFrame, *, made_of: Collection[str] = ()) -> pl.DataFrame:
+def contacts_of(users: pl.DataFrame, *, made_of: Collection[str] = (), made: Collection[str] = ()) -> pl.DataFrame:
     """The users who speak for a contact, with `object_id` and `create_as`.
 
     Args:
         users: `user_id, contact_id, email, pql_score, classification` of scored users, and whatever else.
         made_of: See `contact_fields`.
+        made: See `contact_fields`.
     """
     if made_of:
-        may = pl.col("classification").is_in(list(made_of)) & pl.col("may_be_made") & pl.col("email").is_not_null()
-        address = pl.when(may).then(pl.col("email").str.strip_chars().str.to_lowercase())
+        address = pl.col("email").str.strip_chars().str.to_lowercase()
+        name = pl.lit(BY_EMAIL) + address
+        is_wanted = pl.col("classification").is_in(list(made_of)) | name.is_in(list(made))
         is_new = pl.col("contact_id").is_null()
         users = users.with_columns(
-            object_id=pl.coalesce("contact_id", pl.lit(BY_EMAIL) + address),
+            object_id=pl.coalesce("contact_id", pl.when(is_wanted & pl.col("may_be_made")).then(name)),
             create_as=pl.when(is_new).then(pl.struct(email=address).struct.json_encode()),
         )
     else:

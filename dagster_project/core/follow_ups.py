@@ -31,6 +31,8 @@ TASK, ENTERPRISE_OWNER, OPPORTUNITY_NOTE = "task", "enterprise_owner", "opportun
 MARKETING = "marketing"
 """Whom a notice is for that goes to marketing's channel, and its topic."""
 WITH_SALES, RECYCLED, WITHDRAWN = "with_sales", "recycled", "withdrawn"
+UNKNOWN_STAGE = "unknown"
+"""What stands for the lifecycle stage of a contact of which the CRM says none any more."""
 OVERLAP_SCHEMA = pl.Schema(
     {
         **dict.fromkeys(("handoff_id", "contact_id", "user_id", "account_id", "email"), pl.String()),
@@ -259,7 +261,7 @@ def taken_over(
             {
                 "handoff_id": handoff_id,
                 **{name: person[name] for name in ("contact_id", "user_id", "account_id", "email")},
-                "lifecycle_stage": person["contact_lifecycle_stage"],
+                "lifecycle_stage": person["contact_lifecycle_stage"] or UNKNOWN_STAGE,
                 "status": WITH_SALES,
                 "paused_at": as_of,
                 "recycled_at": None,

@@ -47,8 +47,9 @@ class FieldUpdate:
         object_id: The destination's id of the record.
         fields: What to write, riders included.
         fingerprint: A hash of what makes the update necessary, the same as long as that is so.
-        create: None for a record that is there. Otherwise `email`, and `name` and `account_id` where they are known:
-            the record with this e-mail is meant, and made with these if there is none; `object_id` is our name for it.
+        create: None for a record that is known by its id. Otherwise `email`, and `name` and `account_id` where they are
+            known: the record with this e-mail is meant, and made with these if there is none; `object_id` is our name
+            for it.
         delivery_id: Of the delivery that it is; the same when it is sent again.
     """
 
@@ -213,7 +214,8 @@ def _planned(row: Mapping[str, Any], standing: Standing, target: Target) -> tupl
     """A row of `PLAN_SCHEMA`."""
     object_id = row["object_id"]
     held = standing.confirmed.get(object_id, {})
-    current = standing.current.get(object_id, {})
+    # What was made is asked for by its e-mail, so that it can't be read by its id: it holds what we wrote.
+    current = held if row.get("create_as") else standing.current.get(object_id, {})
     differs = _differing(row, held, target)
     kept = _kept_by_policy(row, current, target) & differs.keys()
     before = {name: current.get(name, held.get(name)) for name in differs if name in current or name in held}
@@ -224,8 +226,8 @@ def _planned(row: Mapping[str, Any], standing: Standing, target: Target) -> tupl
     fingerprint = _hash([target.mapping, differs])[:16]
     why = _why_not(row, held, fingerprint, standing, target)
     riding = {theirs: row[ours] for ours, theirs in target.written.items() if ours in RIDERS and row.get(ours)}
-    create = row.get("create_as") if not held else None
-    operation = "skip" if why else "create" if create else "update"
+    is_new = row.get("create_as") is not None and not held
+    operation = "skip" if why else "create" if is_new else "update"
     return (
         object_id, operation, _text(differs | riding), _text(before), row.get("create_as"), fingerprint, row["digest"],
         why or policies,

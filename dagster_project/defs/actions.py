@@ -11,7 +11,6 @@ from dagster_project.actions import ActionReport, carry_out
 from dagster_project.core.actions import ActionKind
 from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.delivery import contact_hold, delivered_handoffs
-from dagster_project.defs.handoffs import crm_name
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table
 from dagster_project.defs.transform import OWNERS
@@ -32,7 +31,7 @@ ABOUT_CONTACTING: frozenset[ActionKind] = frozenset({"task", "note", "assign_own
 def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
     """Tasks, owners, tiers, notes and field changes that handoffs and rules asked for, each done once in the CRM."""
     with workplace.ledger() as ledger:
-        begun = ledger.open_actions(crm_name(workplace))
+        begun = ledger.open_actions(workplace.settings.crm_destination)
         if not begun:
             return dg.MaterializeResult(metadata={"asked for": 0})
         blocked, held = _stopped(workplace, begun)

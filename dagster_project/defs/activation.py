@@ -73,7 +73,9 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
         is_full = current_refresh(connection, context.run.run_id).is_full
         hold = silence_hold(connection, workplace)
         take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)
-        desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=is_full)
+        desired = wanted_fields(
+            connection, rules, workplace.settings.crm, is_full=is_full, made=made_contacts(workplace)
+        )
         # The CRM's own records are as they were when only events have come.
         extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
         empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
@@ -181,8 +183,22 @@ def the_crm_took_what_was_sent(
 CHECKS = [the_crm_took_what_was_sent]
 
 
+def made_contacts(workplace: Workplace) -> list[str]:
+    """What the contacts are called that were made in the CRM; none where none is made."""
+    if not workplace.playbook.crm_fields.create_contacts_of:
+        return []
+    with workplace.ledger() as ledger:
+        return ledger.confirmed_ids(workplace.settings.crm_destination, "contact", BY_EMAIL)
+
+
 def wanted_fields(
-    connection: duckdb.DuckDBPyConnection, rules: CrmFieldRules, crm: str, *, is_full: bool, rows: int = USERS
+    connection: duckdb.DuckDBPyConnection,
+    rules: CrmFieldRules,
+    crm: str,
+    *,
+    is_full: bool,
+    made: Sequence[str] = (),
+    rows: int = USERS,
 ) -> dict[str, pl.DataFrame]:
     """What contacts and accounts should hold, by object type.
 
@@ -191,6 +207,7 @@ def wanted_fields(
         rules: `crm_fields.yml`.
         crm: Which one.
         is_full: All of them; otherwise those that the last delta touched, and what it has taken up (`left_over`).
+        made: See `made_contacts`.
         rows: Users who are in memory with all that is known of them, at a time.
     """
     concerned = "true" if is_full else _contacts_concerned(connection, crm)
@@ -210,7 +227,9 @@ def wanted_fields(
         users = users.with_columns(may_be_made=pl.col("user_id").is_in(may["user_id"].implode()))
         if rules.no_contact == "skip":
             users = users.filter("may_be_made")
-    contacts = contacts_of(users, made_of=rules.create_contacts_of).select("user_id", "object_id", "create_as")
+    contacts = contacts_of(users, made_of=rules.create_contacts_of, made=made).select(
+        "user_id", "object_id", "create_as"
+    )
     parts = [
         on_its_own(fields_of(part.join(contacts, on="user_id"), rules.top_signals))
         for part in portions(connection, f"select * from scores.pql_scores where {concerned}", rows=rows)

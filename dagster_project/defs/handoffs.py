@@ -77,7 +77,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
         as_of = refresh.until
         inputs, untouched = _gather(connection, ledger, playbook, refresh=refresh)
         plan = plan_handoffs(inputs, playbook)
-        asked = [action_request(crm_name(workplace), action) for action in plan.actions]
+        asked = [action_request(workplace.settings.crm_destination, action) for action in plan.actions]
         ledger.apply_handoff_plan(
             plan,
             known=inputs.states,
@@ -180,11 +180,6 @@ def by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame
         account_id=pl.when(is_gone).then(pl.coalesce("account_now", "account_id")).otherwise("account_id")
     )
     return renamed.select(past.columns)
-
-
-def crm_name(workplace: Workplace) -> str:
-    """What deliveries call the connected CRM; known without connecting to it."""
-    return f"crm:{workplace.settings.crm}"
 
 
 def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -309,7 +304,7 @@ def _rises(connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, since: da
         since: The moment.
     """
     history = connection.sql(
-        "select subject_id, score, as_of, model_version from scores.score_history "
+        "select subject_id, score, as_of, model_version, causes.definition from scores.score_history "
         "semi join users on subject_id = user_id "
         "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live) "
         f"and subject_key in (select {key_of('user_id')} from users) "

@@ -145,11 +145,6 @@ def _belonging(plan: HandoffPlan, handoff_id: str) -> HandoffPlan:
     )
 
 
-def _crm_name(desk: Desk) -> str:
-    """What deliveries call the connected CRM; known without connecting to it."""
-    return f"crm:{desk.settings.crm}"
-
-
 def _only(playbook: Playbook, triggers: list[str]) -> Playbook:
     """The playbook with these triggers enabled, if they are, and no others, and no rules: nothing else takes a turn."""
     kept = {
@@ -205,7 +200,7 @@ def _with_note(handoff: Row, note: list[str]) -> dict[str, str]:
 
 def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: str) -> str:
     """The handoff into the ledger, then the letter; one that certainly did not arrive takes the handoff back."""
-    asked = [action_request(_crm_name(desk), action) for action in plan.actions]
+    asked = [action_request(desk.settings.crm_destination, action) for action in plan.actions]
     if not desk.ledger.add_handoff(plan, handoff, requests=asked, now=desk.clock()):
         raise Refused("this was handed over before: a new event makes a new alert")
     slack = desk.playbook.delivery.slack
@@ -244,7 +239,7 @@ def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: s
 def _take_back(desk: Desk, plan: HandoffPlan, handoff_id: str, why: str) -> None:
     """Nobody got it: marketing is not told of it, and goes on with the lead."""
     paused = [action.object_id for action in plan.actions]
-    resume = action_request(_crm_name(desk), resume_nurture(handoff_id, paused[0])) if paused else None
+    resume = action_request(desk.settings.crm_destination, resume_nurture(handoff_id, paused[0])) if paused else None
     desk.ledger.take_back(
         handoff_id, why, desk.clock(), notice_id=word_key(handoff_id), paused_by=pause_key(handoff_id), resume=resume
     )

@@ -104,12 +104,16 @@ def test_a_rise_goes_to_the_owner_if_active_else_to_the_team_in_turn() -> None:
         assert planned(given, rises=risen(("u_1", 25.0))).notices["recipient_id"].to_list() == [recipient]
 
 
+CONSUMER: dict[str, Any] = {"account_id": None, "segment": "smb", "motion": "self-serve"}
+
+
 @pytest.mark.parametrize(
     ("person", "company", "expected"),
     [
         ({"is_unsubscribed": True}, {}, "suppressed_no_contact"),
         ({}, {"do_not_contact": True}, "suppressed_no_contact"),
         ({}, SMALL, "suppressed_self_serve"),
+        (CONSUMER, {}, "suppressed_self_serve"),
         ({}, {"has_open_opportunity": True}, "suppressed_open_opportunity"),
         ({}, {"has_won_opportunity": True}, "suppressed_customer"),
         ({}, {"has_won_opportunity": True, "seats_added": 1}, "acted"),
@@ -155,14 +159,23 @@ def test_notices_count_towards_what_a_person_takes_in_a_day() -> None:
     assert handoff.decisions["decision"].to_list() == ["held_capacity"]
 
 
-def history(*rows: tuple[str, int, float, str]) -> pl.DataFrame:
-    """Rows as (user, days before ``AS_OF``, score, model)."""
-    told = [(user, AS_OF - timedelta(days=days), score, model) for user, days, score, model in rows]
-    schema = {"subject_id": pl.String, "as_of": pl.Datetime("us"), "score": pl.Float64, "model_version": pl.String}
+Row = tuple[str, int, float, str] | tuple[str, int, float, str, float]
+
+
+def history(*rows: Row) -> pl.DataFrame:
+    """Rows as (user, days before ``AS_OF``, score, model, what of the change is the definition's if that is known)."""
+    told = [(row[0], AS_OF - timedelta(days=row[1]), *row[2:4], row[4] if len(row) > 4 else None) for row in rows]
+    schema = {
+        "subject_id": pl.String,
+        "as_of": pl.Datetime("us"),
+        "score": pl.Float64,
+        "model_version": pl.String,
+        "definition": pl.Float64,
+    }
     return pl.DataFrame(told, schema=schema, orient="row").sample(fraction=1.0, shuffle=True, seed=3)
 
 
-def rise(*rows: tuple[str, int, float, str]) -> dict[str, float]:
+def rise(*rows: Row) -> dict[str, float]:
     return dict(score_rises(history(*rows), datetime(2026, 4, 25, 23, 59, 59)).iter_rows())
 
 
@@ -178,6 +191,12 @@ def test_what_another_model_version_adds_never_counts() -> None:
     assert rise(("u", 9, 40.0, "old"), ("u", 5, 50.0, "old"), ("u", 3, 80.0, "new"), ("u", 1, 95.0, "new")) == {
         "u": 25.0
     }
+
+
+def test_what_follows_a_model_version_that_added_nothing_counts() -> None:
+    """A history has no row of a version that gave the same score; the next row's causes know that it did."""
+    assert rise(("u", 9, 50.0, "old"), ("u", 1, 75.0, "new", 0.0)) == {"u": 25.0}
+    assert rise(("u", 9, 50.0, "old"), ("u", 1, 75.0, "new", 25.0)) == {"u": 0.0}
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 100)), min_size=1, max_size=8, unique_by=lambda row: row[0]))

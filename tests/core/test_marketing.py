@@ -82,6 +82,8 @@ def test_what_is_handed_over_while_nurture_is_paused_is_one_more_reason_for_it()
     [new] = plan.overlaps["handoff_id"]
     both = nurtured("ho_1", new, no=("ho_1",))
     assert pauses(both) == []
+    unsaid = nurtured("ho_1", contact_lifecycle_stage=None, **HOT)
+    assert unsaid.overlaps["lifecycle_stage"].to_list() == ["unknown"], "the ledger takes no empty stage"
 
 
 def test_what_was_given_back_and_taken_up_after_all_is_with_sales_again() -> None:

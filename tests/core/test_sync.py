@@ -271,6 +271,8 @@ def test_a_contact_is_made_only_of_the_classes_that_are_named_and_of_nobody_who_
     assert contact_fields(people, 1)["object_id"].to_list() == ["c_1"]
     made = contact_fields(people, 1, made_of=("hot",)).sort("object_id").select("object_id", "create_as").rows()
     assert made == [("c_1", None), ("email:u_1@acme.com", '{"email":"u_1@acme.com"}')]
+    kept = contact_fields(people, 1, made_of=("hot",), made=("email:u_2@acme.com", "email:u_3@acme.com"))
+    assert sorted(kept["object_id"]) == ["c_1", "email:u_1@acme.com", "email:u_3@acme.com"], "of any class, once made"
 
 
 def test_only_accounts_that_the_crm_knows_are_told() -> None:

@@ -48,7 +48,7 @@ blocks as (
     select
         user_id,
         {{ period }} as period,
-        {{ days_between("date '1970-01-01'", 'day') }} // ({{ moments[0].inactive_days }} + 1) as block,
+        {{ days_between("date '1970-01-01'", 'day') }} // {{ moments[0].inactive_days }} as block,
         min(day) as first_day,
         max(day) as last_day,
         min(first_event_at) as first_event_at,
@@ -63,7 +63,7 @@ steps_in_time as (
 
     select
         *,
-        {{ days_between('lag(last_day) over (partition by user_id order by first_day)', 'first_day') }} > {{ moments[0].inactive_days }} as is_return,
+        {{ days_between('lag(last_day) over (partition by user_id order by first_day)', 'first_day') }} >= {{ moments[0].inactive_days }} as is_return,
         lag(last_day) over (partition by user_id order by first_day) as previous_day
     from blocks
 

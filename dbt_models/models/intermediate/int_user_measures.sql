@@ -10,7 +10,7 @@
 -- depends_on: {{ ref('int_users_touched') }}
 -- depends_on: {{ ref('stg_playbook__settings') }}
 {%- set moments = measured_moments() %}
-{%- set returned = days_between('history.last_day', 'today.day') ~ ' > ' ~ moments[0].inactive_days %}
+{%- set returned = days_between('history.last_day', 'today.day') ~ ' >= ' ~ moments[0].inactive_days %}
 {%- set sums = ['sessions', 'session_microseconds', 'actions', 'imports_complete', 'imports_partial', 'imports_failed']
                + counted_signals() %}
 {%- set earliest = ['first_import_at', 'first_invite_at', 'first_integration_at'] %}
