@@ -15,6 +15,7 @@ from dagster_project.core.calibration.report import report
 from dagster_project.core.challenger_rules import CHAMPION, FOLDER
 from dagster_project.core.playbook import FILES, load_playbook
 from dagster_project.core.sections import as_markdown
+from dagster_project.errors import PlsError
 from dagster_project.playbook_files import PACKAGED, challenger_files
 from dagster_project.reports.charts import as_svg, pictures
 from dagster_project.reports.page import html_page
@@ -30,7 +31,7 @@ _TABLES = {
 }
 
 
-class CalibrationError(RuntimeError):
+class CalibrationError(PlsError):
     """There is nothing to report or to propose; the message says why and what to do."""
 
 

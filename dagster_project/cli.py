@@ -20,6 +20,7 @@ from dagster_project.commands.plan import plan
 from dagster_project.commands.serve import serve
 from dagster_project.commands.sync import sync
 from dagster_project.core.playbook import PlaybookError
+from dagster_project.errors import PlsError
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()
@@ -53,7 +54,7 @@ def watch(poll: float) -> None:
     """Score what lands within seconds, until stopped; each batch is a run in the UI."""
     from dagster_project.defs.resources import Workplace
     from dagster_project.run import BatchRunner
-    from dagster_project.watch import Closed, Waiting, WatchError, Worker, stop_on_signals
+    from dagster_project.watch import Closed, Waiting, Worker, stop_on_signals
     from dagster_project.watch import watch as work
 
     workplace = Workplace()
@@ -68,10 +69,7 @@ def watch(poll: float) -> None:
     )
     stop_on_signals(stop, closed)
     _say(f"Watching {worker.landing}; stop with Ctrl-C")
-    try:
-        work(worker, workplace.settings.watch_lease, poll_seconds=poll, stop=stop)
-    except WatchError as error:
-        raise click.ClickException(str(error)) from error
+    work(worker, workplace.settings.watch_lease, poll_seconds=poll, stop=stop)
     _say("Stopped")
 
 
@@ -128,6 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (SettingsError, PlaybookError, OSError) as error:
+    except (SettingsError, PlaybookError, PlsError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

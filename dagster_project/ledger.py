@@ -109,13 +109,15 @@ class Ledger(LedgerWriter):
             now: Naive UTC.
             confirmed: By destination, object type and object id, fields that the destination is now known to hold.
             digests: By the same, the digest of what it was to hold, when nothing of that is left to write.
-            handoffs: New status by handoff id.
+            handoffs: New status by handoff id; of one that is answered already the answer stands.
         """
         with self._changing() as (connection, change):
             self._settle(connection, outcomes, now, change)
             self._confirm(connection, confirmed or {}, digests or {}, now)
             for handoff_id, status in (handoffs or {}).items():
-                _set_status(connection, handoff_id, status, change)
+                # Somebody who saw the message before we knew that it is there may have answered it.
+                said = latest_answer(connection, handoff_id)
+                _set_status(connection, handoff_id, said["label"] if said else status, change)
                 if status == "delivered":
                     _take_firings(connection, handoff_id)
 
@@ -208,8 +210,8 @@ class Ledger(LedgerWriter):
                 raise LookupError(f"the handoff {answer.handoff_id} is not known")
             for handoff_id in (answer.handoff_id, *_joined(connection, chat, answer.handoff_id)):
                 self._add(connection, table, [{**_feedback(answer.about(handoff_id)), "change": change}])
-                latest = latest_answer(connection, handoff_id)
-                _set_status(connection, handoff_id, latest["label"], change)
+                if latest := latest_answer(connection, handoff_id):
+                    _set_status(connection, handoff_id, latest["label"], change)
 
     # --- assistants -------------------------------------------------------------------------------
 

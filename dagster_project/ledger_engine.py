@@ -1,7 +1,8 @@
 """How the ledger's database is opened: SQLite with write-ahead log, or PostgreSQL, at this version's revision.
 
 LedgerError
- └─ LedgerTooNew: the ledger was migrated by a newer version of the code
+ ├─ LedgerTooNew: the ledger was migrated by a newer version of the code
+ └─ LedgerUnreachable: its database can't be opened
 """
 
 import sqlite3
@@ -16,6 +17,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from dagster_project.errors import PlsError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_255_512
 """PostgreSQL's advisory lock under which a migration runs; any number that nothing else uses."""
@@ -23,12 +26,16 @@ LOCK_SECONDS = 30
 """How long an SQLite ledger waits for others that write."""
 
 
-class LedgerError(RuntimeError):
+class LedgerError(PlsError):
     """The ledger can't be used."""
 
 
 class LedgerTooNew(LedgerError):
     """The ledger knows a revision that this version does not."""
+
+
+class LedgerUnreachable(LedgerError):
+    """The database is not there, is not ours to write, or does not answer."""
 
 
 def ledger_engine(url: sa.URL) -> sa.Engine:
@@ -73,7 +80,21 @@ def migrate(engine: sa.Engine) -> None:
 
     Raises:
         LedgerTooNew: It is at a revision that this version does not know.
+        LedgerUnreachable: Its database can't be opened.
     """
+    try:
+        _migrate(engine)
+    except sa.exc.OperationalError as error:
+        where, why = engine.url.render_as_string(), " ".join(str(error.orig).split())
+        way_out = (
+            "whoever runs this has to be allowed to write the file and its folder"
+            if engine.dialect.name == "sqlite"
+            else "see that the database is there and that user and password are right"
+        )
+        raise LedgerUnreachable(f"the ledger {where} can't be opened: {why}; {way_out} (PLS_LEDGER_URL)") from error
+
+
+def _migrate(engine: sa.Engine) -> None:
     heads, known = _revisions()
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":

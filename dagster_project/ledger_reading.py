@@ -300,9 +300,15 @@ class LedgerReader:
             return {row.action_key: (row.status, row.payload_hash) for row in rows}
 
     def answer_to(self, handoff_id: str) -> Answer:
-        """The answer that counts; there has to be one."""
+        """The answer that counts.
+
+        Raises:
+            LookupError: There is none.
+        """
         with self._engine.connect() as connection:
             row = latest_answer(connection, handoff_id)
+        if row is None:
+            raise LookupError(f"the handoff {handoff_id} has no answer")
         return Answer(handoff_id, row["label"], row["answered_by"], row["answered_at"], row["source"], row["until"])
 
     def tool_writes(self, asked_by: str, since: datetime) -> int:
@@ -355,11 +361,12 @@ def rows_of(
         yield from connection.execute(query.where(column.in_(wanted[start : start + PORTION]))).all()
 
 
-def latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any]:
-    """The row of what was answered last to a handoff; there is one."""
+def latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any] | None:
+    """The row of what was answered last to a handoff, None if nobody has."""
     table = schema.HANDOFF_FEEDBACK
     latest = sa.select(table).filter_by(handoff_id=handoff_id).order_by(table.c.answered_at.desc(), table.c.feedback_id)
-    return dict(connection.execute(latest.limit(1)).mappings().one())
+    row = connection.execute(latest.limit(1)).mappings().one_or_none()
+    return dict(row) if row else None
 
 
 def _polars_type(kind: sa.types.TypeEngine[Any]) -> pl.DataType:

@@ -26,6 +26,7 @@ from dagster_project.core.pql import grade_users
 from dagster_project.core.segments import segment_accounts, segment_users
 from dagster_project.daily_measures import keep_measures, unmeasured_days
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, number_patterns, record_days
+from dagster_project.errors import PlsError
 from dagster_project.refresh import NOTHING_YET
 from dagster_project.transform import build_past, failure_report
 from dagster_project.warehouse import transaction
@@ -37,7 +38,7 @@ SPANS_AT_ONCE = 400_000
 """About how many spans of users are scored at once: what is in memory."""
 
 
-class PastDaysError(RuntimeError):
+class PastDaysError(PlsError):
     """Past days can't be scored; the message says why and what to do."""
 
 

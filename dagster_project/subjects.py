@@ -32,6 +32,15 @@ _IS_ACCOUNT = (
 )
 """What somebody may be asked for by, in the order in which it is tried."""
 
+_ABOUT_ACCOUNT = (
+    "(account_id = ? or (user_id in (select user_id from marts.pql_scores where account_id = ?) "
+    "and (account_id is null or account_id not in (select account_id from marts.pqa_scores))))"
+)
+"""SQL of what is about an account: under its id, and about its people from before they had it.
+
+A company that a handoff was about may have become an account of the CRM since.
+"""
+
 DECISIONS_IN_ORDER = (
     "decided_at desc, coalesce(user_id = ?, false) desc, case when decision = 'sent' then 1 "
     "when decision = 'suppressed_no_contact' and user_id is not null then 4 "
@@ -109,21 +118,22 @@ def dossier_of(read: Read, kind: str, found: Row) -> Dossier:
     """
     user = found if kind == "user" else _champion(read, found["account_id"])
     account = found if kind == "account" else _account(read, found["account_id"])
-    whose = "account_id = ?" if account else "user_id = ?"
-    which = account["account_id"] if account else (user or {}).get("user_id")
+    whose, which = ("user_id = ?", [(user or {}).get("user_id")])
+    if account:
+        whose, which = _ABOUT_ACCOUNT, 2 * [account["account_id"]]
     decisions = f"select * from marts.handoff_decisions where {whose} order by {DECISIONS_IN_ORDER}"
     asked_for = found["user_id"] if kind == "user" else None
-    handoffs = read(f"select * from marts.handoffs where {whose} order by created_at desc, handoff_id", [which])
+    handoffs = read(f"select * from marts.handoffs where {whose} order by created_at desc, handoff_id", which)
     owners = {row["owner_id"]: row["name"] for row in read("select owner_id, name from marts.crm_owners", [])}
     ids = [row["handoff_id"] for row in handoffs]
     return Dossier(
         user=user,
         account=account,
         is_account=kind == "account",
-        decisions=tuple(read(decisions, [which, asked_for])),
+        decisions=tuple(read(decisions, [*which, asked_for])),
         handoffs=tuple(handoffs),
         rules=tuple(
-            read(f"select * from marts.rule_decisions where {whose} order by decided_at desc, decision_id", [which])
+            read(f"select * from marts.rule_decisions where {whose} order by decided_at desc, decision_id", which)
         ),
         deliveries=tuple(
             read(
@@ -131,6 +141,6 @@ def dossier_of(read: Read, kind: str, found: Row) -> Dossier:
                 [ids],
             )
         ),
-        audiences=tuple(read(f"select * from marts.audiences where {whose}", [which])),
+        audiences=tuple(read(f"select * from marts.audiences where {whose}", which)),
         owners=owners,
     )

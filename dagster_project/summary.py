@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.settings import PROJECT_ROOT, Settings
-from dagster_project.warehouse import Warehouse
+from dagster_project.warehouse import Warehouse, WarehouseLocked
 
-CLASSES = ("hot", "warm", "developing", "not_ready")
 MOST_OBJECTIONS = 5
 """How many different flags that nobody can read are named, the commonest first."""
 
@@ -98,8 +98,12 @@ def print_summary(
         since: When it started, naive UTC.
         decided: What it decided about handoffs: decision, priority, candidates.
     """
-    with Warehouse(settings.warehouse).connect() as connection:
-        summary = read_summary(connection, since)
+    try:
+        with Warehouse(settings.warehouse).read() as connection:
+            summary = read_summary(connection, since)
+    except WarehouseLocked:  # the run is over and whoever came next is at work: that is no failure of this one
+        console.print("\nAnother run works in the warehouse already: `make dev` shows what this one did.")
+        return
     console.print(f"\nScored as of {summary.as_of}", style="bold")
     console.print(_table("Rows", ["in", "loaded", "duplicate", "quarantined"], _with_events(summary.rows)))
     for path, status, cause in summary.troubles:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from dagster_project.errors import PlsError
+
 MEMORY_LIMIT = "400MB"
 """Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse."""
 MEMORY_ALONE = "800MB"
@@ -91,7 +93,7 @@ create table if not exists raw.settings (key varchar, value varchar);
 """No keys and no indexes: DuckDB loads several times slower with one. Loading finds duplicates by a join."""
 
 
-class WarehouseError(RuntimeError):
+class WarehouseError(PlsError):
     """The warehouse can't be used.
 
     WarehouseError
@@ -174,11 +176,9 @@ class Warehouse:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise WarehouseLocked(
-                        f"{self.path} has been open in another process for {self.wait_seconds:.0f} s: wait "
-                        "for that "
-                        "run to end or close the program that holds it; to read the scores while the "
-                        "pipeline "
-                        f"works, open serving.duckdb instead. DuckDB says: {error}"
+                        f"{self.path} has been open in another process for {self.wait_seconds:.0f} s: wait for that "
+                        "run to end or close the program that holds it; to read the scores while the pipeline works, "
+                        f"open serving.duckdb instead. DuckDB says: {error}"
                     ) from error
                 time.sleep(min(pause, left))
                 pause = min(2 * pause, 1.0)

@@ -17,6 +17,7 @@ from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, F
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from dagster_project.errors import PlsError
 from dagster_project.landing.crm import crm_files
 from dagster_project.landing.discovery import LandedFile, event_files, state_of
 from dagster_project.open_files import is_written_by_nobody
@@ -28,7 +29,7 @@ SIGNAL_SECONDS = 0.5
 """How often the main thread wakes up, so that it hears of signals everywhere."""
 
 
-class WatchError(RuntimeError):
+class WatchError(PlsError):
     """The worker can't work on this folder; the message says why."""
 
 

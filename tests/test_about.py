@@ -2,13 +2,17 @@
 
 import json
 import re
+import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from click.testing import CliRunner
 from installation import Installation
+
+from dagster_project.subjects import find_dossier
 
 HEADINGS = [
     "## Product-Led Sales Assessment",
@@ -35,9 +39,13 @@ def ask(demo_run: Installation, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+def rows(serving: Path, query: str) -> list[Any]:
+    with duckdb.connect(str(serving), read_only=True) as copy:
+        return copy.sql(query).fetchall()
+
+
 def one(installation: Installation, query: str) -> Any:
-    with duckdb.connect(str(installation.serving), read_only=True) as copy:
-        [(value,)] = copy.sql(query).fetchall()[:1]
+    [(value,)] = rows(installation.serving, query)[:1]
     return value
 
 
@@ -88,6 +96,24 @@ def test_why_says_the_decision_its_reason_and_what_became_of_the_handoff(demo_ru
         assert one(demo_run, query.format("reason", decision)) in told
     sent = one(demo_run, query.format("user_id", "sent"))
     assert "alert by outbox: confirmed" in ask("why", sent)
+
+
+def test_a_company_that_the_crm_knows_by_now_keeps_what_was_decided_about_it(
+    demo_run: Installation, tmp_path: Path
+) -> None:
+    [(user_id, account_id), *_] = rows(
+        demo_run.serving, "select user_id, account_id from marts.handoffs where account_id is not null order by 1"
+    )
+    copy = tmp_path / "serving.duckdb"
+    shutil.copyfile(demo_run.serving, copy)
+    with duckdb.connect(str(copy)) as serving:
+        for table in ("pql_scores", "pqa_scores", "user_profiles", "account_profiles"):
+            serving.execute(f"update marts.{table} set account_id = 'A-1' where account_id = ?", [account_id])
+    for asked in (user_id, "A-1"):
+        dossier = find_dossier(copy, asked)
+        sent = dossier.sent()
+        assert sent and (sent["user_id"], sent["account_id"]) == (user_id, account_id)
+        assert dossier.decisions
 
 
 def test_why_says_how_far_triggers_are_from_firing_where_none_has(demo_run: Installation, ask: Any) -> None:

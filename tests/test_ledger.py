@@ -32,7 +32,7 @@ from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew
+from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew, LedgerUnreachable
 from dagster_project.ledger_memory import LedgerHasForgotten, check_memory
 from dagster_project.ledger_schema import METADATA
 from dagster_project.ledger_writing import Outcome
@@ -545,6 +545,25 @@ def test_what_is_known_of_an_earlier_copy_is_compared_whatever_is_left_of_it(led
             check_memory(ledger, warehouse, settings)
         ledger.request([request()], NOW)
         check_memory(ledger, warehouse, settings)
+
+
+def test_an_answer_that_is_quicker_than_the_receipt_stands(ledger: Ledger) -> None:
+    """Nobody knew yet whether the message had arrived, and its reader pressed a button."""
+    ledger.apply_handoff_plan(plan(handoff(handoff_id="ho_1"), handoff(handoff_id="ho_2")))
+    ledger.keep_answer(Answer("ho_1", "not_a_fit", "o_1", NOW, "slack"), chat="slack")
+    ledger.settle([], LATER, handoffs={"ho_1": "delivered", "ho_2": "delivered"})
+    statuses = ledger.read_frame("handoffs").sort("handoff_id")["status"].to_list()
+    assert statuses == ["not_a_fit", "delivered"]
+
+
+def test_a_ledger_that_cannot_be_opened_says_so_and_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").mkdir()
+    with pytest.raises(LedgerUnreachable, match=r"ledger\.sqlite can't be opened: .*allowed to write the file"):
+        with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}"):
+            pass
+    with pytest.raises(LedgerUnreachable, match=r"ledger:\*\*\*@localhost:1/pls can't be opened: .*user and password"):
+        with Ledger("postgresql+psycopg://ledger:secret@localhost:1/pls"):
+            pass
 
 
 def test_what_was_given_back_and_taken_up_again_is_with_sales(ledger: Ledger) -> None:

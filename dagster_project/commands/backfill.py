@@ -15,20 +15,15 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--to", "last", type=_DAY, default=None, help="Last day, UTC.  [default: the last that is over]")
 def backfill(first: datetime | None, last: datetime | None) -> None:
     """Score days that are over, by what was known then. Stopped, it goes on where it was."""
-    from dagster_project.past_days import PastDaysError
     from dagster_project.run import run_backfill
-    from dagster_project.warehouse import WarehouseError
 
     console = Console()
-    try:
-        outcome = run_backfill(
-            console,
-            Path(os.environ["DAGSTER_HOME"]),
-            first=first.date() if first else None,
-            last=last.date() if last else None,
-        )
-    except (PastDaysError, WarehouseError) as error:
-        raise click.ClickException(str(error)) from error
+    outcome = run_backfill(
+        console,
+        Path(os.environ["DAGSTER_HOME"]),
+        first=first.date() if first else None,
+        last=last.date() if last else None,
+    )
     if not outcome.success:
         raise click.ClickException(outcome.cause)
     console.print(f"marts.daily_scores in {outcome.settings.serving}", markup=False, highlight=False, soft_wrap=True)

@@ -27,21 +27,16 @@ def plan(proposal: Path | None, challenger: str | None, markdown: bool, top: int
 
     from dagster_project.core.models import promoted
     from dagster_project.core.planning.plan import passed_limits, sections
-    from dagster_project.core.playbook import PlaybookError
     from dagster_project.core.sections import as_markdown
     from dagster_project.playbook_files import read_playbook
-    from dagster_project.playbook_plan import PlanError, make_plan
+    from dagster_project.playbook_plan import make_plan
     from dagster_project.reports.terminal import print_sections
     from dagster_project.settings import environment_settings
-    from dagster_project.warehouse import WarehouseError
 
     settings = environment_settings()
-    try:
-        live = read_playbook(settings.playbook_dir)
-        proposed = read_playbook(proposal) if challenger is None else promoted(live, challenger)
-        made = make_plan(settings, live, proposed, top=top)
-    except (PlanError, PlaybookError, WarehouseError) as error:
-        raise click.ClickException(str(error)) from error
+    live = read_playbook(settings.playbook_dir)
+    proposed = read_playbook(proposal) if challenger is None else promoted(live, challenger)
+    made = make_plan(settings, live, proposed, top=top)
     # The live limits hold: a proposal can't loosen the ones that it is judged by.
     shown = sections(made, live.calibration.limits)
     if markdown:

@@ -31,18 +31,14 @@ SHOWN = 50
 def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: bool) -> None:
     """Write to the CRM what was scored last, where it differs."""
     from dagster_project.defs.resources import Workplace
-    from dagster_project.warehouse import WarehouseError
 
     console = Console()
     workplace = Workplace(overrides={"PLS_CRM": crm} if crm else {})
-    try:
-        with workplace.locked():
-            if setup:
-                _set_up(console, workplace, dry_run=dry_run)
-            else:
-                _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, yes=yes)
-    except WarehouseError as error:
-        raise click.ClickException(str(error)) from error
+    with workplace.locked():
+        if setup:
+            _set_up(console, workplace, dry_run=dry_run)
+        else:
+            _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, yes=yes)
 
 
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
@@ -57,11 +53,14 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
         wanted_fields,
     )
     from dagster_project.refresh import NO_FEATURES, features_stand
+    from dagster_project.warehouse import has_table
 
     rules = workplace.playbook.crm_fields
     if not workplace.settings.warehouse.exists():
         raise click.ClickException(f"nothing has been scored in {workplace.settings.data_dir} yet: pls run")
     with workplace.connect() as connection:
+        if not has_table(connection, "scores.pql_scores"):
+            raise click.ClickException("nothing is scored yet: run `pls run` first")
         if not features_stand(connection):
             raise click.ClickException(NO_FEATURES)
         made = made_contacts(workplace)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Count, SomeHours, StrictModel
 
 MetricName = Literal[
     "feature_usage_by_user",
@@ -37,8 +37,6 @@ NEVER_WRITTEN = frozenset(
     {"contact_id", "account_id", "email", "domain", "email_opt_out", "do_not_contact", "owner_id", "segment_override"}
 )
 """Keys, consent, and what decides who gets a lead: a person changes these, in the CRM."""
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class Rules(StrictModel):
@@ -130,7 +128,7 @@ class Limits(StrictModel):
     seconds: Annotated[float, Field(gt=0)]
     memory_mb: Annotated[int, Field(ge=64)]
     plan_minutes: Annotated[float, Field(gt=0)]
-    write_within_hours: Annotated[float, Field(gt=0)]
+    write_within_hours: SomeHours
     writes_per_hour: Count
 
 

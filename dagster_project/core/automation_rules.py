@@ -9,8 +9,8 @@ from typing import Annotated, get_args
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dagster_project.core.crm_source_rules import Team
-from dagster_project.core.handoff_rules import Count, Days, HandoffType, Stage, TriggerKey, known_fields_only
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.handoff_rules import HandoffType, Stage, TriggerKey, known_fields_only
+from dagster_project.core.strict import Count, Days, StrictModel
 
 NOTICE_FIELDS = frozenset({"person", "company", "score", "rise", "days", "active_users", "date"})
 MARKETING_FIELDS = frozenset({"person", "company"})

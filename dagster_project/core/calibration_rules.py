@@ -4,9 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Count, Days, StrictModel
 
-Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -51,8 +50,8 @@ class Limits(StrictModel):
 class CalibrationRules(StrictModel):
     """``calibration.yml``."""
 
-    label_days: Count
-    period_days: Count
+    label_days: Days
+    period_days: Days
     confidence: Share
     minimum: Minimum
     capacity_per_week: tuple[Count, ...] = Field(min_length=1)
@@ -61,5 +60,5 @@ class CalibrationRules(StrictModel):
     strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     bootstrap: Bootstrap
     drift: Drift
-    suggested_points: Annotated[int, Field(ge=1)]
+    suggested_points: Count
     limits: Limits

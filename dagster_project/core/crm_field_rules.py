@@ -1,12 +1,12 @@
 """The model of ``crm_fields.yml``: which of our fields is which of the CRM's. Their values are in ``crm_fields``."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from dagster_project.core.crm_fields import ORDERS
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Count, StrictModel
 from dagster_project.core.sync import Policy, Target
 
 ContactField = Literal[
@@ -44,7 +44,7 @@ class RefusalLimit(StrictModel):
     """
 
     share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    at_least: Annotated[int, Field(ge=1)] = 10
+    at_least: Count = 10
 
 
 class CrmFieldRules(StrictModel):
@@ -65,7 +65,7 @@ class CrmFieldRules(StrictModel):
         verify_sample: How many written records per object type are read back.
     """
 
-    top_signals: Annotated[int, Field(ge=1)]
+    top_signals: Count
     account_tiers: tuple[str, ...] = ()
     contact: dict[ContactField, str | None]
     account: dict[AccountField, str | None]
@@ -73,7 +73,9 @@ class CrmFieldRules(StrictModel):
     create_contacts_of: tuple[Literal["hot", "warm", "developing", "not_ready"], ...] = ()
     no_contact: Literal["write", "skip"] = "write"
     traits_of_no_contact: Literal["write", "skip"] = "skip"
-    max_changed_records: dict[str, Annotated[int, Field(ge=0)] | None] = {"local": None, "other": 5000}
+    max_changed_records: dict[
+        Literal["local", "hubspot", "salesforce", "other"], Annotated[int, Field(ge=0)] | None
+    ] = {"local": None, "other": 5000}
     refused: RefusalLimit = RefusalLimit()
     resends: Annotated[int, Field(ge=0, le=5)] = 2
     verify_sample: Annotated[int, Field(ge=0)] = 20
@@ -88,7 +90,7 @@ class CrmFieldRules(StrictModel):
 
     def changes_allowed(self, crm: str) -> int | None:
         """How many records of this CRM one run changes without somebody's yes, None for any number."""
-        limits = self.max_changed_records
+        limits: Mapping[Any, int | None] = self.max_changed_records
         return limits.get(crm, limits.get("other"))
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from dagster_project.core.decisions import CLASSES
+from dagster_project.core.scoring_rules import RISING_CLASSES
 
 _NOT_SIGNALS = frozenset({"fit_multiplier", "cap", "rounding"})
 _DAY, _MOMENT = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"
@@ -41,7 +41,7 @@ FIELDS: Mapping[str, tuple[str, FieldKind]] = {
 """Our fields: what people see as their name, and of what kind their values are."""
 
 ORDERS: Mapping[str, Sequence[str]] = {
-    "pql_classification": CLASSES,
+    "pql_classification": RISING_CLASSES,
     "usage_tier": ("low", "medium", "high"),
     "activation_status": (
         "churned", "signed_up", "activated", "reactivated", "pql", "opportunity", "customer",

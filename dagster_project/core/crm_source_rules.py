@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import SomeDays, StrictModel
 
 Team = Literal["ae", "sdr", "enterprise_sdr", "csm", "sales"]
 KEYS: Mapping[str, str] = {
@@ -114,7 +114,7 @@ class CrmSourceRules(StrictModel):
 
     extract_every_minutes: Annotated[float, Field(ge=0)]
     overlap_minutes: Annotated[float, Field(gt=0)]
-    full_every_days: Annotated[float, Field(gt=0)]
+    full_every_days: SomeDays
     daily_reserve: Annotated[float, Field(ge=0, lt=1)]
     systems: dict[str, CrmSource]
 

@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 
 from dagster_project.core.candidates import Candidate, is_explicit_request
 from dagster_project.core.handoff_rules import HandoffRules
+from dagster_project.core.scoring_rules import RISING_CLASSES
 
-CLASSES = ("not_ready", "developing", "warm", "hot")
-"""Classifications from the lowest to the highest."""
 SENT, HELD_CAPACITY, HELD_STALE_CRM = "sent", "held_capacity", "held_stale_crm"
 HELD = frozenset({HELD_CAPACITY, HELD_STALE_CRM})
 """Decisions that leave a candidate open, to be decided again by the next run."""
@@ -191,4 +190,4 @@ def _earlier(candidate: Candidate, run: Circumstances) -> Iterator[PastHandoff]:
 
 
 def _rank(classification: str | None) -> int:
-    return CLASSES.index(classification) if classification in CLASSES else -1
+    return RISING_CLASSES.index(classification) if classification in RISING_CLASSES else -1

@@ -10,14 +10,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from dagster_project.core.handoff_rules import PRIORITIES, Priority
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Days, Hours, StrictModel
 
 _CHANNEL = re.compile(r"#[^\s#@,A-Z]{1,80}|[CGD][A-Z0-9]{6,}")
 _MOST_SNOOZES = 10
 """A block of Slack's buttons has room for 25 elements; this many fit a line."""
-
-Hours = Annotated[float, Field(ge=0)]
-Days = Annotated[int, Field(ge=1)]
 
 
 def _a_channel(text: str) -> str:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from dagster_project.core.crm_source_rules import Team
 from dagster_project.core.scoring_rules import CLASSES, Classification
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import MOST_DAYS, Count, StrictModel
 
 Priority = Literal["P0", "P1", "P2"]
 HandoffType = Literal[
@@ -118,10 +118,6 @@ TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
 Day = Annotated[date, BeforeValidator(_day)]
 Template = Annotated[str, AfterValidator(known_fields_only(TEMPLATE_FIELDS))]
 Heading = Annotated[str, AfterValidator(_one_line)]
-Count = Annotated[int, Field(ge=1)]
-MOST_DAYS = 3650
-"""Of any period: what is longer is a slip of the keyboard, and leads to days before there were any."""
-Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 
 
 class TriggerRule(StrictModel):

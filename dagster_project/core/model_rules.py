@@ -1,10 +1,6 @@
 """The model of ``models.yml``: what is kept of each day's scores."""
 
-from typing import Annotated
-
-from pydantic import Field
-
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Days, StrictModel
 
 
 class ModelRules(StrictModel):
@@ -14,4 +10,4 @@ class ModelRules(StrictModel):
         published_days: How many of the latest days are published.
     """
 
-    published_days: Annotated[int, Field(ge=1)]
+    published_days: Days

@@ -22,6 +22,8 @@ TEAM = "team:"
 TURN_SCHEMA = pl.Schema({"team": pl.String, "owner_id": pl.String, "assigned_seq": pl.Int64})
 GIVEN_SCHEMA = pl.Schema({"recipient_id": pl.String(), "created_at": pl.Datetime("us")})
 """What somebody was given, a handoff or a notice, as far as the daily limit looks at it."""
+A_DAY_ANYWHERE = 2
+"""Days that hold the whole of today in every time zone: what was given since then has to be known."""
 
 
 @dataclass(frozen=True)

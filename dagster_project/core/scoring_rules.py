@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Count, Days, StrictModel
 
 Tier = Literal["low", "medium", "high"]
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 Classification = Literal["hot", "warm", "developing", "not_ready"]
 CLASSES: tuple[Classification, ...] = ("hot", "warm", "developing", "not_ready")
+RISING_CLASSES = CLASSES[::-1]
+"""The same, the lowest first."""
 FitTier = Literal["enterprise", "mid-market", "smb", "consumer"]
 UserMeasure = Literal[
     "sessions_per_week",
@@ -137,11 +139,11 @@ def _sum_to_one(weights: Mapping[str, float]) -> None:
 class Measurement(StrictModel):
     """The lengths that SQL measures with; section 2.1 and 3 of the specification."""
 
-    window_days: Annotated[int, Field(ge=1)]
-    min_weeks_days: Annotated[int, Field(ge=1)]
+    window_days: Days
+    min_weeks_days: Days
     session_gap_minutes: Annotated[float, Field(gt=0)]
     min_session_minutes: Annotated[float, Field(ge=0)]
-    inactive_days: Annotated[int, Field(ge=1)]
+    inactive_days: Days
 
     @model_validator(mode="after")
     def _weeks_fit_the_window(self) -> Self:
@@ -270,7 +272,7 @@ class PqaWeights(StrictModel):
 class GrowthFromNone(StrictModel):
     """Growth of a team that had nobody active before: its tier from this many active users, and below."""
 
-    active_users: Annotated[int, Field(ge=1)]
+    active_users: Count
     reached: Tier
     below: Tier
 

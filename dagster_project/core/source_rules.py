@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dagster_project.core.iso_moments import is_moment
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import MOST_DAYS, SomeDays, SomeHours, StrictModel
 
 EVENT_COLUMNS = (
     "message_id", "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id", "timestamp",
@@ -168,8 +168,8 @@ class Staleness(StrictModel):
         api: Since the last complete extract from a CRM's API.
     """
 
-    files: Annotated[float, Field(gt=0)]
-    api: Annotated[float, Field(gt=0)]
+    files: SomeHours
+    api: SomeHours
 
 
 class FeedSilence(StrictModel):
@@ -182,10 +182,10 @@ class FeedSilence(StrictModel):
         given_up_days: After so many days of silence it counts as a feed that there is no more.
     """
 
-    hours: Annotated[float, Field(gt=0)] = 24
-    look_back_days: Annotated[int, Field(ge=2)] = 28
+    hours: SomeHours = 24
+    look_back_days: Annotated[int, Field(ge=2, le=MOST_DAYS)] = 28
     daily_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    given_up_days: Annotated[float, Field(gt=0)] = 30
+    given_up_days: SomeDays = 30
 
 
 class SourceRules(StrictModel):

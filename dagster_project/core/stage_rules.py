@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dagster_project.core.scoring_rules import Classification
-from dagster_project.core.strict import StrictModel
+from dagster_project.core.strict import Days, StrictModel
 
 
 class StageRules(StrictModel):
@@ -22,4 +22,4 @@ class StageRules(StrictModel):
 
     activated_setup_share: Annotated[float, Field(ge=0, le=1)]
     pql_classes: frozenset[Classification] = Field(min_length=1)
-    reactivated_within_days: Annotated[int, Field(ge=1)]
+    reactivated_within_days: Days

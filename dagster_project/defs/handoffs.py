@@ -26,7 +26,7 @@ from dagster_project.core.handoff_plan import BY_PRIORITY, HandoffInputs, Handof
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.moments import end_of_day
 from dagster_project.core.playbook import Playbook
-from dagster_project.core.routing import open_desk
+from dagster_project.core.routing import A_DAY_ANYWHERE, open_desk
 from dagster_project.core.waiting import to_decide_again
 from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
@@ -37,6 +37,7 @@ from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.ledger_memory import check_memory
+from dagster_project.past_accounts import by_accounts_of_now
 from dagster_project.portions import PORTION, on_its_own, portions
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_features import scored_features, those_of, whole
@@ -53,8 +54,6 @@ LOOKED_AT: Mapping[Subject, str] = {
     "account": "account_id in (select account_id from scores.looked_at_accounts)",
 }
 """Of whom decisions are made in this run."""
-A_DAY_ANYWHERE = 2
-"""Days that hold the whole of today in every time zone."""
 
 
 @dg.asset(
@@ -105,7 +104,7 @@ def _gather(
     risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
     owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
     crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
-    past = by_accounts_of_now(connection, ledger.past_handoffs(since))
+    past = past_by_accounts_of_now(connection, ledger.past_handoffs(since))
     notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
     untouched = 0
@@ -158,28 +157,9 @@ def _gather(
     return inputs, untouched
 
 
-def by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
-    """Past handoffs; that of an account which is gone is one of the account that its person has now.
-
-    A company is known by its domain or its product group until somebody, after a handoff as a rule, makes an account of
-    it in the CRM: it is the same one under another id, and must not be handed over again.
-    """
-    gone = connection.sql(
-        "select distinct account_id from past where account_id is not null "
-        "and account_id not in (select account_id from scores.pqa_scores)"
-    ).pl()
-    if gone.is_empty():
-        return past
-    who = past.join(gone, on="account_id", how="semi").select("user_id").unique()  # noqa: F841, found by DuckDB
-    now = connection.sql(
-        "select user_id, account_id as account_now from scores.pql_scores "
-        "where user_id in (from who) and account_id is not null"
-    ).pl()
-    is_gone = pl.col("account_id").is_in(gone["account_id"].implode())
-    renamed = past.join(now, on="user_id", how="left", maintain_order="left").with_columns(
-        account_id=pl.when(is_gone).then(pl.coalesce("account_now", "account_id")).otherwise("account_id")
-    )
-    return renamed.select(past.columns)
+def past_by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
+    """See `by_accounts_of_now`; looked up in the warehouse."""
+    return by_accounts_of_now(past, lambda query, values: connection.sql(query, params=values).pl(), schema="scores")
 
 
 def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:

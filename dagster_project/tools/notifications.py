@@ -25,8 +25,10 @@ from dagster_project.core.handoff_rules import ACCOUNT_TRIGGERS, TriggerKey
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.letters import alert, recipient_of
 from dagster_project.core.playbook import Playbook
+from dagster_project.core.routing import A_DAY_ANYWHERE
 from dagster_project.delivery import Pace, deliver
 from dagster_project.ledger import ASKED_FOR
+from dagster_project.past_accounts import by_accounts_of_now
 from dagster_project.tools.desk import Desk, Name, arguments, one_of
 from dagster_project.tools.errors import Refused, Unavailable
 from dagster_project.tools.subjects import ACCOUNTS, USERS, Row, find
@@ -119,6 +121,8 @@ def _concerned(desk: Desk, text: str) -> tuple[pl.DataFrame, pl.DataFrame, str]:
 def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: list[str]) -> HandoffPlan:
     """What the pipeline would decide if these triggers fired now, and no others."""
     now, rules = desk.clock(), desk.playbook.handoffs
+    since = now - timedelta(days=max(rules.cooldown_days, A_DAY_ANYWHERE))
+    overlaps = desk.ledger.overlaps_with_sales()
     inputs = HandoffInputs(
         as_of=now,
         users=users,
@@ -128,8 +132,10 @@ def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: 
         crm_hold_reason=None,  # asked already
         states=pl.DataFrame(),
         open_candidates=pl.DataFrame(),
-        past=desk.ledger.past_handoffs(now - timedelta(days=max(rules.cooldown_days, 1))),
+        past=by_accounts_of_now(desk.ledger.past_handoffs(since), desk.serving.frame, schema="marts"),
+        past_notices=desk.ledger.given_notices(since),
         turns=desk.ledger.read_frame("routing_turns"),
+        overlaps=overlaps.filter(pl.col("contact_id").is_in(users["contact_id"].implode())),
     )
     return plan_handoffs(inputs, _only(desk.playbook, triggers))
 

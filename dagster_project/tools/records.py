@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from dagster_project.clients.connectors import connect_crm
-from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused
+from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused, CrmUnknown
 from dagster_project.core.assistant_rules import ObjectType, RecordRule
 from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.core.escaping import plain
@@ -168,8 +168,11 @@ def _write(desk: Desk, crm: CrmClient, object_type: str, *, object_id: str, fiel
         desk.ledger.settle([Outcome(delivery_id, "parked", str(error))], desk.clock())
         raise Refused(f"{crm.name} refused: {error}") from error
     except CrmError as error:
-        desk.ledger.settle([Outcome(delivery_id, "failed", str(error))], desk.clock())
-        raise Unavailable(f"{crm.name} could not be written to, plan it again later: {error}") from error
+        # Nobody tries it again but whoever asked.
+        is_unknown = isinstance(error, CrmUnknown)
+        words = f"nobody knows whether it was written: {error}" if is_unknown else str(error)
+        desk.ledger.settle([Outcome(delivery_id, "cancelled", words)], desk.clock())
+        raise Unavailable(f"{crm.name} could not be written to, plan it again later: {words}") from error
     said = receipts[0].error if receipts else "the CRM did not say what became of this record"
     if said is not None:
         desk.ledger.settle([Outcome(delivery_id, "parked", said)], desk.clock())

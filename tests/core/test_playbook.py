@@ -28,6 +28,18 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
         ),
         (
             "delivery.yml",
+            "thread_days: 30",
+            "thread_days: 1000000",
+            ["delivery.yml: slack.thread_days: ", "less than or equal to 3650, found 1000000"],
+        ),
+        (
+            "crm_fields.yml",
+            "hubspot: 5000,",
+            "hubsport: 5000,",
+            ["crm_fields.yml: max_changed_records.hubsport: found 'hubsport', expected 'local', 'hubspot',"],
+        ),
+        (
+            "delivery.yml",
             "snooze_days: [1, 7, 30]",
             "snooze_days: [1, 7, 7]",
             ["delivery.yml: snooze_days: found 1, 7, 7, expected each number of days once"],

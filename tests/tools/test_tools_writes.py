@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 from clients.slack_server import HUNG_UP_AFTERWARDS, TOKEN, Fault, slack_server
 from installation import Installation
+from ledger_rows import plan
 from tool_shop import NOW, WRITES, copied, playbook_with, tools_over
 
 from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.core.automation import NOTICE_SCHEMA
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.settings import settings_from
 from dagster_project.tools import Tools
@@ -262,6 +265,30 @@ def test_what_was_handed_over_rests(shop: Shop, quiet: tuple[str, list[str]]) ->
         tools.call("writes.confirm", token=plan.token)
         with pytest.raises(Refused, match=r"suppressed_cooldown: .* within 14 days"):
             tools.call("messaging.send_notification", alert(*quiet))
+
+
+def test_a_company_that_the_crm_knows_by_now_rests_as_well(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    account_id, triggers = quiet
+    with shop.tools() as tools:
+        tools.call("writes.confirm", token=tools.call("messaging.send_notification", alert(*quiet)).token)
+        for table in ("pql_scores", "pqa_scores", "user_profiles", "account_profiles"):
+            shop.change(f"update marts.{table} set account_id = 'A-1' where account_id = ?", account_id)
+        with pytest.raises(Refused, match="suppressed_cooldown"):
+            tools.call("messaging.send_notification", alert("A-1", triggers))
+
+
+def test_notices_count_towards_what_an_assistant_may_ask_of_somebody(shop: Shop, quiet: tuple[str, list[str]]) -> None:
+    owners = [owner_id for (owner_id,) in shop.asked("select owner_id from marts.crm_owners")]
+    notice = {"topic": "score_rise", "user_id": None, "account_id": None, "text": "-", "status": "delivered"}
+    rows = [
+        {**notice, "notice_id": f"no_{owner}_{n}", "recipient_id": owner, "created_at": NOW - timedelta(minutes=n)}
+        for owner in owners
+        for n in range(1, 21)
+    ]
+    with shop.ledger() as ledger:
+        ledger.apply_handoff_plan(replace(plan(), notices=pl.DataFrame(rows, schema=NOTICE_SCHEMA)), decided=())
+    with shop.tools() as tools, pytest.raises(Refused, match="held_capacity"):
+        tools.call("messaging.send_notification", alert(*quiet))
 
 
 @pytest.mark.parametrize("decision", ["suppressed_open_opportunity", "suppressed_no_contact", "suppressed_self_serve"])
