@@ -66,4 +66,5 @@ lock: ## renew the locked dependencies (needs uv)
 	  --no-strip-extras --no-annotate --custom-compile-command "make lock" -c requirements.lock -q -o requirements-dev.lock
 
 clean: ## remove what runs have made; landing files stay
-	rm -rf data/*.duckdb data/*.duckdb.wal data/*.sqlite data/*.sqlite-* data/outbox data/.dbt dbt_models/target dbt_models/logs
+	rm -rf data/*.duckdb data/*.duckdb.* data/*.sqlite data/*.sqlite-* data/warehouse.keys data/outbox
+	rm -rf data/.serving.duckdb* data/.dbt data/.crm_pages data/.run.* data/.watch.lock dbt_models/target dbt_models/logs

@@ -21,7 +21,7 @@ from dagster_project.clients.crm import (
     Task,
     TaskState,
 )
-from dagster_project.core.actions import ON_THE_CRM, Action
+from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.ledger import Ledger
@@ -65,7 +65,7 @@ def carry_out(
     Args:
         ledger: Where intents and receipts are kept; no transaction of it is open while the CRM is called.
         crm: The CRM.
-        actions: What is asked for; kinds that are no CRM's business are left to others.
+        actions: What is asked for.
         rules: `crm_fields.yml`: names of fields, order of tiers.
         now: Naive UTC.
         blocked: By action key, why it must not be done any more, as it is known at this moment.
@@ -135,7 +135,7 @@ def action_request(destination: str, action: Action) -> Request:
 def _unfinished(ledger: Ledger, destination: str, actions: Sequence[Action]) -> list[Action]:
     """What has to be done: what was begun before, as it was begun, then what is new; each key once."""
     begun = {key: _action(key, payload) for key, payload in ledger.open_actions(destination).items()}
-    asked = {action.key: action for action in actions if action.kind in ON_THE_CRM and action.key not in begun}
+    asked = {action.key: action for action in actions if action.key not in begun}
     for key, (status, payload_hash) in ledger.ended_actions(destination, asked).items():
         is_same = action_request(destination, asked[key]).payload_hash == payload_hash
         if status != "parked" or is_same:  # a refused one has another chance when it is another one

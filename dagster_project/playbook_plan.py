@@ -102,6 +102,7 @@ def _inputs(
         past=past_by_accounts_of_now(connection, ledger.past_handoffs(as_of - remembered)),
         past_notices=ledger.given_notices(as_of - timedelta(days=A_DAY_ANYWHERE)),
         turns=ledger.read_frame("routing_turns"),
+        overlaps=pl.DataFrame(),  # whose nurture pauses is not shown
         scored_since=since,
     )
 

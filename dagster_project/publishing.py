@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from dagster_project.landing.sql_text import identifier, literal
 from dagster_project.warehouse import Warehouse, clear_deleted_rows, is_worn, let_deleted_rows_be, rows_where
 
 SERVING_STORAGE_VERSION = "v1.5.0"
@@ -106,9 +107,9 @@ def publish_changes(
             for table, condition in changed.items():
                 if condition == NOTHING:
                     continue
-                name = _identifier(table)
+                name = identifier(table)
                 if table in excerpt.views:
-                    connection.execute(f"set search_path = {_literal(search_path)}")
+                    connection.execute(f"set search_path = {literal(search_path)}")
                 query = queries[table] if table in excerpt.views else f"select * from marts.{name}"
                 connection.execute(
                     f"create or replace temp table incoming as select * from ({query}) where {condition}"
@@ -142,7 +143,7 @@ def _excerpt_first(connection: duckdb.DuckDBPyConnection, excerpt: Excerpt) -> I
                 f"create table excerpt.{table} as select * from {table} where {rows_where(table, condition)}"
             )
         path += [(warehouse, schema) for (schema,) in schemas]
-        yield ",".join(f"{_identifier(catalog)}.{_identifier(schema)}" for catalog, schema in path)
+        yield ",".join(f"{identifier(catalog)}.{identifier(schema)}" for catalog, schema in path)
     finally:
         connection.execute("reset search_path")
         connection.execute("detach excerpt")
@@ -206,7 +207,7 @@ def _fresh_copy(serving_path: Path, *, keeps_spare: bool = False) -> Iterator[Pa
 def _attached(warehouse_path: Path, serving: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the warehouse with a serving database beside it."""
     with Warehouse(warehouse_path).change() as connection:
-        connection.execute(f"attach {_literal(str(serving))} as serving (storage_version '{SERVING_STORAGE_VERSION}')")
+        connection.execute(f"attach {literal(str(serving))} as serving (storage_version '{SERVING_STORAGE_VERSION}')")
         try:
             yield connection
         finally:
@@ -220,7 +221,7 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection, views: Mapping[str, Publi
         "where table_catalog = current_database() and table_schema = 'marts' order by table_name"
     ).fetchall()
     for (table,) in tables:
-        name = _identifier(table)
+        name = identifier(table)
         if table in views:
             _copy_view(connection, name, views[table])
         else:
@@ -230,15 +231,15 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection, views: Mapping[str, Publi
         "where database_name = current_database() and schema_name = 'marts' and comment is not null"
     ).fetchall()
     for table, column, comment in comments:
-        target = f"serving.marts.{_identifier(table)}.{_identifier(column)}"
-        connection.execute(f"comment on column {target} is {_literal(comment)}")
+        target = f"serving.marts.{identifier(table)}.{identifier(column)}"
+        connection.execute(f"comment on column {target} is {literal(comment)}")
     connection.execute("checkpoint serving")
 
 
 def _copy_view(connection: duckdb.DuckDBPyConnection, name: str, view: PublishedView) -> None:
     connection.execute("create schema if not exists serving.scores")
     for table, rows in view.tables.items():
-        connection.execute(f"create table serving.scores.{_identifier(table)} as {rows}")
+        connection.execute(f"create table serving.scores.{identifier(table)} as {rows}")
     connection.execute(f"create view serving.marts.{name} as {view.sql}")
 
 
@@ -270,11 +271,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

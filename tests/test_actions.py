@@ -185,11 +185,6 @@ def test_a_record_that_is_not_there_is_refused_with_the_crms_words(ledger: Ledge
     }
 
 
-def test_alerts_are_left_to_others(ledger: Ledger, crm: Unlucky) -> None:
-    assert do(ledger, crm, Action("s_1", "notify", "contact", "c_1", {})) == ActionReport()
-    assert ledger.read_frame("deliveries").is_empty()
-
-
 def test_a_state_says_what_became_of_a_task(crm: Unlucky) -> None:
     made = crm.create_task(Task("k_1", "s", "b"))
     assert crm.find_tasks(["k_1"]) == {"k_1": TaskState(str(made.created_id), "open")}

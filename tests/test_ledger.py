@@ -559,11 +559,9 @@ def test_an_answer_that_is_quicker_than_the_receipt_stands(ledger: Ledger) -> No
 def test_a_ledger_that_cannot_be_opened_says_so_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").mkdir()
     with pytest.raises(LedgerUnreachable, match=r"ledger\.sqlite can't be opened: .*allowed to write the file"):
-        with Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}"):
-            pass
+        Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}").__enter__()
     with pytest.raises(LedgerUnreachable, match=r"ledger:\*\*\*@localhost:1/pls can't be opened: .*user and password"):
-        with Ledger("postgresql+psycopg://ledger:secret@localhost:1/pls"):
-            pass
+        Ledger("postgresql+psycopg://ledger:secret@localhost:1/pls").__enter__()
 
 
 def test_what_was_given_back_and_taken_up_again_is_with_sales(ledger: Ledger) -> None:

@@ -18,9 +18,7 @@ from typing import Any, Literal, Protocol
 from dagster_project.core.sync import FieldUpdate
 
 IS_DELETED = "is_deleted"
-"""In a row of `extract`: true for a record that the CRM has deleted."""
-MERGED_INTO = "merged_into"
-"""In a row of `extract`: the record that a deleted one went into."""
+"""In a row of `extract`: true for a record that the CRM has deleted, or merged into another."""
 
 
 class CrmError(RuntimeError):
@@ -126,8 +124,8 @@ class Page:
     """Some of what has changed in the CRM.
 
     Attributes:
-        rows: In the columns of section 2.3; a deleted record has its id and `IS_DELETED`, a merged one also
-            `MERGED_INTO`.
+        rows: In the columns of section 2.3; a deleted record, and one that was merged into another, has its id and
+            `IS_DELETED`.
         cursor: Where to go on after these rows, kept by the caller once they are safe.
         is_last: Whether nothing more has changed.
     """

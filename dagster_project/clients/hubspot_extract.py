@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from dagster_project.clients.crm import IS_DELETED, MERGED_INTO, CrmUnavailable, Page
+from dagster_project.clients.crm import IS_DELETED, CrmUnavailable, Page
 from dagster_project.clients.crm_values import crm_errors, moment_of, utc_text
 from dagster_project.clients.cursors import Cursor
 from dagster_project.clients.http import HttpApi
@@ -156,9 +156,7 @@ class HubSpotExtract:
         for record in records:
             rows.append(self._row(entity, record, wanted, others.get(record["id"], {})))
             merged = (record["properties"].get(_MERGED) or "").split(";")
-            rows += [
-                {KEYS[entity]: loser, IS_DELETED: True, MERGED_INTO: record["id"]} for loser in merged if loser.strip()
-            ]
+            rows += [{KEYS[entity]: loser, IS_DELETED: True} for loser in merged if loser.strip()]
         return rows, records[-1]["id"] if after else None
 
     def _others(self, entity: str, ids: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from dagster_project.clients.crm import IS_DELETED, MERGED_INTO, Page
+from dagster_project.clients.crm import IS_DELETED, Page
 from dagster_project.clients.crm_values import moment_of, utc_text
 from dagster_project.clients.cursors import Cursor
 from dagster_project.clients.salesforce_api import SalesforceApi, quoted
@@ -107,10 +107,8 @@ class SalesforceExtract:
         self, entity: str, kind: str, record: Mapping[str, Any], wanted: list[tuple[str, str]], columns: list[str]
     ) -> dict[str, Any]:
         key = KEYS[entity]
-        merged = record.get("MasterRecordId") or record.get("ConvertedContactId")
         if record.get("IsDeleted") or record.get("IsConverted"):
-            gone = {key: record["Id"], IS_DELETED: True}
-            return {**gone, MERGED_INTO: merged} if merged else gone
+            return {key: record["Id"], IS_DELETED: True}
         row: dict[str, Any] = dict.fromkeys(columns)
         row |= {ours: _text_of(ours, record.get(theirs)) for ours, theirs in wanted}
         row |= {key: record["Id"], "updated_at": utc_text(moment_of(record["SystemModstamp"]))}

@@ -1,15 +1,13 @@
-"""What is to be done elsewhere because something happened: tasks, owners, tiers, notes, fields, alerts.
+"""What is to be done in the CRM because something happened: tasks, owners, tiers, notes, fields.
 
-Who decides on them returns a list of these; `actions.py` carries out those that concern the CRM. Pure.
+Who decides on them returns a list of these; `actions.py` carries them out. Pure.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-ActionKind = Literal["task", "assign_owner", "raise_tier", "note", "set_field", "notify"]
-ON_THE_CRM = frozenset({"task", "assign_owner", "raise_tier", "note", "set_field"})
-"""Kinds that a CRM carries out; `notify` is for whoever sends alerts."""
+ActionKind = Literal["task", "assign_owner", "raise_tier", "note", "set_field"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,6 @@ class Action:
         assign_owner: `owner_id`, optional `instead_of`: the ids of owners who are not active any more.
         raise_tier: `to`, one of `account_tiers` in crm_fields.yml; a tier that is as high already stays.
         set_field: `fields`: our names (crm_fields.yml) -> values.
-        notify: whatever its sender needs.
 
     Attributes:
         key: The same for the same occurrence, whenever it is decided; what has been done under a key is not done again.

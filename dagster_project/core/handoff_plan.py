@@ -90,15 +90,15 @@ class HandoffInputs:
             they are.
         past: Its handoffs within the cooldown.
         turns: Whose turn it is.
+        past_notices: `recipient_id, created_at` of notices within the last days.
+        overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales, and those that sales gave back and has taken up
+            after all.
         baseline_at: See `baseline`.
         scored_since: The first moment that this installation ever scored.
         rises: `automation.RISE_SCHEMA`, over the days of the playbook's rule.
         past_rules: `automation.PAST_RULE_SCHEMA`: what rules acted on within the cooldown.
-        past_notices: `recipient_id, created_at` of notices within the last days.
         members: `audiences.MEMBER_SCHEMA`: who is in an audience.
         excluded: Why members are not scored any more, by user id.
-        overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales, and those that sales gave back and has taken up
-            after all.
         answers: What became of their handoffs, by handoff id.
         silences: When feeds of events were silent.
         read_whole: Reads the rows of those of whom more is told than `users` and `accounts` say; None if these say it
@@ -115,14 +115,14 @@ class HandoffInputs:
     open_candidates: pl.DataFrame
     past: pl.DataFrame
     turns: pl.DataFrame
+    past_notices: pl.DataFrame
+    overlaps: pl.DataFrame
     baseline_at: datetime | None = None
     scored_since: datetime | None = None
     rises: pl.DataFrame = field(default_factory=_nothing)
     past_rules: pl.DataFrame = field(default_factory=_nothing)
-    past_notices: pl.DataFrame = field(default_factory=_nothing)
     members: pl.DataFrame = field(default_factory=_nothing)
     excluded: Mapping[str, str] = field(default_factory=dict)
-    overlaps: pl.DataFrame = field(default_factory=_nothing)
     answers: Mapping[str, SalesAnswer] = field(default_factory=dict)
     silences: Sequence[Silence] = ()
     read_whole: Callable[[Subject, Collection[str]], pl.DataFrame] | None = None

@@ -63,10 +63,10 @@ def team_for(handoff_type: str, rules: RoutingRules, *, segment: str | None, is_
 
 
 def owners_by_id(owners: pl.DataFrame) -> dict[str, Owner]:
-    """``owners`` (``owner_id, name, email, team, is_active``) by id; not known to be active is inactive."""
+    """``owners`` (``owner_id, name, email, team, is_active``) by id."""
     if not owners.width:
         return {}
-    slim = owners.select("owner_id", "name", "email", "team", pl.col("is_active").fill_null(False))
+    slim = owners.select("owner_id", "name", "email", "team", "is_active")
     return {row["owner_id"]: Owner(**row) for row in slim.iter_rows(named=True)}
 
 

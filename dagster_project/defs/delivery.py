@@ -141,9 +141,8 @@ def _notice(row: dict[str, Any], owners: dict[str, Any], workplace: Workplace) -
 
 
 def owners_by_id(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
-    """Name, team and Slack's id of the CRM's owners, and whether they are active; not known to be is not."""
+    """Name, team and Slack's id of the CRM's owners, and whether they are active."""
     found = connection.sql(
-        "select owner_id, name, team, slack_user_id, coalesce(is_active, false) as is_active "
-        f"from features.owners where {LIVE}"
+        f"select owner_id, name, team, slack_user_id, is_active from features.owners where {LIVE}"
     ).pl()
     return {row["owner_id"]: row for row in found.to_dicts()}

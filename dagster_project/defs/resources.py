@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -151,7 +150,3 @@ class Workplace(dg.ConfigurableResource):
     def now(self) -> datetime:
         """The clock, as naive UTC: the only one in the pipeline."""
         return datetime.now(UTC).replace(tzinfo=None)
-
-    def path(self, *parts: str) -> Path:
-        """A path below the data folder."""
-        return self.settings.data_dir.joinpath(*parts)

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from dagster_project.clients.crm import IS_DELETED, MERGED_INTO
+from dagster_project.clients.crm import IS_DELETED
 from dagster_project.core.crm_source_rules import KEYS
 from dagster_project.extraction import Fetched, Standing
 from dagster_project.landing.crm_pages import PageStore
@@ -282,5 +282,5 @@ def _stand(
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without the marks of the protocol; objects stay objects, which the reader keeps as JSON."""
-    return {name: value for name, value in row.items() if name not in (IS_DELETED, MERGED_INTO)}
+    """A row without the mark of the protocol; objects stay objects, which the reader keeps as JSON."""
+    return {name: value for name, value in row.items() if name != IS_DELETED}

@@ -80,10 +80,6 @@ class LoadReport:
         """Rows that could not be read."""
         return sum(file.quarantined for file in self.files)
 
-    def with_status(self, *statuses: str) -> tuple[FileOutcome, ...]:
-        """The files that ended in one of these ways."""
-        return tuple(file for file in self.files if file.status in statuses)
-
 
 Progress = Callable[[FileOutcome], None]
 """Told of every finished file as soon as its rows are committed."""

@@ -23,11 +23,6 @@
   list_sort(list({{ value }}))
 {%- endmacro %}
 
-{# The distinct values, sorted; for texts much cheaper than a list that is sorted. NULL when there are none. #}
-{% macro sorted_distinct(value) -%}
-  map_keys(histogram({{ value }}))
-{%- endmacro %}
-
 {# A list of all values in the given order. #}
 {% macro ordered_list(value, order_by) -%}
   list({{ value }} order by {{ order_by }})

@@ -278,6 +278,8 @@ def inputs(
         open_candidates=after.candidates if after else NOTHING,
         past=pl.concat([frame.select(columns) for frame in earlier], how="vertical_relaxed") if earlier else NOTHING,
         turns=after.turns if after else NOTHING,
+        past_notices=NOTHING,
+        overlaps=NOTHING,
     )
 
 
