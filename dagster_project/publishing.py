@@ -78,6 +78,7 @@ def publish_changes(
     excerpt: Excerpt = NO_EXCERPT,
     *,
     in_spare: bool = False,
+    may_be_worn: bool = True,
 ) -> None:
     """Replace the serving database with an earlier copy and the rows that have changed since, in one step.
 
@@ -92,6 +93,7 @@ def publish_changes(
         in_spare: Whether the spare is changed, which nobody has open and which lacks nothing but those rows. Otherwise
             the published file is copied as it is: that takes a fraction of the time that writing its tables anew would,
             and yet all of the file is written.
+        may_be_worn: Whether it is time to ask if the copy is worn.
     """
     spare = spare_of(serving_path)
     with _fresh_copy(serving_path, keeps_spare=True) as fresh:
@@ -119,7 +121,7 @@ def publish_changes(
                 connection.execute(f"insert into serving.marts.{name} by name select * from incoming")
             connection.commit()
             connection.execute("drop table incoming")
-            if is_worn(connection, "serving.marts.user_profiles"):
+            if may_be_worn and is_worn(connection, "serving.marts.user_profiles"):
                 clear_deleted_rows(connection)
             connection.execute("checkpoint serving")
             let_deleted_rows_be(connection)

@@ -30,6 +30,9 @@ from dagster_project.unpublished import (
 from dagster_project.warehouse import clear_deleted_rows, is_worn, key_of, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
+WEAR_BATCHES = 7
+"""After so many batches it is asked whether files are worn, which takes a thirtieth of a batch; an odd number, so that
+both serving copies have their turn."""
 COPIED = {
     "handoff_decisions": "decision_id",
     "handoffs": "handoff_id",
@@ -195,14 +198,16 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     with workplace.connect(stays_open=True) as connection:
         is_delta = not current_refresh(connection, context.run.run_id).is_full
         is_full = not (is_delta and is_as_published(connection, settings.serving))
-    in_spare = False if is_full else _publish_delta(workplace)
+        [(batch,)] = connection.sql("select max(batch_id) from raw.batches").fetchall()
+    may_be_worn = batch % WEAR_BATCHES == 0
+    in_spare = False if is_full else _publish_delta(workplace, may_be_worn=may_be_worn)
     if is_full:
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
         publish_serving_copy(settings.warehouse, settings.serving, views)
     with workplace.connect(stays_open=True) as connection:
         note_published(connection, settings.serving, is_full=is_full)
         finish_refresh(connection, context.run.run_id)
-        if is_full or is_worn(connection, f"{settings.warehouse.stem}.features.user_features"):
+        if is_full or (may_be_worn and is_worn(connection, f"{settings.warehouse.stem}.features.user_features")):
             clear_deleted_rows(connection)
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(
@@ -214,7 +219,7 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     )
 
 
-def _publish_delta(workplace: Workplace) -> bool:
+def _publish_delta(workplace: Workplace, *, may_be_worn: bool) -> bool:
     """Publish what has changed; whether that was done in the spare."""
     settings = workplace.settings
     with workplace.connect(stays_open=True) as connection:
@@ -222,7 +227,7 @@ def _publish_delta(workplace: Workplace) -> bool:
         unchanged, since = _unchanged(connection), first_moment(connection)
     changed = _since(since, CHANGED) | dict.fromkeys(unchanged, NOTHING)
     excerpt = Excerpt(EXCERPT.views, _since(since, EXCERPT.rows))
-    publish_changes(settings.warehouse, settings.serving, changed, excerpt, in_spare=in_spare)
+    publish_changes(settings.warehouse, settings.serving, changed, excerpt, in_spare=in_spare, may_be_worn=may_be_worn)
     return in_spare
 
 
