@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import duckdb
 import polars as pl
 
 Ask = Callable[[str, Sequence[Any]], pl.DataFrame]
@@ -39,3 +40,8 @@ def by_accounts_of_now(past: pl.DataFrame, ask: Ask, *, schema: Literal["scores"
         account_id=pl.when(is_gone).then(pl.coalesce("account_now", "account_id")).otherwise("account_id")
     )
     return renamed.select(past.columns)
+
+
+def by_accounts_in_warehouse(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
+    """The same, looked up in the warehouse."""
+    return by_accounts_of_now(past, lambda query, values: connection.sql(query, params=values).pl(), schema="scores")

@@ -23,11 +23,11 @@ from dagster_project.core.planning.plan import BackTest, Plan, not_shown
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.routing import A_DAY_ANYWHERE
 from dagster_project.core.scoring import Scores
-from dagster_project.defs.handoffs import past_by_accounts_of_now
 from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.errors import PlsError
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
+from dagster_project.past_accounts import by_accounts_in_warehouse
 from dagster_project.past_scores import observed_until, read_past
 from dagster_project.refresh import LIVE
 from dagster_project.scored_moments import score_moment
@@ -99,7 +99,7 @@ def _inputs(
         crm_hold_reason=crm_freshness(connection, as_of, live.sources).hold_reason,
         states=ledger.read_frame("trigger_states"),
         open_candidates=ledger.read_frame("candidates"),
-        past=past_by_accounts_of_now(connection, ledger.past_handoffs(as_of - remembered)),
+        past=by_accounts_in_warehouse(connection, ledger.past_handoffs(as_of - remembered)),
         past_notices=ledger.given_notices(as_of - timedelta(days=A_DAY_ANYWHERE)),
         turns=ledger.read_frame("routing_turns"),
         overlaps=pl.DataFrame(),  # whose nurture pauses is not shown

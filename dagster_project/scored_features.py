@@ -13,6 +13,11 @@ _MEASURED_AND_SCORED: Mapping[Subject, tuple[str, str]] = {
     "user": ("features.user_features", "scores.pql_scores"),
     "account": ("features.account_features", "scores.pqa_scores"),
 }
+RESCORED: Mapping[Subject, str] = {
+    "user": "user_key in (select user_key from scores.rescored_users)",
+    "account": "account_id in (select account_id from scores.rescored_accounts)",
+}
+"""Which scores a delta replaces: users by their numbers, so that whoever shares one is rescored as well."""
 
 
 def whole(connection: duckdb.DuckDBPyConnection, subject: Subject, ids: Collection[str]) -> pl.DataFrame:

@@ -34,6 +34,21 @@ def test_a_gap_of_exactly_thirty_minutes_stays_in_the_session(shop):
     assert user(shop, "gap", "sessions", "minutes") == (2, 31.0)
 
 
+MANY_TIES = 300
+for number in range(MANY_TIES):
+    for moment in ("08:00:00", "18:00:00", "18:00:00", "18:05:00"):
+        track(f"tie_{number:03}", "x", f"06-10 {moment}")
+
+
+def test_events_of_one_moment_are_in_one_session(shop):
+    """In many days alike: which of two such events comes first may be another one in every window of a query."""
+    found = shop.rows(
+        "select sessions, session_microseconds, count(*) from intermediate.int_user_days "
+        "where starts_with(user_id, 'tie_') group by all"
+    )
+    assert found == [(2, 6 * 60 * 1_000_000, MANY_TIES)]
+
+
 track("midnight", "x", "06-10 23:55:00", session_id="s")
 track("midnight", "x", "06-11 00:05:00", session_id="s")
 

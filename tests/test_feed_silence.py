@@ -8,10 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dagster_project.defs.activation import silence_hold
 from dagster_project.defs.resources import Workplace
 from dagster_project.landing.events import begin_batch, load_events
-from dagster_project.landing.feeds import update_silences
+from dagster_project.landing.feeds import silence_hold, update_silences
 from dagster_project.refresh import plan_refresh
 from dagster_project.scored_moments import without_doubtful_returns
 
@@ -31,10 +30,11 @@ def test_decreases_are_held_while_a_feed_is_silent(
 ) -> None:
     workplace = Workplace(overrides={"PLS_DATA_DIR": str(tmp_path), "PLS_AS_OF": as_of})
     with workplace.connect() as connection:
-        assert silence_hold(connection, workplace) is None
+        rules, moment = workplace.playbook.sources.feed_silence, datetime.fromisoformat(as_of)
+        assert silence_hold(connection, moment, rules) is None
         since = datetime(2026, 6, 20, 12)
         connection.execute("insert into raw.feed_silences values ('web', ?, ?, ?)", [since, until, since])
-        assert (silence_hold(connection, workplace) is not None) is is_held
+        assert (silence_hold(connection, moment, rules) is not None) is is_held
 
 
 def test_who_returns_after_a_silence_has_not_come_back(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from installation import END, Installation
 
-from dagster_project.defs.handoffs import select_concerned
 from dagster_project.defs.scoring import write_scores
+from dagster_project.looked_at import select_concerned
 from dagster_project.playbook_files import read_playbook
 from dagster_project.portions import add_portion, portions
 from dagster_project.scored_moments import score_moment

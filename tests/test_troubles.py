@@ -6,7 +6,7 @@ import pytest
 
 from dagster_project.activation import SyncResult
 from dagster_project.core.sync import REFUSED_BEFORE
-from dagster_project.defs.activation import still_refused, troubles_of
+from dagster_project.crm_troubles import still_refused, troubles_of
 from dagster_project.playbook_files import read_playbook
 
 RULES = read_playbook(None).crm_fields

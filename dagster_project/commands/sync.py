@@ -44,15 +44,11 @@ def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: b
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
     from dagster_project.activation import SendRules, plan_fields, send_plan
     from dagster_project.clients.crm import CrmError
-    from dagster_project.defs.activation import (
-        made_contacts,
-        silence_hold,
-        still_refused,
-        too_many,
-        troubles_of,
-        wanted_fields,
-    )
+    from dagster_project.core.moments import resolve_as_of
+    from dagster_project.crm_troubles import still_refused, too_many, troubles_of
+    from dagster_project.landing.feeds import silence_hold
     from dagster_project.refresh import NO_FEATURES, features_stand
+    from dagster_project.wanted_fields import made_contacts, wanted_fields
     from dagster_project.warehouse import has_table
 
     rules = workplace.playbook.crm_fields
@@ -63,9 +59,11 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
             raise click.ClickException("nothing is scored yet: run `pls run` first")
         if not features_stand(connection):
             raise click.ClickException(NO_FEATURES)
-        made = made_contacts(workplace)
+        with workplace.ledger() as ledger:
+            made = made_contacts(ledger, rules, workplace.settings.crm_destination)
         desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=True, made=made)
-        hold = silence_hold(connection, workplace)
+        as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
+        hold = silence_hold(connection, as_of, workplace.playbook.sources.feed_silence)
     known = {kind: rows.height for kind, rows in desired.items()}
     if hold:
         console.print(hold, markup=False, highlight=False, soft_wrap=True)

@@ -12,29 +12,21 @@ import polars as pl
 from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
 from dagster_project.clients.crm import CrmError
 from dagster_project.clients.local_crm import LocalCrm
-from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.crm_fields import BY_EMAIL, account_fields, contacts_of, fields_of
-from dagster_project.core.feeds import hold_reason
 from dagster_project.core.moments import resolve_as_of
-from dagster_project.core.sync import PLAN_SCHEMA, REFUSED_BEFORE, counts_of, differences
+from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
+from dagster_project.crm_troubles import still_refused, too_many, troubles_of
 from dagster_project.defs.kept_plan import PLAN, KeptPlan, PlanRows, still_to_write
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import RESCORED
 from dagster_project.defs.tables import markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
-from dagster_project.landing.feeds import known_silences
-from dagster_project.left_over import drop_taken, put_off, take_up, taken
-from dagster_project.no_contact import contactable
-from dagster_project.portions import PORTION as USERS
-from dagster_project.portions import on_its_own, portions
+from dagster_project.landing.feeds import silence_hold
+from dagster_project.left_over import drop_taken, put_off, take_up
 from dagster_project.refresh import LIVE, current_refresh
-from dagster_project.warehouse import rows_where
+from dagster_project.wanted_fields import made_contacts, wanted_fields
 
 ENTITIES = {"contact": "contacts", "account": "accounts"}
 SHOWN = 25
 """Rows of a table that the UI shows."""
-_RESCORED = f"from scores.pql_scores where {RESCORED['user']}"
-_ACCOUNTS_CONCERNED = "account_id in (select account_id from scores.rescored_accounts union all {again})"
 _TROUBLES = "activation.crm_troubles"
 _DIFFERENCES = f"""
 create or replace view activation.crm_plan as
@@ -69,13 +61,14 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     """What is about to change in the CRM, before anything is sent: one row per record and field, as it was last
     confirmed and as it should be (`activation.crm_plan` in the warehouse)."""
     rules = workplace.playbook.crm_fields
+    as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
+    with workplace.ledger() as ledger:
+        made = made_contacts(ledger, rules, workplace.settings.crm_destination)
     with workplace.connect(stays_open=workplace.crm_is_here) as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
-        hold = silence_hold(connection, workplace)
+        hold = silence_hold(connection, as_of, workplace.playbook.sources.feed_silence)
         take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)
-        desired = wanted_fields(
-            connection, rules, workplace.settings.crm, is_full=is_full, made=made_contacts(workplace)
-        )
+        desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=is_full, made=made)
         # The CRM's own records are as they were when only events have come.
         extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
         empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
@@ -119,12 +112,6 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     if shown:
         metadata["differences"] = markdown_table(pl.concat(shown).head(SHOWN))
     return dg.MaterializeResult(metadata=metadata)
-
-
-def silence_hold(connection: duckdb.DuckDBPyConnection, workplace: Workplace) -> str | None:
-    """Why nothing in the CRM may fall now: a feed of events is silent. None if every feed delivers. Section 7.1."""
-    as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
-    return hold_reason(known_silences(connection), as_of, workplace.playbook.sources.feed_silence)
 
 
 @dg.asset(key=["crm", "fields"], deps=[crm_plan], kinds={"sqlite", "crm"}, **_COMMON)
@@ -181,128 +168,6 @@ def the_crm_took_what_was_sent(
 
 
 CHECKS = [the_crm_took_what_was_sent]
-
-
-def made_contacts(workplace: Workplace) -> list[str]:
-    """What the contacts are called that were made in the CRM; none where none is made."""
-    if not workplace.playbook.crm_fields.create_contacts_of:
-        return []
-    with workplace.ledger() as ledger:
-        return ledger.confirmed_ids(workplace.settings.crm_destination, "contact", BY_EMAIL)
-
-
-def wanted_fields(
-    connection: duckdb.DuckDBPyConnection,
-    rules: CrmFieldRules,
-    crm: str,
-    *,
-    is_full: bool,
-    made: Sequence[str] = (),
-    rows: int = USERS,
-) -> dict[str, pl.DataFrame]:
-    """What contacts and accounts should hold, by object type.
-
-    Args:
-        connection: The warehouse.
-        rules: `crm_fields.yml`.
-        crm: Which one.
-        is_full: All of them; otherwise those that the last delta touched, and what it has taken up (`left_over`).
-        made: See `made_contacts`.
-        rows: Users who are in memory with all that is known of them, at a time.
-    """
-    concerned = "true" if is_full else _contacts_concerned(connection, crm)
-    users = connection.sql(
-        f"select user_id, contact_id, email, pql_score, classification from scores.pql_scores where {concerned}"
-    ).pl()
-    accounts = connection.sql(
-        "select scores.* exclude (explanation), features.in_crm from scores.pqa_scores as scores "
-        "join features.account_features as features using (account_id) "
-        f"where features.{LIVE} and " + ("true" if is_full else _ACCOUNTS_CONCERNED.format(again=taken(crm, "account")))
-    ).pl()
-    if rules.create_contacts_of or rules.no_contact == "skip":
-        those = rows_where(
-            "features.user_features", f"user_key in (select user_key from scores.pql_scores where {concerned})"
-        )
-        may = contactable(connection, whose="true" if is_full else those)
-        users = users.with_columns(may_be_made=pl.col("user_id").is_in(may["user_id"].implode()))
-        if rules.no_contact == "skip":
-            users = users.filter("may_be_made")
-    contacts = contacts_of(users, made_of=rules.create_contacts_of, made=made).select(
-        "user_id", "object_id", "create_as"
-    )
-    parts = [
-        on_its_own(fields_of(part.join(contacts, on="user_id"), rules.top_signals))
-        for part in portions(connection, f"select * from scores.pql_scores where {concerned}", rows=rows)
-    ]
-    return {
-        "contact": pl.concat(parts),
-        "account": account_fields(accounts),
-    }
-
-
-def _contacts_concerned(connection: duckdb.DuckDBPyConnection, crm: str) -> str:
-    """In a delta: everybody who shares a contact with somebody scored again, before or now, or with one taken up."""
-    again = taken(crm, "contact")
-    by_email = ""
-    if connection.sql(f"select 1 from ({again}) where starts_with(object_id, '{BY_EMAIL}') limit 1").fetchall():
-        by_email = (
-            "union all select rowid from scores.pql_scores where contact_id is null "
-            f"and '{BY_EMAIL}' || lower(trim(email)) in ({again})"
-        )
-    # Found by one narrow column after the other; see `rows_where`.
-    return (
-        f"scores.pql_scores.rowid in (select rowid {_RESCORED} union all select rowid from scores.pql_scores "
-        f"where contact_id in (select contact_id {_RESCORED} "
-        f"union all select previous_contact_id from intermediate.int_users_touched union all {again}) {by_email})"
-    )
-
-
-def too_many(planned: int, rules: CrmFieldRules, crm: str, *, yes: bool) -> str | None:
-    """Why a plan is not carried out, None if it is."""
-    allowed = rules.changes_allowed(crm)
-    if yes or allowed is None or planned <= allowed:
-        return None
-    return (
-        f"{planned:,} records of {crm} would change, and crm_fields.yml allows {allowed:,} (max_changed_records): "
-        "nothing was sent. `pls sync --dry-run` shows them, `pls sync --yes` writes them"
-    )
-
-
-def still_refused(kind: str, counts: Counter[str], known: int, rules: CrmFieldRules) -> str | None:
-    """What was refused in earlier runs, if it is more than a run may be refused; None if it is not.
-
-    Args:
-        kind: contact or account.
-        counts: Of the plan of all records, see `counts_of`.
-        known: How many records there are.
-        rules: `crm_fields.yml`.
-    """
-    refused = counts[f"skipped: {REFUSED_BEFORE}"]
-    if refused < rules.refused.at_least or refused <= rules.refused.share * known:
-        return None
-    return (
-        f"{refused:,} of {known:,} {kind}s were refused before and are not sent until they change: "
-        "`pls sync --retry-parked` tries them again"
-    )
-
-
-def troubles_of(results: dict[str, SyncResult], rules: CrmFieldRules, held_back: str | None) -> list[str]:
-    """What somebody has to know of and do something about, a line each."""
-    troubles = [held_back] if held_back else []
-    for kind, result in results.items():
-        refused, sent = len(result.refused), result.written + len(result.refused)
-        if refused >= rules.refused.at_least and refused > rules.refused.share * sent:
-            [(object_id, why), *_] = result.refused.items()
-            troubles.append(f"{refused} of {sent} {kind}s were refused, such as {object_id}: {why}")
-        if result.cause:
-            troubles.append(f"{result.failed} {kind}s are left for the next run: {result.cause}")
-        if result.mismatched:
-            [(object_id, why), *_] = result.mismatched.items()
-            troubles.append(
-                f"{len(result.mismatched)} of {result.verified} {kind}s that were read back do not hold what was "
-                f"written, such as {object_id}: it {why}"
-            )
-    return troubles
 
 
 def result_metadata(results: dict[str, SyncResult]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Decisions: gather what they depend on, plan, keep the plan. What it says is sent in `delivery`."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -10,19 +9,17 @@ import duckdb
 import polars as pl
 
 from dagster_project.actions import action_request
-from dagster_project.core.automation import RISE_SCHEMA, score_rises
+from dagster_project.core.automation import RISE_SCHEMA
 from dagster_project.core.concerned import (
     ACCOUNT_COLUMNS,
     DECIDED_OF_ACCOUNTS,
     DECIDED_OF_USERS,
     USER_COLUMNS,
-    Concerned,
-    concerned_by_accounts,
     conditions_of_accounts,
     conditions_of_users,
 )
 from dagster_project.core.follow_ups import SalesAnswer
-from dagster_project.core.handoff_plan import BY_PRIORITY, HandoffInputs, HandoffPlan, Subject, by_priority
+from dagster_project.core.handoff_plan import BY_PRIORITY, HandoffInputs, HandoffPlan, by_priority
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.moments import end_of_day
 from dagster_project.core.playbook import Playbook
@@ -37,23 +34,18 @@ from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.ledger_memory import check_memory
-from dagster_project.past_accounts import by_accounts_of_now
-from dagster_project.portions import PORTION, on_its_own, portions
+from dagster_project.looked_at import LOOKED_AT, rises_of, select_concerned, select_touched, touched
+from dagster_project.past_accounts import by_accounts_in_warehouse
+from dagster_project.portions import PORTION, on_its_own
 from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.scored_features import scored_features, those_of, whole
 from dagster_project.scored_moments import score_portions
-from dagster_project.warehouse import key_of
 
 COMMON: dict[str, Any] = {"group_name": "handoffs", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 _SENDING = timedelta(minutes=15)
 """For how long somebody else may be sending a handoff that was asked for."""
 SHOWN = 20
 """Rows and packages that the UI shows."""
-LOOKED_AT: Mapping[Subject, str] = {
-    "user": "user_key in (select user_key from scores.looked_at_users)",
-    "account": "account_id in (select account_id from scores.looked_at_accounts)",
-}
-"""Of whom decisions are made in this run."""
 
 
 @dg.asset(
@@ -104,7 +96,7 @@ def _gather(
     risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
     owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
     crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
-    past = past_by_accounts_of_now(connection, ledger.past_handoffs(since))
+    past = by_accounts_in_warehouse(connection, ledger.past_handoffs(since))
     notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
     untouched = 0
@@ -117,14 +109,14 @@ def _gather(
         waiting = ledger.waiting()
         again = to_decide_again(
             waiting,
-            touched=_touched(connection),
+            touched=touched(connection),
             past=past,
             desk=open_desk(owners, (past, notices), turns, rules=playbook.routing, as_of=as_of),
             had_room=ledger.with_room(),
             crm_hold_reason=crm_hold_reason,
         )
         held, untouched = ledger.candidates(again), waiting.height - len(again)
-        _select_touched(connection, ledger, playbook, held=held)
+        select_touched(connection, ledger, playbook, held=held)
     users = connection.sql(
         scored_features(connection, "user", those_of("user", LOOKED_AT["user"]), DECIDED_OF_USERS)
     ).pl()
@@ -144,7 +136,7 @@ def _gather(
         past=past,
         turns=turns,
         scored_since=_scored_since(connection),
-        rises=_rises(connection, users.select("user_id"), risen_since),
+        rises=rises_of(connection, users.select("user_id"), risen_since),
         past_rules=ledger.acted_rules(since),
         past_notices=notices,
         members=members,
@@ -155,90 +147,6 @@ def _gather(
         read_whole=partial(whole, connection),
     )
     return inputs, untouched
-
-
-def past_by_accounts_of_now(connection: duckdb.DuckDBPyConnection, past: pl.DataFrame) -> pl.DataFrame:
-    """See `by_accounts_of_now`; looked up in the warehouse."""
-    return by_accounts_of_now(past, lambda query, values: connection.sql(query, params=values).pl(), schema="scores")
-
-
-def _touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Users and accounts that this delta scored again; the accounts of these users are among them."""
-    rows = connection.sql(
-        "select user_id from scores.rescored_users union all from scores.rescored_accounts"
-    ).fetchall()
-    return {found for (found,) in rows}
-
-
-def select_concerned(
-    connection: duckdb.DuckDBPyConnection,
-    playbook: Playbook,
-    since: datetime,
-    *,
-    held: pl.DataFrame,
-    states: pl.DataFrame,
-    members: Sequence[str],
-    rows: int = PORTION,
-) -> None:
-    """In a full run look at those whom something can be decided about, found among everybody a portion at a time.
-
-    Args:
-        connection: The warehouse; they are noted in `scores.looked_at_users` and `scores.looked_at_accounts`.
-        playbook: The rules.
-        since: The moment that rises of scores are measured from.
-        held: Candidates that wait.
-        states: Of triggers and rules.
-        members: Ids of the users who are in an audience.
-        rows: Users of a portion.
-    """
-    accounts = connection.sql(scored_features(connection, "account", "true", ACCOUNT_COLUMNS)).pl()
-    concerned = Concerned(accounts, states, held, playbook, silences=known_silences(connection))
-    for users in portions(connection, scored_features(connection, "user", "true", USER_COLUMNS), rows=rows):
-        concerned.look_at(users, _rises(connection, users.select("user_id"), since))
-    # Found by DuckDB as local variables.
-    people = pl.DataFrame({"user_id": sorted(concerned.users.union(members))}, schema={"user_id": pl.String})  # noqa: F841
-    companies = pl.DataFrame({"account_id": sorted(concerned.accounts)}, schema={"account_id": pl.String})  # noqa: F841
-    connection.execute(_noted("from people"))
-    connection.execute(
-        "create or replace table scores.looked_at_accounts as from companies union select account_id "
-        f"from scores.pql_scores where {LOOKED_AT['user']} and account_id is not null"
-    )
-
-
-def _select_touched(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, playbook: Playbook, *, held: pl.DataFrame
-) -> None:
-    """In a delta look at those scored again and those who wait for a decision.
-
-    Their colleagues are looked at as well where an account fired itself: its handoff names the best of its users.
-    """
-    waiting = held.select("user_id", "account_id")  # noqa: F841, DuckDB finds it as a local variable
-    connection.execute(
-        "create or replace table scores.looked_at_accounts as select account_id from ("
-        "from scores.rescored_accounts union select account_id from waiting "
-        f"union select account_id from scores.pql_scores where user_key in (select {key_of('user_id')} from waiting)) "
-        "where account_id is not null"
-    )
-    accounts = connection.sql(scored_features(connection, "account", LOOKED_AT["account"], ACCOUNT_COLUMNS)).pl()
-    nobody = connection.sql(scored_features(connection, "user", "false", USER_COLUMNS)).pl()
-    states = ledger.trigger_states(accounts["account_id"].to_list())
-    concerned = concerned_by_accounts(accounts, nobody, states, held, playbook)
-    people = pl.DataFrame({"user_id": sorted(concerned.users)}, schema={"user_id": pl.String})  # noqa: F841
-    fired = pl.DataFrame({"account_id": sorted(concerned.accounts)}, schema={"account_id": pl.String})  # noqa: F841
-    connection.execute(
-        _noted(
-            "select user_id from scores.rescored_users union from people "
-            "union select user_id from waiting where user_id is not null "
-            "union select user_id from scores.pql_scores "
-            f"where account_key in (select {key_of('account_id')} from fired) and account_id in (from fired)"
-        )
-    )
-
-
-def _noted(whom: str) -> str:
-    """SQL that notes the users (`user_id`) of a query as those who are looked at, by their numbers as well."""
-    whom = f"select user_id, {key_of('user_id')} as user_key from ({whom})"
-    return f"create or replace table scores.looked_at_users as {whom}"
 
 
 def _baseline(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, rows: int = PORTION) -> pl.DataFrame | None:
@@ -273,26 +181,6 @@ def _baseline(connection: duckdb.DuckDBPyConnection, playbook: Playbook, *, rows
 def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     moments = connection.sql("select as_of from raw.moments where not is_live").fetchall()
     return moments[0][0] if moments else None
-
-
-def _rises(connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, since: datetime) -> pl.DataFrame:
-    """How far users' scores stand above where they stood at a moment.
-
-    Args:
-        connection: The warehouse.
-        users: `user_id`; found by DuckDB as a local variable.
-        since: The moment.
-    """
-    history = connection.sql(
-        "select subject_id, score, as_of, model_version, causes.definition from scores.score_history "
-        "semi join users on subject_id = user_id "
-        "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live) "
-        f"and subject_key in (select {key_of('user_id')} from users) "
-        # of what was before the moment only the last counts
-        "qualify as_of > $since or row_number() over (partition by subject_id, as_of > $since order by as_of desc) = 1",
-        params={"since": since},
-    ).pl()
-    return score_rises(history, since)
 
 
 def _answers(ledger: Ledger, overlaps: pl.DataFrame, as_of: datetime) -> dict[str, SalesAnswer]:

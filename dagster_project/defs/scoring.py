@@ -34,7 +34,7 @@ from dagster_project.score_histories import (
     latest_rows,
     number_rows,
 )
-from dagster_project.scored_features import among
+from dagster_project.scored_features import RESCORED, among
 from dagster_project.scored_moments import score_portions
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.unpublished import forget_published
@@ -50,11 +50,6 @@ NOT_PUBLISHED: Mapping[Subject, tuple[str, ...]] = {
 }
 """What is kept with the scores beside what is published: what other published tables are made of, the rest of an
 account's standing, and the numbers that users are looked for by."""
-RESCORED: Mapping[Subject, str] = {
-    "user": "user_key in (select user_key from scores.rescored_users)",
-    "account": "account_id in (select account_id from scores.rescored_accounts)",
-}
-"""Which scores a delta replaces: users by their numbers, so that whoever shares one is rescored as well."""
 
 
 def subjects_among(users: str, accounts: str) -> str:

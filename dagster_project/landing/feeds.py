@@ -9,7 +9,7 @@ from datetime import datetime, time, timedelta
 import duckdb
 import polars as pl
 
-from dagster_project.core.feeds import Silence, judges_otherwise, silences
+from dagster_project.core.feeds import Silence, hold_reason, judges_otherwise, silences
 from dagster_project.core.source_rules import FeedSilence
 from dagster_project.warehouse import transaction
 
@@ -112,3 +112,11 @@ select
 from by_file join feeds using (file_id)
 group by all
 """
+
+
+def silence_hold(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules: FeedSilence) -> str | None:
+    """Why nothing in the CRM may fall at a moment: a feed of events is silent. None if every feed delivers.
+
+    Source: section 7.1 of the specification.
+    """
+    return hold_reason(known_silences(connection), as_of, rules)

@@ -131,6 +131,7 @@ gaps as (
 
 ),
 
+-- Events of one moment are in one session, whichever of them comes first here or above: hence a range and no rows.
 numbered as (
 
     select
@@ -142,7 +143,7 @@ numbered as (
             when {{ microseconds_between('previous_at', 'occurred_at') }} <= session_gap_microseconds then 0
             else 1
         end) over (
-            partition by user_id, day order by occurred_at rows between unbounded preceding and current row
+            partition by user_id, day order by occurred_at range between unbounded preceding and current row
         ) as session_number
     from gaps
     cross join settings
