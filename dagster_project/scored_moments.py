@@ -85,9 +85,11 @@ def score_moment(
 def without_doubtful_returns(
     connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, playbook: Playbook
 ) -> pl.DataFrame:
-    """Who seemed inactive while a feed was silent has not come back, as far as anybody knows. Section 7.1."""
+    """Who may have seemed inactive because a feed was silent has not come back, as far as anybody knows. Section 7.1."""
     inactive_days = playbook.scoring.measurement.inactive_days
-    doubtful = may_have_been_active(pl.col("reactivated_at"), known_silences(connection), inactive_days)
+    doubtful = may_have_been_active(
+        pl.col("reactivated_at"), pl.col("previous_active_day"), known_silences(connection), inactive_days
+    )
     return users.with_columns(reactivated_at=pl.when(~doubtful).then("reactivated_at"))
 
 

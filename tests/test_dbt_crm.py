@@ -246,10 +246,19 @@ SUPPRESSED = ["domain:stop.com", "domain:https://www.sites.com/team", "domain:b√
 identify("stopped", "06-01 10:00:00", email="p@mail.stop.com")
 
 
+identify("twice", "06-01 10:00:00", email="twice@twice.com")
+STORIES.contacts += [
+    {"contact_id": "c_twice_old", "email": "Twice@twice.com", "email_opt_out": "yes", "updated_at": "2026-01-01"},
+    {"contact_id": "c_twice_new", "email": "twice@twice.com", "email_opt_out": "no", "updated_at": "2026-02-01"},
+    {"contact_id": "c_twice_more", "email": "twice@twice.com", "do_not_contact": "yes", "updated_at": "2026-01-15"},
+]
+
+
 def test_who_must_not_be_contacted(shop):
     columns = ("contact_do_not_contact", "account_do_not_contact", "email_opt_out")
     assert user(shop, "by_contact", *columns) == (True, False, False)
     assert user(shop, "stopped", "suppression_reason") == "asked"
+    assert user(shop, "twice", "contact_id", *columns) == ("c_twice_new", True, False, True)
     assert user(shop, "by_orphan", "email_opt_out"), "an objection counts though it came after the moment"
 
 

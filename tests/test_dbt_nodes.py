@@ -101,11 +101,12 @@ def test_a_model_without_changes_keeps_its_version(nodes: DbtNodes) -> None:
     assert versions["accounts"] == versions["touched"] != versions["stages"] == "of the file"
 
 
-def test_a_test_is_a_check_of_what_it_is_attached_to_or_alone_reads(nodes: DbtNodes) -> None:
+def test_a_test_is_a_check_of_what_it_is_attached_to_or_reads_first(nodes: DbtNodes) -> None:
     checks = {spec.key: spec for spec in nodes.check_specs("features")}
     unique = dg.AssetCheckKey(ACCOUNTS, "unique_id")
     known = dg.AssetCheckKey(STAGES, "stages_are_known")
-    assert set(checks) == {unique, known}
+    both = dg.AssetCheckKey(ACCOUNTS, "both_agree")
+    assert set(checks) == {unique, known, both}, "of several nodes it is a check of the first model"
     assert (checks[unique].blocking, checks[known].blocking) == (True, False), "a warning stops nothing"
     assert {dep.asset_key for dep in checks[unique].additional_deps} == {STAGES}
 

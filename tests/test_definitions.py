@@ -13,6 +13,7 @@ import yaml
 from dagster_project.definitions import defs
 from dagster_project.defs.resources import WAREHOUSE_POOL
 from dagster_project.defs.serving import PUBLISHED
+from dagster_project.settings import DBT_PROJECT_DIR
 
 ROOT = Path(__file__).parent.parent
 SPECS = list(defs.resolve_all_asset_specs())
@@ -112,3 +113,5 @@ def test_tests_of_the_models_are_checks_of_their_assets() -> None:
     assert dg.AssetCheckKey(dg.AssetKey(["marts", "pql_scores"]), "unique_pql_scores_user_id") in checks
     assert dg.AssetCheckKey(dg.AssetKey(["raw", "product_events"]), "every_row_is_accounted_for") in checks
     assert {key.asset_key for key in checks} >= PUBLIC
+    told = {path.stem for path in (DBT_PROJECT_DIR / "tests").glob("*.sql")}
+    assert told and told <= {key.name for key in checks}, "a test that nobody sees might as well not be there"

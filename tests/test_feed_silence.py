@@ -2,7 +2,7 @@
 
 import json
 import os
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -40,7 +40,9 @@ def test_decreases_are_held_while_a_feed_is_silent(
 def test_who_returns_after_a_silence_has_not_come_back(tmp_path: Path) -> None:
     workplace = Workplace(overrides={"PLS_DATA_DIR": str(tmp_path)})
     moments = [datetime(2026, 6, 23, 9), datetime(2026, 6, 19, 9), None]
-    users = pl.DataFrame({"user_id": ["after", "before", "never"], "reactivated_at": moments})
+    days = [date(2026, 5, 24), date(2026, 5, 10), None]
+    told = {"user_id": ["after", "before", "never"], "reactivated_at": moments, "previous_active_day": days}
+    users = pl.DataFrame(told)
     with workplace.connect() as connection:
         assert without_doubtful_returns(connection, users, workplace.playbook).equals(users)
         silence = ("web", datetime(2026, 6, 20, 12), datetime(2026, 6, 22, 8), datetime(2026, 6, 24))

@@ -120,10 +120,10 @@ def rule_conditions(
         grown = pl.col("active_users_30d").fill_null(0) >= rules.tier_raise.active_users
         found.append(condition_rows(accounts, TIER_RAISE, holds=grown, rearmed=~grown))
     if rules.reactivation.enabled:
-        days = playbook.scoring.measurement.inactive_days
+        back, last = pl.col("reactivated_at"), pl.col("previous_active_day")
+        doubtful = may_have_been_active(back, last, silences, playbook.scoring.measurement.inactive_days)
         # without a silence there is nothing to look at, and a condition without a column is none for a filter
-        heard = users.filter(~may_have_been_active(pl.col("reactivated_at"), silences, days)) if silences else users
-        found.append(_returns(heard, accounts))
+        found.append(_returns(users.filter(~doubtful) if silences else users, accounts))
     return pl.concat(found)
 
 

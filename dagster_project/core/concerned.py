@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 USER_COLUMNS = (
     "as_of", "user_id", "account_id", "first_event_at", "last_upgrade_click_at", "last_limit_contact_at",
     "last_sales_request_at", "pricing_visits", "pql_score", "usage_tier", "activation_stage", "reactivated_at",
+    "previous_active_day",
     "subscription_status", "subscription_status_since", *USER_FLAGS, "suppression_reason",
 )  # fmt: skip
 ACCOUNT_COLUMNS = (

@@ -79,21 +79,42 @@ def judges_otherwise(found: Sequence[Silence], known: Sequence[Silence], as_of: 
     return {judged(silence) for silence in found} != {judged(silence) for silence in known}
 
 
-def may_have_been_active(returned_at: pl.Expr, found: Sequence[Silence], inactive_days: int) -> pl.Expr:
-    """Whether nobody was listening for a part of the days for which somebody seemed inactive before coming back.
+def may_have_been_active(
+    returned_at: pl.Expr, last_day: pl.Expr, found: Sequence[Silence], inactive_days: int
+) -> pl.Expr:
+    """Whether somebody who came back may never have been gone: nobody was listening for a part of the time.
+
+    Who was away for long enough while somebody was listening was gone, whatever fell silent before or after.
 
     Args:
         returned_at: When they came back, naive UTC; null gives false.
+        last_day: The last day before on which they were active.
         found: From `silences`.
         inactive_days: For how many days without an event somebody counts as inactive.
     """
-    inactive = pl.duration(days=inactive_days)
-    overlaps = [
-        (pl.lit(silence.since) < returned_at)
-        & (pl.lit(silence.until or datetime.max.replace(microsecond=0)) > returned_at - inactive)
-        for silence in found
+    deaf = _together(found)
+    if not deaf:
+        return pl.lit(False)
+    back = returned_at.dt.date()
+    begins = [last_day, *(pl.lit(until.date()) for _, until in deaf)]
+    ends = [*(pl.lit(since.date()) for since, _ in deaf), back]
+    heard = [
+        pl.min_horizontal(end, back) - pl.max_horizontal(begin, last_day)
+        for begin, end in zip(begins, ends, strict=True)
     ]
-    return pl.any_horizontal(pl.lit(False), *overlaps).fill_null(False)
+    return (pl.max_horizontal(heard) < pl.duration(days=inactive_days)).fill_null(False)
+
+
+def _together(found: Sequence[Silence]) -> list[tuple[datetime, datetime]]:
+    """The times in which any feed was silent, in order; one that is silent still is so for ever."""
+    times: list[tuple[datetime, datetime]] = []
+    for silence in sorted(found, key=lambda silence: silence.since):
+        until = silence.until or datetime.max
+        if times and silence.since <= times[-1][1]:
+            times[-1] = times[-1][0], max(times[-1][1], until)
+        else:
+            times.append((silence.since, until))
+    return times
 
 
 def _silences_of(feed: str, days: pl.DataFrame, as_of: datetime, rules: FeedSilence) -> Iterator[Silence]:

@@ -49,12 +49,12 @@ class DbtNodes:
             return dg.AssetKey([source, self._filled_by.get(source, {}).get(table, table)])
         return dg.AssetKey([node["schema"], node["name"]])
 
-    def check_key(self, unique_id: str) -> dg.AssetCheckKey | None:
-        """What a test is a check of: what it is attached to, or all that it reads. None for a test of several nodes."""
+    def check_key(self, unique_id: str) -> dg.AssetCheckKey:
+        """What a test is a check of: what it is attached to; of several nodes that it reads, the first model."""
         node = self.node(unique_id)
         read = node["depends_on"]["nodes"]
-        attached = node.get("attached_node") or (read[0] if len(read) == 1 else None)
-        return dg.AssetCheckKey(self.asset_key(attached), node["name"]) if attached else None
+        attached = node.get("attached_node") or next((other for other in read if self._is_asset(other)), read[0])
+        return dg.AssetCheckKey(self.asset_key(attached), node["name"])
 
     def asset_specs(self, tag: str) -> list[dg.AssetSpec]:
         """A spec per model and seed with this tag."""
@@ -103,7 +103,7 @@ class DbtNodes:
         keys = {self.asset_key(unique_id) for unique_id in self._assets(tag)}
         for unique_id in self._tests():
             key = self.check_key(unique_id)
-            if key is not None and key.asset_key in keys:
+            if key.asset_key in keys:
                 yield unique_id, key
 
     def _asset_spec(self, unique_id: str) -> dg.AssetSpec:

@@ -194,7 +194,7 @@ def _events(
                 )
         elif outcome.unique_id.startswith("test.") and outcome.status != "skipped":
             check = NODES.check_key(outcome.unique_id)
-            if check and check in context.selected_asset_check_keys:
+            if check in context.selected_asset_check_keys:
                 yield _check_result(check, outcome)
 
 

@@ -99,6 +99,7 @@ def _user(**changed: Any) -> dict[str, Any]:
         "last_plan_comparison_at": None,
         "milestones": [],
         "reactivated_at": None,
+        "previous_active_day": None,
         "subscription_status": None,
         "subscription_status_since": None,
         "has_open_opportunity": False,
@@ -172,6 +173,8 @@ def _typed(rows: list[dict[str, Any]], like: dict[str, Any]) -> pl.DataFrame:
     for name in like:
         if name.endswith(("_at", "_since")) or name == "as_of":
             kinds[name] = pl.Datetime("us")
+        elif name.endswith("_day"):
+            kinds[name] = pl.Date()
         elif name in _LISTS:
             kinds[name] = _LISTS[name]
         elif name in ("features_used", "setup_steps_done"):

@@ -27,7 +27,11 @@ from dagster_project.core.feeds import Silence
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.handoffs import plan_handoffs
 
-BACK: dict[str, Any] = {"activation_stage": "reactivated", "reactivated_at": AS_OF - timedelta(days=2)}
+BACK: dict[str, Any] = {
+    "activation_stage": "reactivated",
+    "reactivated_at": AS_OF - timedelta(days=2),
+    "previous_active_day": (AS_OF - timedelta(days=40)).date(),
+}
 
 
 def risen(*rises: tuple[str, float]) -> pl.DataFrame:

@@ -80,14 +80,38 @@ def test_after_a_month_it_counts_as_a_feed_that_there_is_no_more() -> None:
     assert hold_reason(silences(DAILY, as_of, RULES), as_of, RULES) is None
 
 
-def test_who_returns_after_a_silence_may_never_have_been_gone() -> None:
+@pytest.mark.parametrize(
+    ("last_day", "returned_at", "is_doubtful"),
+    [
+        (date(2026, 4, 1), datetime(2026, 5, 19), False),
+        (date(2026, 4, 25), datetime(2026, 5, 26, 9), True),
+        (date(2026, 4, 10), datetime(2026, 5, 26, 9), False),  # away for long enough before it began
+        (date(2026, 5, 1), datetime(2026, 6, 24), True),
+        (date(2026, 5, 1), datetime(2026, 6, 25), False),  # or after it ended
+        (None, None, False),
+    ],
+)
+def test_who_returns_may_never_have_been_gone_where_a_silence_explains_it(
+    last_day: date | None, returned_at: datetime | None, is_doubtful: bool
+) -> None:
+    user = pl.DataFrame({"at": [returned_at], "day": [last_day]}, schema={"at": pl.Datetime("us"), "day": pl.Date})
+
+    def doubts(*found: Silence) -> bool:
+        return bool(user.select(may_have_been_active(pl.col("at"), pl.col("day"), found, 30)).item())
+
     silence = Silence("web", LAST_AT, datetime(2026, 5, 26, 8))
-    returned = pl.Series(
-        "at", [datetime(2026, 5, 19), datetime(2026, 5, 26, 9), datetime(2026, 6, 25), datetime(2026, 6, 26), None]
-    )
-    doubtful = returned.to_frame().select(may_have_been_active(pl.col("at"), [silence], 30)).to_series()
-    assert doubtful.to_list() == [False, True, True, False, False]
-    assert not returned.to_frame().select(may_have_been_active(pl.col("at"), [], 30).any()).item()
+    assert doubts(silence) == is_doubtful
+    assert doubts(silence, Silence("app", LAST_AT - timedelta(hours=40), LAST_AT)) == is_doubtful
+    assert not doubts()
+
+
+def test_two_silences_leave_too_little_between_them() -> None:
+    user = pl.DataFrame({"at": [datetime(2026, 6, 30, 9)], "day": [date(2026, 4, 20)]})
+    first = Silence("web", datetime(2026, 5, 10), datetime(2026, 5, 12))
+    second = Silence("web", datetime(2026, 6, 5), None)
+    at, day = pl.col("at"), pl.col("day")
+    assert user.select(may_have_been_active(at, day, [second, first], 30)).item()
+    assert not user.select(may_have_been_active(at, day, [second], 30)).item()
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,17 @@ with no_contact as (
 
 ),
 
--- Of several contacts with one address the newest counts.
+-- Of several contacts with one address one is the user's; what any of them says is said of the address.
 contacts as (
 
     select
         contacts.email,
-        no_contact.email_opt_out,
-        no_contact.do_not_contact,
-        row_number() over (
-            partition by contacts.email order by contacts.updated_at desc nulls last, contacts.contact_id
-        ) as position
+        bool_or(no_contact.email_opt_out) as email_opt_out,
+        bool_or(no_contact.do_not_contact) as do_not_contact
     from no_contact
     inner join {{ ref('stg_crm__contacts') }} as contacts on no_contact.version_id = contacts.version_id
     where contacts.email is not null
+    group by contacts.email
 
 ),
 
@@ -34,7 +32,7 @@ accounts as (
 
 select 'email:' || email as subject, email_opt_out, do_not_contact
 from contacts
-where position = 1 and (email_opt_out or do_not_contact)
+where email_opt_out or do_not_contact
 
 union all
 
