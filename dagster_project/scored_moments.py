@@ -85,7 +85,7 @@ def score_moment(
 def without_doubtful_returns(
     connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, playbook: Playbook
 ) -> pl.DataFrame:
-    """Who may have seemed inactive because a feed was silent has not come back, as far as anybody knows. Section 7.1."""
+    """Who may have seemed inactive because of a silent feed has not come back, as far as anybody knows. Section 7.1."""
     inactive_days = playbook.scoring.measurement.inactive_days
     doubtful = may_have_been_active(
         pl.col("reactivated_at"), pl.col("previous_active_day"), known_silences(connection), inactive_days

@@ -24,6 +24,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from core.handoff_frames import accounts, inputs, playbook, users
+from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
 
 from dagster_project.core.feedback import Answer, Label
@@ -33,10 +34,11 @@ from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew, LedgerUnreachable
-from dagster_project.ledger_memory import LedgerHasForgotten, check_memory
+from dagster_project.ledger_memory import LedgerHasForgotten, check_memory, note_copy
 from dagster_project.ledger_schema import METADATA
 from dagster_project.ledger_writing import Outcome
 from dagster_project.settings import settings_from
+from dagster_project.warehouse import RAW_TABLES
 
 SERVER = os.environ.get("PLS_TEST_LEDGER_URL")
 CONFIG = Config()
@@ -535,6 +537,7 @@ def test_what_fired_is_kept_only_until_somebody_has_the_handoff(ledger: Ledger) 
 def test_what_is_known_of_an_earlier_copy_is_compared_whatever_is_left_of_it(ledger: Ledger, tmp_path: Path) -> None:
     settings = settings_from({"PLS_DATA_DIR": str(tmp_path)})
     with duckdb.connect() as warehouse:
+        warehouse.execute(RAW_TABLES)
         check_memory(ledger, warehouse, settings)
         warehouse.execute("create schema ops; create table ops.deliveries as select 'dl_1' as delivery_id")
         check_memory(ledger, warehouse, settings)
@@ -545,6 +548,26 @@ def test_what_is_known_of_an_earlier_copy_is_compared_whatever_is_left_of_it(led
             check_memory(ledger, warehouse, settings)
         ledger.request([request()], NOW)
         check_memory(ledger, warehouse, settings)
+
+
+def test_a_ledger_out_of_a_backup_stays_one_however_often_it_is_written_to(ledger: Ledger, tmp_path: Path) -> None:
+    settings = settings_from({"PLS_DATA_DIR": str(tmp_path)})
+    kept = Ledger(empty_ledger(tmp_path / "kept.sqlite"))
+    with duckdb.connect() as warehouse, kept:
+        warehouse.execute(RAW_TABLES)
+        note_copy(ledger, warehouse)
+        check_memory(ledger, warehouse, settings)
+        for number in range(50):
+            kept.request([request(object_id=f"c_{number}")], NOW)
+        with pytest.raises(LedgerHasForgotten, match="knows of 0 copies of it, and .* is copy 1"):
+            check_memory(kept, warehouse, settings)
+        note_copy(ledger, warehouse)
+        check_memory(ledger, warehouse, settings)
+    with duckdb.connect() as another:
+        another.execute(RAW_TABLES)
+        check_memory(ledger, another, settings)
+        note_copy(ledger, another)
+        check_memory(ledger, another, settings)
 
 
 def test_an_answer_that_is_quicker_than_the_receipt_stands(ledger: Ledger) -> None:

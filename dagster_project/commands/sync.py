@@ -47,6 +47,7 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     from dagster_project.core.moments import resolve_as_of
     from dagster_project.crm_troubles import still_refused, too_many, troubles_of
     from dagster_project.landing.feeds import silence_hold
+    from dagster_project.ledger_memory import check_memory
     from dagster_project.refresh import NO_FEATURES, features_stand
     from dagster_project.wanted_fields import made_contacts, wanted_fields
     from dagster_project.warehouse import has_table
@@ -60,6 +61,7 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
         if not features_stand(connection):
             raise click.ClickException(NO_FEATURES)
         with workplace.ledger() as ledger:
+            check_memory(ledger, connection, workplace.settings)
             made = made_contacts(ledger, rules, workplace.settings.crm_destination)
         desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=True, made=made)
         as_of = resolve_as_of(workplace.settings.as_of, workplace.now())

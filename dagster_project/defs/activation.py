@@ -20,6 +20,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import silence_hold
+from dagster_project.ledger_memory import check_memory
 from dagster_project.left_over import drop_taken, put_off, take_up
 from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.wanted_fields import made_contacts, wanted_fields
@@ -62,9 +63,10 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     confirmed and as it should be (`activation.crm_plan` in the warehouse)."""
     rules = workplace.playbook.crm_fields
     as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
-    with workplace.ledger() as ledger:
-        made = made_contacts(ledger, rules, workplace.settings.crm_destination)
     with workplace.connect(stays_open=workplace.crm_is_here) as connection:
+        with workplace.ledger() as ledger:
+            check_memory(ledger, connection, workplace.settings)
+            made = made_contacts(ledger, rules, workplace.settings.crm_destination)
         is_full = current_refresh(connection, context.run.run_id).is_full
         hold = silence_hold(connection, as_of, workplace.playbook.sources.feed_silence)
         take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)

@@ -7,6 +7,7 @@ from dagster_project.clients.slack import SlackBot
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.transform import OWNERS
 from dagster_project.ledger import Ledger
+from dagster_project.ledger_memory import check_memory
 from dagster_project.task_answers import read_task_answers
 
 
@@ -20,6 +21,8 @@ from dagster_project.task_answers import read_task_answers
 )
 def handoff_answers(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Outcomes of closed CRM tasks as answers to their handoffs. One row per answer, in the ledger."""
+    with workplace.connect(stays_open=workplace.crm_is_here) as connection, workplace.ledger() as ledger:
+        check_memory(ledger, connection, workplace.settings)
     with workplace.ledger() as ledger:
         return dg.MaterializeResult(metadata=read_back(ledger, workplace, context.log))
 

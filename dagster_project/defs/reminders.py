@@ -13,6 +13,7 @@ from dagster_project.defs.answers import read_back
 from dagster_project.defs.delivery import connected_chat, contact_hold, has_buttons, owners_by_id, send, told_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.ledger import CRM_HOLD, Ledger
+from dagster_project.ledger_memory import check_memory
 from dagster_project.no_contact import blocked_people
 from dagster_project.playbook_files import read_playbook
 from dagster_project.refresh import NO_FEATURES, features_stand
@@ -58,6 +59,8 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
     rules, now = workplace.playbook.delivery, workplace.now()
     chat = connected_chat(workplace)
     with workplace.ledger() as ledger:
+        with workplace.connect() as connection:
+            check_memory(ledger, connection, workplace.settings)
         read_back(ledger, workplace, context.log)
         due = due_nudges(ledger, chat.name, rules, now)
         if not due:

@@ -17,6 +17,7 @@ from dagster_project.defs.scoring import subjects_among
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
 from dagster_project.ledger import Ledger
+from dagster_project.ledger_memory import note_copy
 from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
 from dagster_project.refresh import current_refresh, finish_refresh
@@ -149,6 +150,8 @@ def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         is_full = current_refresh(connection, context.run.run_id).is_full
         copied = _copy_everything(connection, ledger) if is_full else _copy_changes(connection, ledger)
+        if copied:
+            note_copy(ledger, connection)
         told = {f"ops.{table}": published_columns(PUBLISHED_AS.get(table, table)) for table in copied}
         shown = shown_tables(connection, told)
     for table, metadata in copied.items():
