@@ -7,6 +7,8 @@ LedgerError
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ from dagster_project.errors import PlsError
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_255_512
 """PostgreSQL's advisory lock under which a migration runs; any number that nothing else uses."""
+RUN_LOCK = 7_255_513
+"""The same of whoever has the only run on a ledger."""
+RUN_PAUSE = 0.2
+"""Seconds between two tries to have it."""
 LOCK_SECONDS = 30
 """How long an SQLite ledger waits for others that write."""
 
@@ -73,6 +79,45 @@ def _switch_to_wal(connection: Any) -> None:
             if not is_lock or time.monotonic() > give_up:
                 raise
             time.sleep(0.01)
+
+
+@contextmanager
+def only_run_on(url: str, patience: float) -> Iterator[bool]:
+    """Have the only run on a ledger that others reach as well, while the block lasts.
+
+    Two data folders may have one PostgreSQL ledger: each of two runs at once would send what the other one sends. An
+    SQLite ledger is kept by the lock on its data folder. A database that can't be reached now keeps nobody from going
+    on: the steps that need it say so.
+
+    Args:
+        url: The ledger's.
+        patience: Seconds to wait for another run to end.
+
+    Yields:
+        Whether it is this one's turn.
+    """
+    if not url.startswith("postgresql"):
+        yield True
+        return
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        connection = engine.connect()
+    except sa.exc.OperationalError:
+        yield True
+        return
+    # Of its schema: there may be several ledgers in one database.
+    turn = sa.text("select pg_try_advisory_lock(:key, hashtext(coalesce(current_schema(), '')))")
+    give_up = time.monotonic() + patience
+    try:
+        while not connection.execute(turn, {"key": RUN_LOCK}).scalar_one():
+            if time.monotonic() >= give_up:
+                yield False
+                return
+            time.sleep(RUN_PAUSE)
+        yield True
+    finally:
+        with suppress(sa.exc.DBAPIError):
+            connection.close()
 
 
 def migrate(engine: sa.Engine) -> None:

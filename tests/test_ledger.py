@@ -33,7 +33,7 @@ from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew, LedgerUnreachable
+from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew, LedgerUnreachable, only_run_on
 from dagster_project.ledger_memory import LedgerHasForgotten, check_memory, note_copy
 from dagster_project.ledger_schema import METADATA
 from dagster_project.ledger_writing import Outcome
@@ -75,6 +75,15 @@ def engine(url: str, tmp_path: Path) -> Iterator[sa.Engine]:
     engine = sa.create_engine(url)
     yield engine
     engine.dispose()
+
+
+def test_of_those_who_run_on_a_shared_ledger_one_has_the_turn(url: str) -> None:
+    with only_run_on(url, 0) as first, only_run_on(url, 0) as second:
+        assert (first, second) == (True, not SERVER), "an SQLite ledger is kept by its data folder's lock"
+    with only_run_on(url, 0) as later:
+        assert later
+    with only_run_on("postgresql+psycopg://ledger:secret@localhost:1/pls", 0) as unreachable:
+        assert unreachable, "the steps that need it say so"
 
 
 # --- migrations -----------------------------------------------------------------------------------

@@ -10,12 +10,14 @@ import dagster as dg
 import duckdb
 from filelock import FileLock, Timeout
 from pydantic import Field, PrivateAttr
+from sqlalchemy import make_url
 
 from dagster_project.clients.connectors import LOCAL, connect_crm
 from dagster_project.clients.crm import CrmClient
 from dagster_project.core.playbook import Playbook
 from dagster_project.dead_runs import noted
 from dagster_project.ledger import Ledger
+from dagster_project.ledger_engine import only_run_on
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import Settings, SettingsError, environment_settings
 from dagster_project.warehouse import AnotherRun, Warehouse, use_utc
@@ -62,7 +64,7 @@ class Workplace(dg.ConfigurableResource):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the data folder's lock.
+        """Hold the data folder's lock, and that of a ledger which others may share.
 
         Raises:
             AnotherRun: It was held for longer than `lock_timeout_seconds`.
@@ -77,7 +79,14 @@ class Workplace(dg.ConfigurableResource):
                 "wait for it to end, or stop it"
             ) from None
         try:
-            yield
+            with only_run_on(self.settings.ledger_url, self.lock_timeout_seconds) as is_ours:
+                if not is_ours:
+                    shown = make_url(self.settings.ledger_url).render_as_string()
+                    raise AnotherRun(
+                        f"another run, on another data folder, has held the ledger {shown} for "
+                        f"{self.lock_timeout_seconds:.0f} s; wait for it to end, or stop it"
+                    )
+                yield
         finally:
             self.let_go()
             lock.release()

@@ -38,8 +38,12 @@ from dagster_project.landing.sql_text import (
 )
 
 SUPPRESSION, SUPPRESSION_KEYS = "suppression", ("email", "domain")
+NOBODY_NAMED, UNCLEAR = "neither email nor domain is given", "this names neither an address nor a domain"
+"""Why a row of the suppression list is quarantined that names nobody, or nobody knows whom."""
 CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"
+_WORD = r'[^\s,;<>()"\[\]]+'
+"""Of a field of the suppression list: what may be an address or a domain."""
 _MOST_BLANK = 4096
 """Bytes: more line ends than that are not what a writer leaves who has nothing to say."""
 
@@ -160,9 +164,12 @@ def _rows_sql(entity: str, fields: _Fields, relation: str) -> str:
     pairs = ", ".join(f"{literal(name)}, {name_sql}" for name, name_sql in _named(fields))
     texts = ", ".join(f"{text_of(value)} as v{i}" for i, value in enumerate(fields.values.values()))
     at = {name: moment_of(column) for name, column in _named(fields)}
+    is_unclear = "false"
     nothing = "null::timestamp"
     if entity == SUPPRESSION:
-        keys, missing = _suppression_keys(fields), "neither email nor domain is given"
+        keys, missing = _suppression_keys(fields), NOBODY_NAMED
+        said = ", ".join(column for name, column in _named(fields) if name in SUPPRESSION_KEYS)
+        is_unclear = f"len(keys) = 0 and coalesce({said}) is not null"
     else:
         keys, missing = f"[{dict(_named(fields))[KEYS[entity]]}]", f"{KEYS[entity]} is missing"
     return f"""
@@ -176,7 +183,7 @@ judged as (
 ),
 reasoned as (
   select *,
-    case when problem is not null then problem when len(keys) = 0 then '{missing}'
+    case when problem is not null then problem when {is_unclear} then '{UNCLEAR}' when len(keys) = 0 then '{missing}'
       when {has_nul("array_to_string(keys, '')")} then 'the key holds a NUL character' end as reason
   from judged
 )
@@ -194,13 +201,26 @@ def _named(fields: _Fields) -> list[tuple[str, str]]:
 
 
 def _suppression_keys(fields: _Fields) -> str:
+    """SQL of the keys that a row names, in whichever of its two columns: `email:...` and `domain:...`."""
     names = dict(_named(fields))
-    keys = []
-    if "email" in names:
-        keys.append(f"'email:' || lower({names['email']})")
-    if "domain" in names:
-        keys.append(f"'domain:' || nullif(regexp_replace(lower({names['domain']}), '^(@|\\*\\.)+', ''), '')")
-    return f"[{', '.join(keys)}]"
+    found = [_keys_in(names[column], is_domain=column == "domain") for column in SUPPRESSION_KEYS if column in names]
+    return f"list_sort(list_distinct(list_concat({', '.join(found)}, []::varchar[])))"
+
+
+def _keys_in(value: str, *, is_domain: bool) -> str:
+    """SQL of what a text names: `Ann <ann@acme.com>`, several addresses, or `*@acme.com` and `acme.com` for a domain.
+
+    Args:
+        value: SQL of the text.
+        is_domain: Whether a word without a dot is the name of a host.
+    """
+    word = "regexp_replace(word, '^mailto:', '')"
+    is_host = "true" if is_domain else "contains(word, '.')"
+    return f"""list_transform(regexp_extract_all(coalesce(lower({value}), ''), '{_WORD}'), lambda word: case
+      when regexp_full_match({word}, '[*]?@.+') then 'domain:' || regexp_replace(word, '^(@|[*]@?[.]?)+', '')
+      when contains(word, '@') then 'email:' || {word}
+      when {is_host} then 'domain:' || nullif(regexp_replace(word, '^([*][.])+', ''), '')
+    end)"""
 
 
 def _require_key(entity: str, fields: _Fields) -> None:

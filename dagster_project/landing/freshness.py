@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import duckdb
 
 from dagster_project.core.source_rules import SourceRules
-from dagster_project.landing.crm_reading import SUPPRESSION
+from dagster_project.landing.crm_reading import NOBODY_NAMED, SUPPRESSION
 from dagster_project.landing.discovery import API
 
 NO_CONTACT_COLUMNS = {"contacts": ("email_opt_out", "do_not_contact"), "accounts": ("do_not_contact",)}
@@ -74,16 +74,27 @@ def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tupl
 
 
 def _list_trouble(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """Why nobody knows who is on the suppression list; None if one is known and no newer one is damaged."""
+    """Why nobody knows who is on the suppression list; None if one is known whole and no newer one is damaged."""
     newest = connection.execute(
-        "select status, path, coalesce(detail, '') from raw.files where source = ? order by file_id desc limit 1",
+        "select status, path, coalesce(detail, ''), file_id from raw.files where source = ? "
+        "order by file_id desc limit 1",
         [SUPPRESSION],
     ).fetchall()
     if not newest:
         return None
-    [(status, path, cause)] = newest
+    [(status, path, cause, file_id)] = newest
     if status == "unreadable":
         return f"the suppression list {path} can't be read, so nobody knows who was added to it: {cause}"
+    unread = connection.execute(
+        "select count(*), min(row_number) from raw.quarantine where file_id = ? and reason <> ?",
+        [file_id, NOBODY_NAMED],
+    ).fetchall()
+    if unread[0][0]:
+        rows, first = unread[0]
+        return (
+            f"{rows} rows of the suppression list {path} can't be read, the first in row {first}, so nobody knows whom "
+            "they are about: marts.quarantine has them"
+        )
     # An empty one was once recorded without an extract.
     is_known = status == "empty" or _newest_complete(connection, SUPPRESSION) is not None
     return None if is_known else f"the suppression list {path} could not be read yet"

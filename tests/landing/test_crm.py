@@ -211,6 +211,46 @@ def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("row", "keys"),
+    [
+        ("Ann Lee <Ann@b.example>,", ["email:ann@b.example"]),
+        ("mailto:ann@b.example,", ["email:ann@b.example"]),
+        ("a@b.example; c@d.example  e@f.example,", ["email:a@b.example", "email:c@d.example", "email:e@f.example"]),
+        ("o'brien@b.example,", ["email:o'brien@b.example"]),
+        (",ann@b.example", ["email:ann@b.example"]),
+        ("b.example,", ["domain:b.example"]),
+        ("*@b.example,", ["domain:b.example"]),
+        (",@*.b.example", ["domain:b.example"]),
+        (",https://www.b.example/shop", ["domain:https://www.b.example/shop"]),
+        (",intranet", ["domain:intranet"]),
+        ("ann@b.example,b.example", ["domain:b.example", "email:ann@b.example"]),
+    ],
+)
+def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written(
+    landing: Landing, row: str, keys: list[str]
+) -> None:
+    landing.put("suppression.csv", f"email,domain\n{row}\n", at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (1, 1, 0)
+    assert landing.values("select key from raw.crm_versions order by key") == keys
+    assert _hold(landing, DAY) is None
+
+
+@pytest.mark.parametrize(
+    "row", [b"ann@b.example,,M\xfcller\n", b"Ann Lee,,\n", b"ann@b.example,,a,b,c\n", b'"ann@b.example,,open\n']
+)
+def test_a_row_of_the_suppression_list_that_nobody_can_read_holds_handoffs(landing: Landing, row: bytes) -> None:
+    path = landing.put("suppression.csv", "", at=DAY)
+    path.write_bytes(b"email,domain,reason\nc@d.example,,asked\n" + row)
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (2, 1, 1)
+    assert "1 rows of the suppression list suppression.csv can't be read" in (_hold(landing, DAY) or "")
+    path.write_bytes(b"email,domain,reason\nc@d.example,,asked\nann@b.example,,asked\n,,a comment\n")
+    landing.load_crm()
+    assert _hold(landing, DAY) is None
+
+
 @pytest.mark.parametrize("name", ["suppression.csv", "suppression.ndjson"])
 @pytest.mark.parametrize("content", ["", "\ufeff\n"])
 def test_a_suppression_list_without_rows_is_one_that_nobody_is_on(landing: Landing, name: str, content: str) -> None:
