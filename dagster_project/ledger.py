@@ -19,7 +19,7 @@ from dagster_project.core.feedback import Answer
 from dagster_project.core.follow_ups import WITHDRAWN
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
-from dagster_project.ledger_reading import OPEN_DELIVERIES, WITH_ROOM, latest_answer, rows_of
+from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, WITH_ROOM, latest_answer, rows_of
 from dagster_project.ledger_writing import LedgerWriter, Outcome, Request
 
 ASKED_FOR = "asked_for"
@@ -154,6 +154,31 @@ class Ledger(LedgerWriter):
                 connection.execute(known.delete().where(*whose, known.c.object_id == row.object_id))
         return len(gone)
 
+    def retry_actions(self, destination: str, now: datetime) -> int:
+        """Let the next run try again what the destination refused for good: tasks, notes, owners, tiers, fields.
+
+        Args:
+            destination: Where to.
+            now: Naive UTC.
+
+        Returns:
+            How many they are.
+        """
+        table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
+        superseded = sa.exists().where(
+            *(later.c[name] == table.c[name] for name in SLOT), later.c.requested_at > table.c.requested_at
+        )
+        refused = (
+            table.c.destination == destination,
+            table.c.action_key.is_not(None),
+            table.c.status == "parked",
+            ~superseded,
+        )
+        with self._changing() as (connection, change):
+            again: list[str] = list(connection.execute(sa.select(table.c.delivery_id).where(*refused)).scalars())
+            self._settle(connection, [Outcome(name, "failed", "to be tried again") for name in again], now, change)
+        return len(again)
+
     def settle_notices(self, destination: str) -> None:
         """Give notices that wait the status of their delivery, once that has come to an end."""
         table, delivery = schema.NOTICES, schema.DELIVERIES
@@ -193,8 +218,8 @@ class Ledger(LedgerWriter):
     def keep_answer(self, answer: Answer, *, chat: str) -> None:
         """Record an answer, for the handoff and for whatever joined its thread until now.
 
-        The latest answer counts: it is what the status of the handoffs says afterwards. One that is known already
-        changes nothing.
+        The latest answer counts: it is what the status of the handoffs says afterwards, unless they were withdrawn. One
+        that is known already changes nothing.
 
         Args:
             answer: What was said.
@@ -211,7 +236,7 @@ class Ledger(LedgerWriter):
             for handoff_id in (answer.handoff_id, *_joined(connection, chat, answer.handoff_id)):
                 self._add(connection, table, [{**_feedback(answer.about(handoff_id)), "change": change}])
                 if latest := latest_answer(connection, handoff_id):
-                    _set_status(connection, handoff_id, latest["label"], change)
+                    _set_status(connection, handoff_id, latest["label"], change, unless="cancelled")
 
     # --- assistants -------------------------------------------------------------------------------
 
@@ -365,6 +390,9 @@ def _changed(rows: pl.DataFrame, change: int) -> list[dict[str, Any]]:
     return [{**row, "change": change} for row in rows.to_dicts()]
 
 
-def _set_status(connection: sa.Connection, handoff_id: str, status: str, change: int) -> None:
+def _set_status(
+    connection: sa.Connection, handoff_id: str, status: str, change: int, *, unless: str | None = None
+) -> None:
     table = schema.HANDOFFS
-    connection.execute(table.update().where(table.c.handoff_id == handoff_id).values(status=status, change=change))
+    which = (table.c.handoff_id == handoff_id, table.c.status.is_distinct_from(unless))
+    connection.execute(table.update().where(*which).values(status=status, change=change))

@@ -46,6 +46,10 @@ class LedgerUnreachable(LedgerError):
 
 def ledger_engine(url: sa.URL) -> sa.Engine:
     """An engine for the ledger; the folder of an SQLite file is made."""
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise LedgerError(
+            f"PLS_LEDGER_URL names a {url.get_backend_name()} database; expected sqlite:///... or postgresql+psycopg://..."
+        )
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True)  # whoever keeps it open outlives a restart of the server
     if url.database and url.database != ":memory:":

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import stat
 from pathlib import Path
 
 LOCAL_FILE_SYSTEMS = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
@@ -30,10 +31,12 @@ def _has_lease(path: Path, opened: int, kind: str) -> bool:
     if not hasattr(fcntl, "F_SETLEASE") or _file_system_of(path) not in LOCAL_FILE_SYSTEMS:
         return False
     try:
-        handle = os.open(path, opened)
+        handle = os.open(path, opened | os.O_NONBLOCK)  # of a pipe one would wait for somebody at its other end
     except OSError:
         return False
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
         # Whoever opens it in between has this process told by a signal, which must not be one that ends it.
         fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, getattr(fcntl, kind))  # refused while it is open elsewhere
@@ -51,7 +54,10 @@ def _file_system_of(path: Path) -> str | None:
         mounts = [line.split(" ")[1:3] for line in _MOUNTS.read_text().splitlines()]
     except OSError:
         return None
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself, until Python 3.13
+        return None
     # Blanks in paths are told as numbers; the last one mounted over a folder is the one that is seen.
     over = [(Path(at.replace("\\040", " ")), kind) for at, kind in mounts]
     found = [(len(at.parts), place, kind) for place, (at, kind) in enumerate(over) if resolved.is_relative_to(at)]

@@ -71,8 +71,12 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
     [(as_of,)] = warehouse.sql("select until from raw.moments where is_live").fetchall()
     crm = warehouse.execute(
         "select substr(destination, 5), count(*) filter (status = 'confirmed' and confirmed_at >= ?), "
-        "count(*) filter (status = 'parked'), count(*) filter (status in ('pending', 'failed', 'unknown')) "
-        "from marts.deliveries where starts_with(destination, 'crm:') group by all order by all",
+        "count(*) filter (status = 'parked' and not is_superseded), "
+        "count(*) filter (status in ('pending', 'failed', 'unknown')) from (select *, status = 'parked' and exists ("
+        "select 1 from marts.deliveries as later where later.destination = said.destination and later.operation = "
+        "said.operation and later.object_type = said.object_type and later.object_id = said.object_id and "
+        "later.requested_at > said.requested_at) as is_superseded from marts.deliveries as said "
+        "where starts_with(destination, 'crm:')) group by all order by all",
         [since],
     ).fetchall()
     [(waiting,)] = warehouse.sql("select count(*) from marts.handoffs where status in ('pending', 'parked')").fetchall()

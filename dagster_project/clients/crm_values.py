@@ -9,6 +9,7 @@ from typing import Any
 from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown
 from dagster_project.clients.http import ApiRefused, ApiUnavailable, ApiUnknown
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DATED = re.compile(r"(.+) \((\d{4}-\d{2}-\d{2})\)")
 
 
@@ -22,6 +23,8 @@ def crm_errors() -> Iterator[None]:
     except ApiUnavailable as error:
         raise CrmUnavailable(str(error)) from None
     except ApiRefused as error:
+        if error.status in REDIRECTS:  # it says nothing about what was sent: a page stands where the CRM was
+            raise CrmUnavailable(str(error)) from None
         kind = CrmDenied if error.status in (401, 403) else CrmRefused
         raise kind(str(error)) from None
 

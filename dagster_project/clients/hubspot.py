@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dagster_project.clients.crm import (
+    CrmDenied,
     CrmRefused,
     CrmUnavailable,
     CrmUnknown,
@@ -288,8 +289,11 @@ class HubSpot:
         return self._extract.pages(entity, cursor)
 
     def _batch(self, kind: str, operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = f"/crm/objects/{self._version}/{kind}/batch/{operation}"
         with crm_errors():
-            answer = self._api.request("POST", f"/crm/objects/{self._version}/{kind}/batch/{operation}", body=body)
+            answer = self._api.request("POST", path, body=body, also=[404])
+        if answer.status == 404:  # of records that are not there the results tell
+            raise CrmDenied(f"HubSpot knows no {path}; is the version right? It says: {words_of(answer.body)}")
         if not isinstance(answer.body, dict):
             raise CrmUnavailable(f"HubSpot answered {operation} of {kind} with status {answer.status} and no results")
         return answer.body

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from dagster_project.clients.crm import CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
 from dagster_project.clients.crm_values import joined, number_of, split, to_seconds
 from dagster_project.clients.http import Clock, RetryPolicy
-from dagster_project.clients.salesforce_api import SalesforceApi, listed, quoted
+from dagster_project.clients.salesforce_api import SalesforceApi, listed, object_of, quoted
 from dagster_project.clients.salesforce_bulk import update_in_bulk
 from dagster_project.clients.salesforce_extract import SalesforceExtract
 from dagster_project.clients.salesforce_setup import KEY, OUTCOME, SalesforceSetup, kinds_of
@@ -166,7 +166,7 @@ class Salesforce:
         records = [{"attributes": {"type": kind}, **row} for _, row in rows]
         body = {"allOrNone": False, "records": records}
         answer = self._api.request("PATCH", "/composite/sobjects", body=body).body
-        if not isinstance(answer, list):
+        if not isinstance(answer, list) or not all(isinstance(said, dict) for said in answer):
             raise CrmUnavailable("Salesforce's answer has no results")
         if len(answer) == len(rows):
             return [_receipt(update.object_id, said) for (update, _), said in zip(rows, answer, strict=True)]
@@ -188,10 +188,10 @@ class Salesforce:
         record |= {name: value for name, value in self._row(kind, update, "").items() if name != "Id"}
         body = {"allOrNone": False, "records": [record]}
         try:
-            answer = self._api.request("PATCH", f"/composite/sobjects/{kind}/{KEY}", body=body).body
+            answer = self._api.request("PATCH", f"/composite/sobjects/{kind}/{KEY}", body=body).body or []
         except CrmRefused as error:
             return [_refused(update.object_id, error)]
-        return [_receipt(update.object_id, said, is_made=True) for said in answer or []]
+        return [_receipt(update.object_id, said, is_made=True) for said in answer if isinstance(said, dict)]
 
     def read(self, object_type: str, ids: Sequence[str], names: Collection[str]) -> dict[str, dict[str, Any]]:
         """What Salesforce holds now; see `CrmClient.read`."""
@@ -229,7 +229,9 @@ class Salesforce:
             made = self._api.request("PATCH", f"/sobjects/Task/{KEY}/{quote(task.key, safe='')}", body=body).body
         except CrmRefused as error:
             return _refused(task.key, error)
-        return Receipt(task.key, created_id=str(made["id"]) if made else None)
+        if made is None:  # it was there
+            return Receipt(task.key)
+        return Receipt(task.key, created_id=str(object_of(made, "which task was made", "id")["id"]))
 
     def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:
         """Tasks by key; see `CrmClient.find_tasks`."""
@@ -290,7 +292,8 @@ class Salesforce:
 
     def _describe(self, kind: str) -> dict[str, Mapping[str, Any]]:
         if kind not in self._described:
-            said = self._api.request("GET", f"/sobjects/{kind}/describe").body
+            answer = self._api.request("GET", f"/sobjects/{kind}/describe").body
+            said = object_of(answer, f"which fields {kind} has", "fields")
             self._described[kind] = {field["name"]: field for field in said["fields"]}
         return self._described[kind]
 
@@ -321,7 +324,7 @@ def _kind(object_type: str, object_id: str) -> str:
 def _receipt(object_id: str, said: Mapping[str, Any], *, is_made: bool = False) -> Receipt:
     """One result of a collection."""
     if said.get("success") is True:
-        return Receipt(object_id, created_id=str(said["id"]) if is_made else None)
+        return Receipt(object_id, created_id=str(said["id"]) if is_made and "id" in said else None)
     errors = said.get("errors") or [{"statusCode": "UNKNOWN_EXCEPTION", "message": "no success and no error"}]
     words = "; ".join(f"{error.get('statusCode')}: {error.get('message')}" for error in errors)
     return Receipt(object_id, words, is_retryable=all(error.get("statusCode") in RETRYABLE for error in errors))

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster_project.clients.crm import CrmDenied, CrmUnavailable
+from dagster_project.clients.crm import CrmDenied, CrmUnavailable, CrmUnknown
 from dagster_project.clients.crm_values import crm_errors
-from dagster_project.clients.http import Answer, ApiRefused, Clock, HttpApi, RetryPolicy
+from dagster_project.clients.http import Answer, ApiRefused, Clock, HttpApi, RetryPolicy, words_of
 from dagster_project.clients.limits import Allowance, RollingLimit
 
 VERSION = "67.0"
@@ -112,6 +112,22 @@ class SalesforceApi:
             words = f"{said.get('error')}: {said.get('error_description')}" if isinstance(said, dict) else "no token"
             raise CrmDenied(f"signing in to Salesforce failed: {words}")
         self._token = str(said["access_token"])
+
+
+def object_of(body: Any, what: str, *needed: str) -> Mapping[str, Any]:
+    """An answer that is an object with these keys.
+
+    Args:
+        body: The answer.
+        what: What it is to say.
+        needed: The keys.
+
+    Raises:
+        CrmUnknown: It is something else, and nobody can tell what was done.
+    """
+    if not isinstance(body, dict) or any(name not in body for name in needed):
+        raise CrmUnknown(f"Salesforce's answer does not say {what}: {words_of(body)}")
+    return body
 
 
 def _grant(variables: Mapping[str, str]) -> tuple[Callable[[], dict[str, str]], list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster_project.clients.crm import CrmRefused, CrmUnknown, Receipt
-from dagster_project.clients.salesforce_api import SalesforceApi
+from dagster_project.clients.salesforce_api import SalesforceApi, object_of
 
 _LONGEST_PAUSE = 20.0
 _PATIENCE = 1800.0
@@ -37,7 +37,7 @@ def update_in_bulk(
         CrmUnknown: It is not done after half an hour.
     """
     job = {"object": kind, "operation": "update", "contentType": "CSV", "lineEnding": "LF"}
-    job_id = api.request("POST", "/jobs/ingest", body=job).body["id"]
+    job_id = object_of(api.request("POST", "/jobs/ingest", body=job).body, "which job was made", "id")["id"]
     path = f"/jobs/ingest/{job_id}"
     api.request("PUT", f"{path}/batches", data=_csv(rows), content_type="text/csv")
     api.request("PATCH", path, body={"state": "UploadComplete"})
@@ -59,7 +59,7 @@ def _wait(api: SalesforceApi, path: str) -> Mapping[str, Any]:
     """The job once it is over."""
     began, pause = api.clock.now(), 1.0
     while True:
-        job: Mapping[str, Any] = api.request("GET", path).body
+        job = object_of(api.request("GET", path).body, "how the job stands", "state")
         if job.get("state") in _OVER:
             return job
         if api.clock.now() - began > _PATIENCE:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dagster_project.clients.crm import CrmDenied, CrmRefused, FieldSpec
-from dagster_project.clients.salesforce_api import SalesforceApi, quoted
+from dagster_project.clients.salesforce_api import SalesforceApi, object_of, quoted
 
 KEY, OUTCOME = "pls_key__c", "pls_outcome__c"
 PERMISSIONS = "Product_led_sales"
@@ -105,7 +105,8 @@ class SalesforceSetup:
             for found in page:
                 return str(found["Id"])
         body = {"Name": PERMISSIONS, "Label": "Product-led sales"}
-        return str(self._api.request("POST", "/sobjects/PermissionSet", body=body, may_repeat=False).body["id"])
+        made = self._api.request("POST", "/sobjects/PermissionSet", body=body, may_repeat=False).body
+        return str(object_of(made, "which permission set was made", "id")["id"])
 
     def _create_records(self, records: Sequence[Mapping[str, Any]]) -> None:
         body = {"allOrNone": False, "records": records}

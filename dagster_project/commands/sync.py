@@ -101,6 +101,9 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
             console.print(f"  refused {object_id}: {words}", markup=False, highlight=False, soft_wrap=True)
         for why, count in sorted(result.skipped.items()):
             console.print(f"  {count:,} skipped: {why}", markup=False, highlight=False, soft_wrap=True)
+        again = ledger.retry_actions(client.name, workplace.now()) if retry_parked else 0
+    if again:
+        console.print(f"{again:,} tasks, notes and other actions that were refused are tried again by the next run")
     before = [still_refused(kind, plan.counts, known[kind], rules) for kind, plan in plans.items()]
     if troubles := [*troubles_of(results, rules, None), *filter(None, before)]:
         raise click.ClickException("\n".join(troubles))

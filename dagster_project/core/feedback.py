@@ -19,7 +19,7 @@ TAKEN: tuple[Label, ...] = ("claimed", "snoozed")
 """Answers by which a seller has the person: what a handoff's status is then, too."""
 ENDED: tuple[Label, ...] = ("not_a_fit", "closed")
 """Answers after which no seller has the person any more."""
-_SNOOZE = re.compile(rf"{SNOOZE}_(\d{{1,3}})")
+_SNOOZE = re.compile(rf"{SNOOZE}_(\d{{1,4}})")
 
 
 class NoAnswer(ValueError):
@@ -94,6 +94,7 @@ def read_click(payload: str) -> Click | None:
         action, where = ours[0], told["container"]
         at = datetime.fromtimestamp(float(action["action_ts"]), UTC).replace(tzinfo=None)
         label, until = _meaning(action["action_id"], at)
+        payload.encode()  # half of a character is a text that no database takes
         return Click(
             answer=Answer(str(action["value"]), label, str(told["user"]["id"]), at, "slack", until),
             channel=str(where["channel_id"]),
@@ -101,7 +102,7 @@ def read_click(payload: str) -> Click | None:
             text=str(told["message"].get("text", "")),
             blocks=told["message"].get("blocks", []),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
         raise NoAnswer(f"this is no click on a handoff: {type(error).__name__}: {error}") from error
 
 

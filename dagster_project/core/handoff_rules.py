@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from dagster_project.core.crm_source_rules import Team
 from dagster_project.core.scoring_rules import CLASSES, Classification
-from dagster_project.core.strict import MOST_DAYS, Count, StrictModel
+from dagster_project.core.strict import MOST_DAYS, Count, SomeHours, StrictModel
 
 Priority = Literal["P0", "P1", "P2"]
 HandoffType = Literal[
@@ -280,7 +280,7 @@ class HandoffRules(StrictModel):
     """``handoffs.yml``: the triggers, the limits between two handoffs, and the texts of the package."""
 
     triggers: Triggers
-    due_hours: dict[Priority, Annotated[float, Field(gt=0)]]
+    due_hours: dict[Priority, SomeHours]
     cooldown_days: int = Field(ge=0, le=MOST_DAYS)
     baseline_days: Count
     explicit_requests: frozenset[TriggerKey]

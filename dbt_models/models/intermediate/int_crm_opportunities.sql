@@ -13,7 +13,8 @@ contacts as (
 
 ),
 
--- An extract that is younger than the moment tells how the opportunity ended; it counts as open until then.
+-- An extract that is younger than the moment tells how the opportunity ended; it counts as open until then. Of one that says
+-- it is not closed the day is the one on which it is expected to be.
 as_known as (
 
     select
@@ -28,7 +29,7 @@ as_known as (
         coalesce(opportunities.created_at <= opportunities.as_of, true) and (
             coalesce(opportunities.closed_at > opportunities.as_of, false)
             or (
-                opportunities.closed_at is null
+                (opportunities.closed_at is null or not opportunities.is_closed)
                 and not coalesce(opportunities.is_closed, false)
                 and not coalesce(opportunities.is_won, false)
             )
