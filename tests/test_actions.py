@@ -131,6 +131,16 @@ def test_a_crash_anywhere_loses_no_action_and_doubles_none(ledger: Ledger, crm: 
     assert crm.created == 2
 
 
+def test_what_was_refused_is_tried_again_when_somebody_asks_for_it(ledger: Ledger, crm: Unlucky) -> None:
+    crm.fates = [Receipt(task().key, "no right to make tasks")]
+    assert do(ledger, crm, task()).refused == {task().key: "no right to make tasks"}
+    assert do(ledger, crm, now=LATER) == ActionReport()
+    assert ledger.retry_actions("crm:local", LATER) == 1
+    assert ledger.retry_actions("crm:local", LATER) == 0
+    assert do(ledger, crm, now=LATER).done == [task().key]
+    assert len(crm.find_tasks([task().key])) == 1
+
+
 def test_an_unreachable_crm_is_asked_once_and_the_rest_waits(ledger: Ledger, crm: Unlucky) -> None:
     crm.fates = ["down"]
     assert do(ledger, crm, task("k_1"), task("k_2")).failed.keys() == {"k_1", "k_2"}

@@ -197,7 +197,16 @@ STORIES.opportunities += [
      "is_closed": "true", "is_won": "true"},
     {"opportunity_id": "op2", "account_id": "A2", "created_at": "2026-06-28"},
     {"opportunity_id": "op3", "account_id": "A404", "created_at": "2026-06-28"},
+    {"opportunity_id": "op_overdue", "account_id": "A_overdue", "created_at": "2026-06-01", "closed_at": "2026-06-15",
+     "is_closed": "false", "is_won": "false"},
 ]  # fmt: skip
+
+
+STORIES.accounts.append({"account_id": "A_overdue", "name": "Overdue", "domain": "overdue.com"})
+
+
+def test_an_opportunity_that_is_said_to_be_open_is_open_after_the_day_it_was_expected_to_close(shop):
+    assert account(shop, "A_overdue", "has_open_opportunity", "has_won_opportunity") == (True, False)
 
 
 def test_an_opportunity_is_open_until_it_closed(shop):

@@ -33,7 +33,7 @@ from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_engine import MIGRATIONS, LedgerTooNew, LedgerUnreachable, only_run_on
+from dagster_project.ledger_engine import MIGRATIONS, LedgerError, LedgerTooNew, LedgerUnreachable, only_run_on
 from dagster_project.ledger_memory import LedgerHasForgotten, check_memory, note_copy
 from dagster_project.ledger_schema import METADATA
 from dagster_project.ledger_writing import Outcome
@@ -586,6 +586,17 @@ def test_an_answer_that_is_quicker_than_the_receipt_stands(ledger: Ledger) -> No
     ledger.settle([], LATER, handoffs={"ho_1": "delivered", "ho_2": "delivered"})
     statuses = ledger.read_frame("handoffs").sort("handoff_id")["status"].to_list()
     assert statuses == ["not_a_fit", "delivered"]
+
+
+def test_who_answers_what_was_withdrawn_does_not_bring_it_back(ledger: Ledger) -> None:
+    ledger.apply_handoff_plan(plan(handoff(handoff_id="ho_1", status="cancelled")))
+    ledger.keep_answer(Answer("ho_1", "claimed", "o_1", NOW, "slack"), chat="slack")
+    assert ledger.read_frame("handoffs")["status"].to_list() == ["cancelled"]
+
+
+def test_a_database_of_another_kind_is_refused() -> None:
+    with pytest.raises(LedgerError, match=r"PLS_LEDGER_URL names a mysql database; expected sqlite:///"):
+        Ledger("mysql://somewhere/pls").__enter__()
 
 
 def test_a_ledger_that_cannot_be_opened_says_so_and_the_way_out(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The copy that SQL users read: what it holds, and that nobody sees half of it."""
 
 import multiprocessing
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagster_project.open_files import was_left_alone
+from dagster_project.open_files import is_written_by_nobody, was_left_alone
 from dagster_project.publishing import (
     NOTHING,
     Excerpt,
@@ -198,3 +199,11 @@ def test_the_spare_is_left_alone_while_anybody_has_it_open(warehouse_with_marts:
 def _rows(path: Path, table: str) -> list[tuple]:
     with duckdb.connect(str(path), read_only=True) as copy:
         return copy.sql(f"from marts.{table} order by all").fetchall()
+
+
+def test_pipes_and_links_to_themselves_are_nothing_that_somebody_has_written(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(link)
+    assert not is_written_by_nobody(pipe), "and nobody waits for who writes into it"
+    assert not is_written_by_nobody(link)

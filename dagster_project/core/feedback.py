@@ -94,9 +94,10 @@ def read_click(payload: str) -> Click | None:
         action, where = ours[0], told["container"]
         at = datetime.fromtimestamp(float(action["action_ts"]), UTC).replace(tzinfo=None)
         label, until = _meaning(action["action_id"], at)
-        payload.encode()  # half of a character is a text that no database takes
+        handoff_id, by = str(action["value"]), str(told["user"]["id"])
+        f"{handoff_id} {by}".encode()  # half of a character is one that no database takes
         return Click(
-            answer=Answer(str(action["value"]), label, str(told["user"]["id"]), at, "slack", until),
+            answer=Answer(handoff_id, label, by, at, "slack", until),
             channel=str(where["channel_id"]),
             message=str(where["message_ts"]),
             text=str(told["message"].get("text", "")),

@@ -11,6 +11,7 @@ from loopback import FakeClock, Reply
 
 from dagster_project.clients.crm import (
     CrmDenied,
+    CrmError,
     CrmRefused,
     CrmUnavailable,
     CrmUnknown,
@@ -77,6 +78,17 @@ def test_a_record_that_is_not_there_keeps_no_other_from_being_written(server: Hu
     assert receipts[ann].error is None
     assert "OBJECT_NOT_FOUND" in str(receipts["9"].error) and not receipts["9"].is_retryable
     assert server.properties_of("contacts", ann)["pql_score"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"), [(Reply(302), CrmUnavailable), (Reply(404, {"message": "no such path"}), CrmDenied)]
+)
+def test_what_says_nothing_about_the_records_refuses_none_of_them(
+    server: HubSpotServer, crm: HubSpot, reply: Reply, error: type[CrmError]
+) -> None:
+    server.fail("answer", "batch/update", reply=reply)
+    with pytest.raises(error):
+        crm.update("contact", [update("1", pql_score=1), update("2", pql_score=2)])
 
 
 def test_errors_in_an_answer_with_status_200_are_errors(server: HubSpotServer, crm: HubSpot) -> None:

@@ -248,6 +248,26 @@ def test_a_task_is_never_made_twice_and_is_found_by_its_key(server: SalesforceSe
     }
 
 
+PAGE = Reply(200, "<html>", {"Content-Type": "text/html"})
+
+
+@pytest.mark.parametrize("reply", [PAGE, Reply(200, {"success": True}), Reply(200, []), Reply(200, [1])])
+def test_an_odd_answer_about_a_task_leaves_open_whether_it_was_made(
+    server: SalesforceServer, crm: Salesforce, reply: Reply
+) -> None:
+    server.fail("answer", "PATCH .*/sobjects/Task", reply=reply)
+    with pytest.raises(CrmUnavailable):
+        crm.create_task(TASK)
+
+
+@pytest.mark.parametrize("reply", [PAGE, Reply(200, {"success": True}), Reply(200, ["odd"]), Reply(200, [None])])
+def test_an_odd_answer_about_fields_confirms_nothing(server: SalesforceServer, crm: Salesforce, reply: Reply) -> None:
+    ann = server.add("Contact")
+    server.fail("answer", "PATCH .*/composite/sobjects", reply=reply)
+    with pytest.raises(CrmUnavailable):
+        crm.update("contact", [update(ann, Title="CTO")])
+
+
 def test_a_task_about_a_lead_names_no_account(server: SalesforceServer, crm: Salesforce) -> None:
     lead, account = server.add("Lead"), server.add("Account")
     made = crm.create_task(Task("k", "s", "b", datetime(2026, 7, 1), contact_id=lead, account_id=account))

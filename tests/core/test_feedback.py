@@ -20,6 +20,21 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("payload", ["[" * 100_000, '{"type": ' * 50_000])
+def test_what_is_nested_too_deeply_is_no_click(payload: str) -> None:
+    with pytest.raises(NoAnswer):
+        read_click(payload)
+
+
+def test_half_a_character_names_nobody() -> None:
+    action = {"action_id": "pls_snooze_1000", "value": "ho_1", "action_ts": "1777716000.000000"}
+    told = {"type": "block_actions", "container": {"channel_id": "C", "message_ts": "1"}, "message": {}}
+    read = read_click(json.dumps({**told, "user": {"id": "U1"}, "actions": [action]}))
+    assert read is not None and read.answer.until == datetime(2029, 1, 26, 10, 0)
+    with pytest.raises(NoAnswer):
+        read_click(json.dumps({**told, "user": {"id": "U\ud800"}, "actions": [action]}))
+
+
 @given(JSON, st.sampled_from(["user", "actions", "container", "message", "type"]))
 def test_whatever_comes_is_a_click_or_is_refused(junk: object, broken: str) -> None:
     told = {
