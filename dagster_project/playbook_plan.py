@@ -23,8 +23,8 @@ from dagster_project.core.planning.plan import BackTest, Plan, not_shown
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.routing import A_DAY_ANYWHERE
 from dagster_project.core.scoring import Scores
-from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.errors import PlsError
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
 from dagster_project.past_accounts import by_accounts_in_warehouse

@@ -10,7 +10,7 @@ from installation import END, Installation
 
 from dagster_project.cli import main
 from dagster_project.core.models import models_of
-from dagster_project.defs.scoring import CATALOGUE
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.playbook_files import read_playbook
 from dagster_project.scored_moments import score_moment
 from dagster_project.warehouse import Warehouse

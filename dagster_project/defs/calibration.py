@@ -16,9 +16,9 @@ from dagster_project.core.models import models_of
 from dagster_project.core.sections import as_markdown
 from dagster_project.defs.handoffs import handoff_decisions
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.past_scores import observed_until, read_past
 from dagster_project.warehouse import memory_limited, transaction
 

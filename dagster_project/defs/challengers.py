@@ -17,9 +17,9 @@ from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, record_days
 from dagster_project.defs.calibration import GROUP
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import CATALOGUE
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.warehouse import transaction
 

@@ -15,6 +15,7 @@ from dagster_project.core.source_rules import SourceRules
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, sql_settings
+from dagster_project.event_catalog import check_catalog
 from dagster_project.extraction import ENTITIES, Fetched, Standing, fetch, is_due, page_store
 from dagster_project.landing.crm import load_crm
 from dagster_project.landing.crm_api import first_extract_at, load_fetched, standings
@@ -50,6 +51,7 @@ def moments(workplace: Workplace) -> dg.MaterializeResult:
 @dg.asset(key=["raw", "playbook_rules"], kinds={"duckdb", "yaml"}, **COMMON)
 def playbook_rules(workplace: Workplace) -> dg.MaterializeResult:
     """The playbook's rules and numbers that SQL reads: free-mail domains, exclusions, windows. One row per rule."""
+    check_catalog()
     with workplace.connect(stays_open=True) as connection:
         write_rules(connection, workplace.playbook.identity, sql_settings(workplace.playbook))
         shown = shown_table(connection, "raw.rule_domains")

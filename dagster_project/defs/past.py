@@ -9,9 +9,10 @@ from dagster_project.core.models import models_of
 from dagster_project.core.playbook import Playbook
 from dagster_project.daily_scores import create_daily_scores
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
-from dagster_project.defs.scoring import CATALOGUE, DAILY_SCORES_KEY
+from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.defs.tables import shown_table
 from dagster_project.defs.transform import OWNERS, published_columns, sql_settings
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.past_days import (
     PastDaysError,
     Stock,

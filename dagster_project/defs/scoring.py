@@ -24,6 +24,7 @@ from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_o
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.portions import PORTION, add_portion
 from dagster_project.refresh import LIVE, current_refresh
 from dagster_project.score_histories import (
@@ -36,11 +37,9 @@ from dagster_project.score_histories import (
 )
 from dagster_project.scored_features import RESCORED, among
 from dagster_project.scored_moments import score_portions
-from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.unpublished import forget_published
 from dagster_project.warehouse import has_table, key_of, rows_where, transaction
 
-CATALOGUE = DBT_PROJECT_DIR / "seeds" / "event_catalog.csv"
 DAILY_SCORES_KEY = dg.AssetKey(["scores", "daily_scores"])
 """Made day by day in `defs/past.py`; a full run adds its own day."""
 HOTTEST = 15

@@ -14,6 +14,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
+from dagster_project.event_catalog import check_catalog
 from dagster_project.refresh import NeedsEverything, Refresh, note_features, plan_refresh, require_tables
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
@@ -63,6 +64,7 @@ def manifest_path() -> Path:
     manifest = target / "manifest.json"
     if manifest_is_current(manifest):
         return manifest
+    check_catalog()
     from dagster_project.dbt_calls import parse_project
 
     return parse_project(target)
