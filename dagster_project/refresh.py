@@ -7,7 +7,7 @@ a delta recomputes is the business of the models tagged `delta` and of `defs/`.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import duckdb
 
@@ -203,6 +203,26 @@ def features_stand(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether all features are of one run; if not, somebody who said no may look like somebody who did not."""
     standing = connection.sql("select coalesce(has_features, is_finished) from raw.refreshes").fetchall()
     return bool(standing and standing[0][0])
+
+
+def odd_moment(connection: duckdb.DuckDBPyConnection, now: datetime) -> str | None:
+    """What somebody has to know of the moment that is about to be scored; None for an ordinary one.
+
+    Args:
+        connection: The warehouse.
+        now: Naive UTC.
+    """
+    [(asked, before)] = connection.sql(
+        f"select (select until from {NEXT_MOMENTS} where is_live), (select until from raw.moments where is_live)"
+    ).fetchall()
+    if asked is not None and asked > now + timedelta(days=1):
+        return f"{asked:%Y-%m-%d %H:%M} UTC is still to come (PLS_AS_OF): what is decided and written now is as of then"
+    if asked is not None and before is not None and asked < before:
+        return (
+            f"{asked:%Y-%m-%d %H:%M} UTC is before {before:%Y-%m-%d %H:%M}, which was scored last (PLS_AS_OF, or the "
+            "clock): sellers and the CRM get what stood then. To look at past days use `pls backfill`"
+        )
+    return None
 
 
 def live_moment(connection: duckdb.DuckDBPyConnection, table: str = "raw.moments") -> tuple[datetime, datetime]:

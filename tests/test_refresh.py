@@ -3,9 +3,11 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import duckdb
 import pytest
 
-from dagster_project.refresh import Arrivals, Refresh, Standing, decide_refresh
+from dagster_project.refresh import Arrivals, Refresh, Standing, decide_refresh, odd_moment
+from dagster_project.warehouse import RAW_TABLES
 
 MORNING = datetime(2026, 6, 30, 8)
 NOON = datetime(2026, 6, 30, 12)
@@ -56,3 +58,23 @@ def test_anything_but_events_makes_it_full(reason: str, refresh: Refresh) -> Non
     assert refresh.is_full
     assert reason in refresh.reason
     assert refresh.as_of == refresh.until
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "said"),
+    [
+        (NOON, None, None),
+        (NOON, MORNING, None),
+        (NOON, NOON, None),
+        (MORNING, NOON, "is before 2026-06-30 12:00, which was scored last"),
+        (NOON + timedelta(days=2), NOON, "2026-07-02 12:00 UTC is still to come"),
+    ],
+)
+def test_a_moment_that_nobody_expects_is_told_of(asked: datetime, before: datetime | None, said: str | None) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(RAW_TABLES)
+        for table, moment in (("raw.next_moments", asked), ("raw.moments", before)):
+            if moment:
+                connection.execute(f"insert into {table} values (?, ?, true, ?)", [moment, moment.date(), moment])
+        told = odd_moment(connection, NOON)
+    assert (told is None) if said is None else said in str(told)

@@ -15,7 +15,14 @@ from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
 from dagster_project.event_catalog import check_catalog
-from dagster_project.refresh import NeedsEverything, Refresh, note_features, plan_refresh, require_tables
+from dagster_project.refresh import (
+    NeedsEverything,
+    Refresh,
+    note_features,
+    odd_moment,
+    plan_refresh,
+    require_tables,
+)
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
     NodeOutcome,
@@ -111,6 +118,8 @@ def _plan(
     playbook = workplace.playbook
     try:
         with workplace.connect(stays_open=True) as connection:
+            if odd := odd_moment(connection, workplace.now()):
+                context.log.warning(odd)
             refresh = plan_refresh(
                 connection,
                 definition=rollup_definition(sql_settings(playbook)),
