@@ -71,11 +71,9 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
     [(as_of,)] = warehouse.sql("select until from raw.moments where is_live").fetchall()
     crm = warehouse.execute(
         "select substr(destination, 5), count(*) filter (status = 'confirmed' and confirmed_at >= ?), "
-        "count(*) filter (status = 'parked' and not is_superseded), "
-        "count(*) filter (status in ('pending', 'failed', 'unknown')) from (select *, status = 'parked' and exists ("
-        "select 1 from marts.deliveries as later where later.destination = said.destination and later.operation = "
-        "said.operation and later.object_type = said.object_type and later.object_id = said.object_id and "
-        "later.requested_at > said.requested_at) as is_superseded from marts.deliveries as said "
+        "count(*) filter (status = 'parked' and is_last), count(*) filter (status in ('pending', 'failed', 'unknown')) "
+        "from (select *, requested_at = max(requested_at) over "
+        "(partition by destination, object_type, object_id, operation) as is_last from marts.deliveries "
         "where starts_with(destination, 'crm:')) group by all order by all",
         [since],
     ).fetchall()

@@ -1,7 +1,7 @@
 """What a run says at its end."""
 
 import io
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,8 @@ def data_dir(tmp_path: Path) -> Path:
             connection.execute(f"create table marts.{table} (classification varchar)")
         connection.execute("create table marts.handoffs (status varchar)")
         connection.execute(
-            "create table marts.deliveries (destination varchar, status varchar, confirmed_at timestamp)"
+            "create table marts.deliveries (destination varchar, object_type varchar, object_id varchar, "
+            "operation varchar, status varchar, requested_at timestamp, confirmed_at timestamp)"
         )
     return tmp_path
 
@@ -90,10 +91,16 @@ def test_flags_that_nobody_can_read_are_told_of_whom_they_are_and_what_they_say(
 def test_what_the_crm_took_refused_and_will_be_asked_again(data_dir: Path) -> None:
     with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
         before = datetime(2026, 6, 29)
-        statuses = (("confirmed", STARTED), ("confirmed", before), ("parked", None), ("unknown", None))
-        for status, confirmed_at in statuses:
-            connection.execute("insert into marts.deliveries values ('crm:hubspot', ?, ?)", [status, confirmed_at])
-        connection.execute("insert into marts.deliveries values ('slack', 'confirmed', ?)", [STARTED])
+        told = "insert into marts.deliveries values (?, 'contact', ?, 'update', ?, ?, ?)"
+        for object_id, status, requested_at, confirmed_at in (
+            ("c_1", "confirmed", before, STARTED),
+            ("c_2", "confirmed", before, before),
+            ("c_3", "parked", before, None),
+            ("c_4", "unknown", before, None),
+            ("c_1", "parked", before - timedelta(days=1), None),  # and taken since
+        ):
+            connection.execute(told, ["crm:hubspot", object_id, status, requested_at, confirmed_at])
+        connection.execute(told, ["slack", "m_1", "confirmed", before, STARTED])
     lines = [line.split() for line in summary_of(data_dir).splitlines()]
     assert ["hubspot", "1", "1", "1"] in lines and not [line for line in lines if line[:1] == ["slack"]]
 

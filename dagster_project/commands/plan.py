@@ -28,14 +28,12 @@ def plan(proposal: Path | None, challenger: str | None, markdown: bool, top: int
     from dagster_project.core.models import promoted
     from dagster_project.core.planning.plan import passed_limits, sections
     from dagster_project.core.sections import as_markdown
-    from dagster_project.playbook_files import challenger_files, read_playbook
+    from dagster_project.playbook_files import read_playbook
     from dagster_project.playbook_plan import make_plan
     from dagster_project.reports.terminal import print_sections
     from dagster_project.settings import environment_settings
 
     settings = environment_settings()
-    if proposal and not [*proposal.glob("*.y*ml"), *challenger_files(proposal)]:
-        raise click.UsageError(f"{proposal} holds no file of a playbook, so that there is nothing to compare")
     live = read_playbook(settings.playbook_dir)
     proposed = read_playbook(proposal) if challenger is None else promoted(live, challenger)
     made = make_plan(settings, live, proposed, top=top)
