@@ -19,7 +19,7 @@ from dagster_project.core.feedback import Answer
 from dagster_project.core.follow_ups import WITHDRAWN
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
-from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, WITH_ROOM, latest_answer, rows_of
+from dagster_project.ledger_reading import OPEN_DELIVERIES, WITH_ROOM, is_superseded, latest_answer, rows_of
 from dagster_project.ledger_writing import LedgerWriter, Outcome, Request
 
 ASKED_FOR = "asked_for"
@@ -164,18 +164,15 @@ class Ledger(LedgerWriter):
         Returns:
             How many they are.
         """
-        table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
-        superseded = sa.exists().where(
-            *(later.c[name] == table.c[name] for name in SLOT), later.c.requested_at > table.c.requested_at
-        )
-        refused = (
+        table = schema.DELIVERIES
+        query = sa.select(table.c.delivery_id).where(
             table.c.destination == destination,
             table.c.action_key.is_not(None),
             table.c.status == "parked",
-            ~superseded,
+            ~is_superseded(),
         )
         with self._changing() as (connection, change):
-            again: list[str] = list(connection.execute(sa.select(table.c.delivery_id).where(*refused)).scalars())
+            again: list[str] = list(connection.execute(query).scalars())
             self._settle(connection, [Outcome(name, "failed", "to be tried again") for name in again], now, change)
         return len(again)
 

@@ -240,16 +240,13 @@ class LedgerReader:
 
     def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
         """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""
-        table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
-        superseded = sa.exists().where(
-            *(later.c[name] == table.c[name] for name in SLOT), later.c.requested_at > table.c.requested_at
-        )
+        table = schema.DELIVERIES
         query = sa.select(table.c.object_id, table.c.payload_hash).where(
             table.c.destination == destination,
             table.c.object_type == object_type,
             table.c.operation == operation,
             table.c.status == "parked",
-            ~superseded,
+            ~is_superseded(),
         )
         with self._engine.connect() as connection:
             return {row.object_id: row.payload_hash for row in connection.execute(query)}
@@ -359,6 +356,13 @@ def rows_of(
     for start in range(0, len(wanted), PORTION):
         # At once: rows that are asked for one by one take twice as long.
         yield from connection.execute(query.where(column.in_(wanted[start : start + PORTION]))).all()
+
+
+def is_superseded() -> sa.ColumnElement[bool]:
+    """Whether a delivery is not the last one of its slot."""
+    table, later = schema.DELIVERIES, schema.DELIVERIES.alias("later")
+    same_slot = (later.c[name] == table.c[name] for name in SLOT)
+    return sa.exists().where(*same_slot, later.c.requested_at > table.c.requested_at)
 
 
 def latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any] | None:
