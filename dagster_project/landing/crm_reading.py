@@ -28,6 +28,7 @@ from dagster_project.landing.row_sources import (
 from dagster_project.landing.sql_text import (
     first_said,
     has_nul,
+    id_of_json,
     in_range,
     is_moment_type,
     json_path,
@@ -137,12 +138,12 @@ def _line_fields(connection: duckdb.DuckDBPyConnection, path: Path) -> _Fields:
     rows = line_rows(path, [json_path(key) for key in keys], certain=json_path(keys[0]))
     values = {}
     for position, key in enumerate(keys, start=1):
-        every = json_path(key)[:-1] + "[*]'"
+        text, where = f"src.said[{position}]", json_path(key)
+        every = where[:-1] + "[*]'"
+        one = id_of_json(text, where) if key.strip().lower().endswith("_id") else text
         values[key] = (
-            f"case when starts_with(src.said[{position}], '[') and json_type(src.line, {json_path(key)}) = "
-            "'ARRAY' "
-            f"then array_to_string(json_extract_string(src.line, {every}), '{LIST_SEPARATOR}') "
-            f"else src.said[{position}] end"
+            f"case when starts_with({text}, '[') and json_type(src.line, {where}) = 'ARRAY' "
+            f"then array_to_string(json_extract_string(src.line, {every}), '{LIST_SEPARATOR}') else {one} end"
         )
     return _Fields(rows, _by_name(values))
 

@@ -16,6 +16,7 @@ from dagster_project.landing.register import SETTINGS_FILE
 from dagster_project.landing.row_sources import Rows, csv_rows, line_rows, parquet_rows, parquet_text
 from dagster_project.landing.sql_text import (
     first_said,
+    id_of_json,
     in_range,
     is_moment_type,
     json_path,
@@ -52,18 +53,21 @@ def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
     """One JSON object per line."""
     paths: list[str] = []
 
-    def value(key: str) -> str:
+    def value(column: str, key: str) -> str:
         spellings = _spellings(key)
         for spelling in spellings:
             if spelling not in paths:
                 paths.append(spelling)
-        return first_said([f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings])
+        texts = [f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings]
+        if column.endswith("_id"):
+            texts = [id_of_json(text, spelling) for text, spelling in zip(texts, spellings, strict=True)]
+        return first_said(texts)
 
     def part(key: str) -> str:
         return f"coalesce({', '.join(f'json_extract(src.line, {spelling})' for spelling in _spellings(key))})"
 
-    value("type")
-    text = _texts(mapping, lambda ours: first_said([value(key) for key in (ours, _camel_case(ours))]), value)
+    value("type", "type")
+    text = _texts(mapping, lambda ours: first_said([value(ours, key) for key in (ours, _camel_case(ours))]), value)
     return EventSource(
         rows=line_rows(path, paths, certain=json_path("type")),
         text=text,
@@ -102,14 +106,14 @@ def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: E
     return EventSource(rows, text, moment, gathered, _event_type(mapping))
 
 
-def _texts(mapping: EventMapping, ours: Callable[[str], str], theirs: Callable[[str], str]) -> dict[str, str]:
+def _texts(mapping: EventMapping, ours: Callable[[str], str], theirs: Callable[[str, str], str]) -> dict[str, str]:
     """Our column -> SQL: the constant, else their column, else our own names."""
     found = {}
     for column in EVENT_COLUMNS:
         if column in mapping.constants:
             found[column] = literal(mapping.constants[column])
         elif column in mapping.columns:
-            found[column] = theirs(mapping.columns[column])
+            found[column] = theirs(column, mapping.columns[column])
         else:
             found[column] = ours(column)
     return found

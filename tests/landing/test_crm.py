@@ -199,6 +199,13 @@ def test_other_files_and_folders_are_left_alone(landing: Landing) -> None:
     ]
 
 
+def test_ids_that_were_written_as_numbers_are_the_same_in_every_kind_of_file(landing: Landing) -> None:
+    landing.put("crm/accounts.ndjson", '{"account_id": 18.0, "employee_count": 7.0}\n{"account_id": "19.0"}\n')
+    landing.put("crm/contacts.csv", "contact_id,account_id\n1,18\n")
+    landing.load_crm()
+    assert landing.values("select key from raw.crm_versions where entity = 'accounts' order by 1") == ["18", "19.0"]
+
+
 def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> None:
     landing.put(
         "suppression.csv",

@@ -39,6 +39,24 @@ def test_segments_own_spelling_is_understood(landing: Landing) -> None:
     assert _one(landing, "received_at") == datetime(2026, 6, 1, 10)
 
 
+def test_an_id_that_was_written_as_a_number_is_the_same_in_every_kind_of_file(landing: Landing) -> None:
+    """Whoever writes whole numbers of which some are missing writes 17.0."""
+    for name, said in (("a", 17), ("b", 17.0), ("c", "17")):
+        landing.events(f"{name}.ndjson", event(user_id=None, userId=said, group_id=said, message_id=name))
+    landing.events("d.ndjson", event(user_id="17.0", message_id="d"))
+    table = pa.table({"type": ["track"], "user_id": [17.0], "timestamp": ["2026-06-01T10:00:00Z"], "message_id": ["e"]})
+    parquet.write_table(table, landing.put("events/e.parquet", b""))
+    landing.load()
+    stored = landing.stored(["message_id", "user_id", "group_id"])
+    assert sorted(stored) == [
+        ("a", "17", "17"),
+        ("b", "17", "17"),
+        ("c", "17", "17"),
+        ("d", "17.0", None),
+        ("e", "17", None),
+    ]
+
+
 @pytest.mark.parametrize("context", [{"groupId": "g"}, {"group_id": " g "}, '{"groupId": "g"}'])
 def test_the_group_may_stand_in_the_context(landing: Landing, context: object) -> None:
     landing.events("a.ndjson", event(user_id=None, context=context))
