@@ -92,7 +92,7 @@ def _list_trouble(connection: duckdb.DuckDBPyConnection) -> str | None:
     if unread[0][0]:
         rows, first = unread[0]
         return (
-            f"{rows} rows of the suppression list {path} can't be read, the first in row {first}, so nobody knows whom "
+            f"{rows} row{'s' if rows > 1 else ''} of the suppression list {path} can't be read, the first in row {first}, so nobody knows whom "
             "they are about: marts.quarantine has them"
         )
     # An empty one was once recorded without an extract.

@@ -252,7 +252,7 @@ def test_a_row_of_the_suppression_list_that_nobody_can_read_holds_handoffs(landi
     path.write_bytes(b"email,domain,reason\nc@d.example,,asked\n" + row)
     [outcome] = landing.load_crm().files
     assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (2, 1, 1)
-    assert "1 rows of the suppression list suppression.csv can't be read" in (_hold(landing, DAY) or "")
+    assert "1 row of the suppression list suppression.csv can't be read" in (_hold(landing, DAY) or "")
     path.write_bytes(b"email,domain,reason\nc@d.example,,asked\nann@b.example,,asked\n,,a comment\n")
     landing.load_crm()
     assert _hold(landing, DAY) is None
