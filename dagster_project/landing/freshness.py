@@ -91,9 +91,10 @@ def _list_trouble(connection: duckdb.DuckDBPyConnection) -> str | None:
     ).fetchall()
     if unread[0][0]:
         rows, first = unread[0]
+        what = "1 row" if rows == 1 else f"{rows} rows"
         return (
-            f"{rows} row{'s' if rows > 1 else ''} of the suppression list {path} can't be read, the first in row {first}, so nobody knows whom "
-            "they are about: marts.quarantine has them"
+            f"{what} of the suppression list {path} can't be read, the first in row {first}, so nobody knows whom they "
+            "are about: marts.quarantine has them"
         )
     # An empty one was once recorded without an extract.
     is_known = status == "empty" or _newest_complete(connection, SUPPRESSION) is not None
