@@ -141,6 +141,7 @@ class DbtNodes:
         return dg.AssetCheckSpec(
             key.name,
             asset=key.asset_key,
+            description=node["description"] or None,
             additional_deps=read - {key.asset_key},
             blocking=node["config"]["severity"].lower() == "error",
         )

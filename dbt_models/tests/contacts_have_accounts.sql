@@ -1,5 +1,4 @@
 {{ config(severity='warn', tags=['features']) }}
--- Orphans: a contact of an account that the CRM doesn't know.
 select contacts.as_of, contacts.contact_id, contacts.account_id
 from {{ ref('int_crm_contacts') }} as contacts
 left join {{ ref('int_crm_accounts') }} as accounts

@@ -1,5 +1,4 @@
 {{ config(severity='warn', tags=['features']) }}
--- Values in current CRM records that could not be read: they count as unknown, whether somebody objects as objections. One row per entity and column.
 {%- set checks = [] -%}
 {%- for entity in ['accounts', 'contacts', 'opportunities', 'owners', 'tickets'] -%}
   {%- for column, kind in crm_columns(entity).items() if kind not in ('text', 'lower') -%}

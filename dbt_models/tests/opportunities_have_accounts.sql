@@ -1,5 +1,4 @@
 {{ config(severity='warn', tags=['features']) }}
--- Orphans: an opportunity of an account that the CRM doesn't know. They score nobody and fail nothing.
 select opportunities.as_of, opportunities.opportunity_id, opportunities.account_id
 from {{ ref('int_crm_opportunities') }} as opportunities
 left join {{ ref('int_crm_accounts') }} as accounts
