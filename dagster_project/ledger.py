@@ -154,12 +154,13 @@ class Ledger(LedgerWriter):
                 connection.execute(known.delete().where(*whose, known.c.object_id == row.object_id))
         return len(gone)
 
-    def retry_actions(self, destination: str, now: datetime) -> int:
+    def retry_actions(self, destination: str, now: datetime, *, since: datetime) -> int:
         """Let the next run try again what the destination refused for good: tasks, notes, owners, tiers, fields.
 
         Args:
             destination: Where to.
             now: Naive UTC.
+            since: What was asked for before then is not worth it any more.
 
         Returns:
             How many they are.
@@ -169,6 +170,7 @@ class Ledger(LedgerWriter):
             table.c.destination == destination,
             table.c.action_key.is_not(None),
             table.c.status == "parked",
+            table.c.requested_at > since,
             ~is_superseded(),
         )
         with self._changing() as (connection, change):

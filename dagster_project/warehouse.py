@@ -85,6 +85,7 @@ create table if not exists raw.refreshes (
   has_features boolean
 );
 alter table raw.refreshes add column if not exists has_features boolean;
+create table if not exists raw.unread_suppressions (content_hash varchar, rows bigint, first_row bigint);
 create table if not exists raw.ledger_copies (warehouse_id varchar, number bigint);
 create table if not exists raw.replaced_identities (batch_id integer, message_id varchar);
 create table if not exists raw.rule_domains (domain varchar, kind varchar, reason varchar);

@@ -1,7 +1,7 @@
 """What rules ask of the CRM: each once, whatever breaks off in between."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,9 @@ def test_what_was_refused_is_tried_again_when_somebody_asks_for_it(ledger: Ledge
     crm.fates = [Receipt(task().key, "no right to make tasks")]
     assert do(ledger, crm, task()).refused == {task().key: "no right to make tasks"}
     assert do(ledger, crm, now=LATER) == ActionReport()
-    assert ledger.retry_actions("crm:local", LATER) == 1
-    assert ledger.retry_actions("crm:local", LATER) == 0
+    assert ledger.retry_actions("crm:local", LATER, since=LATER) == 0, "that was too long ago"
+    assert ledger.retry_actions("crm:local", LATER, since=NOW - timedelta(days=1)) == 1
+    assert ledger.retry_actions("crm:local", LATER, since=NOW - timedelta(days=1)) == 0
     assert do(ledger, crm, now=LATER).done == [task().key]
     assert len(crm.find_tasks([task().key])) == 1
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +92,10 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
             kind: send_plan(ledger, client, kind, plan.parts(), rules=sending, now=workplace.now())
             for kind, plan in plans.items()
         }
+        again = 0
+        if retry_parked:
+            days = workplace.playbook.delivery.reminders.give_up_after_days
+            again = ledger.retry_actions(client.name, workplace.now(), since=workplace.now() - timedelta(days=days))
     for kind, result in results.items():
         console.print(
             f"{kind}s: {result.written:,} written ({result.created:,} made), {len(result.refused):,} refused, "
@@ -101,7 +106,6 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
             console.print(f"  refused {object_id}: {words}", markup=False, highlight=False, soft_wrap=True)
         for why, count in sorted(result.skipped.items()):
             console.print(f"  {count:,} skipped: {why}", markup=False, highlight=False, soft_wrap=True)
-        again = ledger.retry_actions(client.name, workplace.now()) if retry_parked else 0
     if again:
         console.print(f"{again:,} tasks, notes and other actions that were refused are tried again by the next run")
     before = [still_refused(kind, plan.counts, known[kind], rules) for kind, plan in plans.items()]

@@ -102,7 +102,8 @@ def may_have_been_active(
         pl.min_horizontal(end, back) - pl.max_horizontal(begin, last_day)
         for begin, end in zip(begins, ends, strict=True)
     ]
-    return (pl.max_horizontal(heard) < pl.duration(days=inactive_days)).fill_null(False)
+    was_gone = pl.max_horizontal(heard) >= pl.duration(days=inactive_days)
+    return returned_at.is_not_null() & ~was_gone.fill_null(False)
 
 
 def _together(found: Sequence[Silence]) -> list[tuple[datetime, datetime]]:

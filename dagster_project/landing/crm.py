@@ -18,6 +18,7 @@ from dagster_project.landing.crm_store import (
     Extract,
     extracts_of,
     keys_before,
+    note_unread,
     quarantine_crm_rows,
     reconsider_shrunk,
     refresh_delivery,
@@ -185,6 +186,8 @@ class _Loading:
                     name=file.name,
                     now=self._now,
                 )
+                if file.source == SUPPRESSION:
+                    note_unread(self._connection, file.content_hash)
             outcome = FileOutcome(
                 source=file.source,
                 path=file.name,

@@ -43,8 +43,10 @@ NOBODY_NAMED, UNCLEAR = "neither email nor domain is given", "this names neither
 """Why a row of the suppression list is quarantined that names nobody, or nobody knows whom."""
 CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"
-_WORD = r'[^\s,;<>()"\[\]]+'
+_WORD = r'[^\s,;|<>()"\[\]]+'
 """Of a field of the suppression list: what may be an address or a domain."""
+_NOTHING = "'-', '--', 'n/a', 'na', 'none', 'null', 'nil'"
+"""What people write into a field that has to say something."""
 _MOST_BLANK = 4096
 """Bytes: more line ends than that are not what a writer leaves who has nothing to say."""
 
@@ -169,8 +171,8 @@ def _rows_sql(entity: str, fields: _Fields, relation: str) -> str:
     nothing = "null::timestamp"
     if entity == SUPPRESSION:
         keys, missing = _suppression_keys(fields), NOBODY_NAMED
-        said = ", ".join(column for name, column in _named(fields) if name in SUPPRESSION_KEYS)
-        is_unclear = f"len(keys) = 0 and coalesce({said}) is not null"
+        said = ", ".join(_said_in(column) for name, column in _named(fields) if name in SUPPRESSION_KEYS)
+        is_unclear = f"list_contains(keys, '{UNCLEAR}') or (len(keys) = 0 and concat({said}) <> '')"
     else:
         keys, missing = f"[{dict(_named(fields))[KEYS[entity]]}]", f"{KEYS[entity]} is missing"
     return f"""
@@ -202,26 +204,43 @@ def _named(fields: _Fields) -> list[tuple[str, str]]:
 
 
 def _suppression_keys(fields: _Fields) -> str:
-    """SQL of the keys that a row names, in whichever of its two columns: `email:...` and `domain:...`."""
+    """SQL of the keys that a row names, in whichever of its two columns: `email:...` and `domain:...`.
+
+    Among them `UNCLEAR` stands for what looks like an address and is none.
+    """
     names = dict(_named(fields))
     found = [_keys_in(names[column], is_domain=column == "domain") for column in SUPPRESSION_KEYS if column in names]
     return f"list_sort(list_distinct(list_concat({', '.join(found)}, []::varchar[])))"
 
 
 def _keys_in(value: str, *, is_domain: bool) -> str:
-    """SQL of what a text names: `Ann <ann@acme.com>`, several addresses, or `*@acme.com` and `acme.com` for a domain.
+    """SQL of what a text names.
+
+    `Ann <ann@acme.com>` and several addresses name addresses; `acme.com` and `*@acme.com` a domain, under `email` only
+    where they stand alone, since among other words they may be part of a name.
 
     Args:
         value: SQL of the text.
-        is_domain: Whether a word without a dot is the name of a host.
+        is_domain: Whether it stands under `domain`.
     """
-    word = "regexp_replace(word, '^mailto:', '')"
-    is_host = "true" if is_domain else "contains(word, '.')"
-    return f"""list_transform(regexp_extract_all(coalesce(lower({value}), ''), '{_WORD}'), lambda word: case
-      when regexp_full_match({word}, '[*]?@.+') then 'domain:' || regexp_replace(word, '^(@|[*]@?[.]?)+', '')
-      when contains(word, '@') then 'email:' || {word}
-      when {is_host} then 'domain:' || nullif(regexp_replace(word, '^([*][.])+', ''), '')
-    end)"""
+    alone = "len(words) = 1"
+    may_be_domain = "true" if is_domain else alone
+    is_name = f"{alone} and regexp_full_match(word, '[\\w-]+')"
+    host = f"contains(word, '.') or ({is_name})" if is_domain else "contains(word, '.')"
+    words = f"""list_transform(regexp_extract_all({_said_in(value)}, '{_WORD}'),
+      lambda word: regexp_replace(regexp_replace(word, '^(mailto:|[''.])+', ''), '[''.]+$', ''))"""
+    return f"""flatten(list_transform([{words}], lambda words: list_transform(words, lambda word: case
+      when regexp_full_match(word, '[^@/*]+@[^@/*]+') then 'email:' || word
+      when {may_be_domain} and regexp_full_match(word, '[*]?@([*][.])?[^@/*]+')
+        then 'domain:' || regexp_replace(word, '^[*]?@([*][.])?', '')
+      when contains(word, '@') then '{UNCLEAR}'
+      when {may_be_domain} and ({host}) then 'domain:' || regexp_replace(word, '^([*][.])+', '')
+    end)))"""
+
+
+def _said_in(value: str) -> str:
+    """SQL of a field of the suppression list in small letters, empty where it says that there is nothing."""
+    return f"case when lower({value}) in ({_NOTHING}) then '' else coalesce(lower({value}), '') end"
 
 
 def _require_key(entity: str, fields: _Fields) -> None:

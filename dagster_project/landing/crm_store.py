@@ -8,7 +8,7 @@ from datetime import datetime
 
 import duckdb
 
-from dagster_project.landing.crm_reading import CRM_ROWS
+from dagster_project.landing.crm_reading import CRM_ROWS, NOBODY_NAMED
 from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
 
@@ -168,3 +168,13 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> RowCounts:
         f"(select count(distinct row_number) from crm_winners) from {CRM_ROWS}"
     ).fetchall()
     return RowCounts(rows_in, loaded, rows_in - loaded - quarantined, quarantined)
+
+
+def note_unread(connection: duckdb.DuckDBPyConnection, content_hash: str) -> None:
+    """Write down how many rows of a suppression list, by its content, nobody can read; see `crm_freshness`."""
+    connection.execute("delete from raw.unread_suppressions where content_hash = ?", [content_hash])
+    connection.execute(
+        "insert into raw.unread_suppressions select ?, count(distinct row_number) as rows, min(row_number) "
+        f"from {CRM_ROWS} where reason <> ? having rows > 0",
+        [content_hash, NOBODY_NAMED],
+    )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import duckdb
 
 from dagster_project.core.source_rules import SourceRules
-from dagster_project.landing.crm_reading import NOBODY_NAMED, SUPPRESSION
+from dagster_project.landing.crm_reading import SUPPRESSION
 from dagster_project.landing.discovery import API
 
 NO_CONTACT_COLUMNS = {"contacts": ("email_opt_out", "do_not_contact"), "accounts": ("do_not_contact",)}
@@ -76,21 +76,17 @@ def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tupl
 def _list_trouble(connection: duckdb.DuckDBPyConnection) -> str | None:
     """Why nobody knows who is on the suppression list; None if one is known whole and no newer one is damaged."""
     newest = connection.execute(
-        "select status, path, coalesce(detail, ''), file_id from raw.files where source = ? "
+        "select status, path, coalesce(detail, ''), coalesce(unread.rows, 0), unread.first_row from raw.files "
+        "left join raw.unread_suppressions as unread using (content_hash) where source = ? and status <> 'waiting' "
         "order by file_id desc limit 1",
         [SUPPRESSION],
     ).fetchall()
     if not newest:
         return None
-    [(status, path, cause, file_id)] = newest
+    [(status, path, cause, rows, first)] = newest
     if status == "unreadable":
         return f"the suppression list {path} can't be read, so nobody knows who was added to it: {cause}"
-    unread = connection.execute(
-        "select count(*), min(row_number) from raw.quarantine where file_id = ? and reason <> ?",
-        [file_id, NOBODY_NAMED],
-    ).fetchall()
-    if unread[0][0]:
-        rows, first = unread[0]
+    if rows:
         what = "1 row" if rows == 1 else f"{rows} rows"
         return (
             f"{what} of the suppression list {path} can't be read, the first in row {first}, so nobody knows whom they "

@@ -112,6 +112,9 @@ def test_two_silences_leave_too_little_between_them() -> None:
     at, day = pl.col("at"), pl.col("day")
     assert user.select(may_have_been_active(at, day, [second, first], 30)).item()
     assert not user.select(may_have_been_active(at, day, [second], 30)).item()
+    nobody = user.clear().cast({"at": pl.Datetime("us"), "day": pl.Date})
+    never = pl.concat([nobody, pl.DataFrame({"at": [None], "day": [None]}, schema=nobody.schema)])
+    assert never.select(may_have_been_active(at, day, [second, first], 30)).to_series().to_list() == [False]
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,10 @@ def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> N
         (",https://www.b.example/shop", ["domain:https://www.b.example/shop"]),
         (",intranet", ["domain:intranet"]),
         ("ann@b.example,b.example", ["domain:b.example", "email:ann@b.example"]),
+        ("Ann of Acme.com <ann@b.example>,", ["email:ann@b.example"]),
+        ("a@b.example|c@d.example,", ["email:a@b.example", "email:c@d.example"]),
+        ("'ann@b.example.',n/a", ["email:ann@b.example"]),
+        ("-,b.example c.example", ["domain:b.example", "domain:c.example"]),
     ],
 )
 def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written(
@@ -245,15 +249,30 @@ def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written
 
 
 @pytest.mark.parametrize(
-    "row", [b"ann@b.example,,M\xfcller\n", b"Ann Lee,,\n", b"ann@b.example,,a,b,c\n", b'"ann@b.example,,open\n']
+    "row",
+    [
+        b"ann@b.example,,M\xfcller\n",
+        b"Ann Lee,,\n",
+        b"ann @b.example,,a blank slipped in\n",
+        b"ann@ b.example,,\n",
+        b"a@b.example/c@d.example,,\n",
+        b",see note,\n",
+        b"ann@b.example,,a,b,c\n",
+        b'"ann@b.example,,open\n',
+    ],
 )
 def test_a_row_of_the_suppression_list_that_nobody_can_read_holds_handoffs(landing: Landing, row: bytes) -> None:
-    path = landing.put("suppression.csv", "", at=DAY)
-    path.write_bytes(b"email,domain,reason\nc@d.example,,asked\n" + row)
+    bad = b"email,domain,reason\nc@d.example,,asked\n" + row
+    landing.put("suppression.csv", bad, at=DAY)
     [outcome] = landing.load_crm().files
     assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (2, 1, 1)
     assert "1 row of the suppression list suppression.csv can't be read" in (_hold(landing, DAY) or "")
-    path.write_bytes(b"email,domain,reason\nc@d.example,,asked\nann@b.example,,asked\n,,a comment\n")
+    for hours, content in ((1, bad), (2, bad + b"e@f.example,,\n")):
+        landing.put("suppression.csv", content, at=DAY + timedelta(hours=hours))
+        landing.load_crm()
+        assert _hold(landing, DAY) is not None, "it is read no better when it is written again, or has grown"
+    good = b"email,domain,reason\nc@d.example,,asked\nann@b.example,,asked\n,,a comment\n"
+    landing.put("suppression.csv", good, at=DAY + timedelta(hours=3))
     landing.load_crm()
     assert _hold(landing, DAY) is None
 

@@ -29,7 +29,7 @@ as_known as (
         coalesce(opportunities.created_at <= opportunities.as_of, true) and (
             coalesce(opportunities.closed_at > opportunities.as_of, false)
             or (
-                (opportunities.closed_at is null or not opportunities.is_closed)
+                (opportunities.closed_at is null or not coalesce(opportunities.is_closed, true))
                 and not coalesce(opportunities.is_closed, false)
                 and not coalesce(opportunities.is_won, false)
             )
