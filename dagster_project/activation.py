@@ -19,6 +19,7 @@ import polars as pl
 from dagster_project.clients.crm import CrmDenied, CrmError, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
 from dagster_project.core.sync import (
     HELD,
+    MADE_AS,
     FieldUpdate,
     Standing,
     Target,
@@ -255,8 +256,10 @@ class _Sender:
             outcome = _outcome(str(update.delivery_id), receipt)
             outcomes.append(outcome)
             if outcome.status == "confirmed":
-                for name in {update.object_id, receipt.created_id or update.object_id}:
-                    confirmed[self._key(name)] = update.fields
+                confirmed[self._key(update.object_id)] = update.fields
+                if (theirs := receipt.created_id) and theirs != update.object_id:
+                    confirmed[self._key(theirs)] = update.fields
+                    confirmed[self._key(update.object_id)] = {**update.fields, MADE_AS: theirs}
                 digests[self._key(update.object_id)] = planned.digest
             self._count(update, receipt, outcome, is_new=planned.is_new)
         self.ledger.settle(outcomes, self.now, confirmed=confirmed, digests=digests)

@@ -226,17 +226,17 @@ class LedgerReader:
                 rows = [tuple(row) for row in rows_of(connection, query, table.c.object_id, ids)]
         return pl.DataFrame(rows, schema={"object_id": pl.String(), "digest": pl.Int64()}, orient="row")
 
-    def confirmed_ids(self, destination: str, object_type: str, beginning: str) -> list[str]:
-        """The ids with this beginning, of what a destination was confirmed to hold."""
+    def confirmed_of(self, destination: str, object_type: str, beginning: str) -> dict[str, dict[str, Any]]:
+        """What a destination was confirmed to hold of all whose ids have this beginning, by id."""
         table = schema.CONFIRMED_RECORDS
-        query = sa.select(table.c.object_id).where(
+        query = sa.select(table.c.object_id, table.c.fields).where(
             table.c.destination == destination,
             table.c.object_type == object_type,
             table.c.object_id >= beginning,  # that is what an index is searched by
             table.c.object_id.startswith(beginning, autoescape=True),
         )
         with self._engine.connect() as connection:
-            return list(connection.execute(query).scalars())
+            return {row.object_id: json.loads(row.fields) for row in connection.execute(query)}
 
     def parked(self, destination: str, object_type: str, operation: str) -> dict[str, str]:
         """By object id, the hash of the payload that the destination has refused for good, if it was the last one."""

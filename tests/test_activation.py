@@ -15,7 +15,7 @@ from ledger_rows import LATER, NOW
 
 from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
 from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
-from dagster_project.core.sync import FieldUpdate, Policy, Target, counts_of
+from dagster_project.core.sync import MADE_AS, FieldUpdate, Policy, Target, counts_of
 from dagster_project.ledger import Ledger
 
 NAMES = {"pql_score": "pql_score", "usage_tier": "tier", "pls_motion": None, "pls_scored_at": "pls_scored_at"}
@@ -217,6 +217,9 @@ def test_a_record_is_made_only_where_that_is_wanted_and_then_goes_by_its_own_id(
     assert counts_of(planned(ledger, crm, new)) == {"create": 1}
     assert sync(ledger, crm, new).created == 1
     assert crm.records == {"ann@acme.com": {"pql_score": 81.0}}
+    assert ledger.confirmed_of("crm:fake", "contact", "email:") == {
+        "email:ann@acme.com": {"pql_score": 81.0, MADE_AS: "ann@acme.com"}
+    }
     assert sync(ledger, crm, new, hours=1).written == 0
     risen = {"email:ann@acme.com": new["email:ann@acme.com"] | {"pql_score": 90.0}}
     assert counts_of(planned(ledger, crm, risen)) == {"update": 1}, "its id is known when the CRM has been read"

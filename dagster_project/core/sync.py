@@ -34,6 +34,8 @@ PLAN_SCHEMA = pl.Schema(
 `fields`, `before` and `create_as` are JSON."""
 REFUSED_BEFORE = "refused before, and not changed since"
 """Why a record is skipped that the other side will not take as it is."""
+MADE_AS = "@made as"
+"""Among what is confirmed of a contact that goes by its e-mail: the destination's own id of it."""
 HELD = "a decrease is held: "
 """How the reason begins for which a record is skipped while a feed is silent."""
 _NEVER_CONFIRMED = object()
