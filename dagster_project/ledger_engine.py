@@ -136,7 +136,8 @@ def migrate(engine: sa.Engine) -> None:
     except sa.exc.OperationalError as error:
         where, why = engine.url.render_as_string(), " ".join(str(error.orig).split())
         way_out = (
-            "whoever runs this has to be allowed to write the file and its folder"
+            "whoever runs this has to be allowed to write the file and its folder, there has to be room, and nobody "
+            "may hold it for long"
             if engine.dialect.name == "sqlite"
             else "see that the database is there and that user and password are right"
         )

@@ -10,6 +10,8 @@ from itertools import zip_longest
 
 COLUMNS = ("event_name", "match", "signal", "feature", "is_action")
 _NEEDED = frozenset({"event_name", "match"})
+_NULL = "null"
+"""What dbt reads as an empty cell."""
 _SHOWN = 10
 
 
@@ -27,7 +29,7 @@ def problems_of_catalog(content: bytes, words: Mapping[str, Collection[str]]) ->
         return [f"row {row} is no UTF-8: save the file as UTF-8"]
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip().lower() for name in next(reader, [])]
         if lacking := [name for name in COLUMNS if name not in header]:
             said = f"row 1 has {','.join(header) or 'nothing'}"
             return [f"{said}, expected {','.join(COLUMNS)}, separated by commas; missing: {', '.join(lacking)}"]
@@ -45,10 +47,11 @@ def _problems_of(row: list[str], header: list[str], words: Mapping[str, Collecti
     if len(row) > len(header):
         yield f"{len(row)} fields, expected {len(header)}: a comma within a name needs quotation marks around it"
         return
-    cells = dict(zip_longest(header, map(str.strip, row), fillvalue=""))
+    said = ("" if cell.strip().lower() == _NULL else cell.strip() for cell in row)
+    cells = dict(zip_longest(header, said, fillvalue=""))
     for column in COLUMNS:
-        said = cells[column]
-        if not said and column in _NEEDED:
+        cell = cells[column]
+        if not cell and column in _NEEDED:
             yield f"{column} is empty"
-        elif said and column in words and said.lower() not in words[column]:
-            yield f"{column} is {said!r}, expected one of {', '.join(words[column])}"
+        elif cell and column in words and cell.lower() not in words[column]:
+            yield f"{column} is {cell!r}, expected one of {', '.join(words[column])}"

@@ -59,14 +59,13 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
     rules, now = workplace.playbook.delivery, workplace.now()
     chat = connected_chat(workplace)
     with workplace.ledger() as ledger:
-        with workplace.connect() as connection:
-            check_memory(ledger, connection, workplace.settings)
         read_back(ledger, workplace, context.log)
         due = due_nudges(ledger, chat.name, rules, now)
         if not due:
             context.log.info("nobody has to be reminded of anything")
             return
         with workplace.connect() as connection:
+            check_memory(ledger, connection, workplace.settings)
             if not features_stand(connection):
                 context.log.warning(f"{len(due)} reminders are held: {NO_FEATURES}")
                 return

@@ -18,6 +18,7 @@ WORDS = {"match": ["track", "page"], "signal": ["team_invite"], "is_action": ["t
         "\ufeff" + GOOD + 'Board "B",track,,boards,\n"a, b",Page ,,,No\n',
         "match,event_name,is_action,signal,feature,owner\ntrack,Invite Sent,,team_invite,,Ann\n",
         HEADER + "Invite Sent,track\n",
+        HEADER.upper() + "Invite Sent,track,null,NULL,\n",
     ],
 )
 def test_a_catalogue_may_be_written_in_several_ways(text: str) -> None:
