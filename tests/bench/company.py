@@ -15,6 +15,10 @@ import duckdb
 EVENTS_PER_USER = 118
 EVENTS_PER_SESSION = 5
 USERS_PER_ACCOUNT = 20
+TEAM_OWNERS = 20
+KEY_ACCOUNTS, KEY_ACCOUNTS_PER_OWNER = 200, 5
+"""The first accounts belong to owners who have few of them and are in no team. However much waits for the teams of a
+large company, these have room: whoever asks for sales there is told of at once."""
 BATCH_SECONDS = 300
 
 # name, type, signal-bearing or not: weights add up to 1000
@@ -92,7 +96,7 @@ def write_batch(
         number: Of the batch: no two have the same events.
         events: How many; they happen within `BATCH_SECONDS`.
         start: When the first one may happen.
-        asks_for_sales: The number of an account, one of whose contacts asks for sales.
+        asks_for_sales: A number that chooses the key account one of whose contacts asks for sales.
 
     Returns:
         When the file was moved into place, naive UTC.
@@ -166,9 +170,9 @@ select 'i' || lpad(user_number::varchar, 18, '0'), 'identify', null, null, 'u' |
 from (select range as user_number from range({size.users})) where user_number % {size.days} = {number}"""
 
 
-def _request_sql(size: Size, account: int, number: int, at: datetime) -> str:
+def _request_sql(size: Size, asks: int, number: int, at: datetime) -> str:
     """The first user of an account, who is a contact, asks for sales."""
-    user_number = account % size.accounts * USERS_PER_ACCOUNT
+    user_number = asks % min(KEY_ACCOUNTS, size.accounts) * USERS_PER_ACCOUNT
     return f"""
 select 'r' || lpad('{number}', 18, '0'), 'track', 'Contact Sales Clicked', null, 'u' || lpad('{user_number}', 9, '0'),
   'a' || lpad('{user_number}', 9, '0'), null, 'r{number}', timestamp '{at}', timestamp '{at}', null, null"""
@@ -180,7 +184,9 @@ def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) 
         connection,
         f"""select 'g' || lpad(range::varchar, 8, '0') as account_id, 'Company ' || range::varchar as name,
           'company' || range::varchar || '.com' as domain, (hash(range, 5) % 2000)::integer as employee_count,
-          'software' as industry, 'snowflake;dbt' as tech_stack, 'o' || (range % 20)::varchar as owner_id,
+          'software' as industry, 'snowflake;dbt' as tech_stack,
+          'o' || (case when range < {KEY_ACCOUNTS} then {TEAM_OWNERS} + range // {KEY_ACCOUNTS_PER_OWNER}
+            else range % {TEAM_OWNERS} end)::varchar as owner_id,
           false as do_not_contact, timestamp '2025-12-01' as updated_at from range({size.accounts}) order by range""",
         folder / "accounts.parquet",
     )
@@ -196,7 +202,9 @@ def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) 
     _copy(
         connection,
         "select 'o' || range::varchar as owner_id, 'Owner ' || range::varchar as name, 'o' || range::varchar "
-        "|| '@us.example' as email, ['ae', 'sdr', 'enterprise_sdr', 'csm', 'sales'][1 + range % 5] as team, "
-        "true as is_active from range(20)",
+        "|| '@us.example' as email, "
+        f"case when range < {TEAM_OWNERS} "
+        "then ['ae', 'sdr', 'enterprise_sdr', 'csm', 'sales'][1 + range % 5] end as team, "
+        f"true as is_active from range({TEAM_OWNERS + KEY_ACCOUNTS // KEY_ACCOUNTS_PER_OWNER})",
         folder / "owners.parquet",
     )
