@@ -25,8 +25,9 @@ create table if not exists publishing.changed (table_name varchar, row_key varch
 create table if not exists publishing.moments (until timestamp, is_new boolean);
 create table if not exists publishing.files (role varchar, inode ubigint, modified bigint, size bigint);
 """
-FEW_USERS = 1_000
-"""Of two deltas: with more of them, publishing both takes longer than copying the file does."""
+FEW_USERS, BYTES_FOR_USER = 1_000, 50_000
+"""Of two deltas: with more users than these, and than the file has such portions, publishing both takes longer than
+copying the file does, which then has to be written to the disk as a whole."""
 _OF_THIS_DELTA: Mapping[str, str] = {
     "users": "select user_id, user_key from scores.rescored_users",
     "accounts": "select account_id from scores.rescored_accounts",
@@ -50,8 +51,9 @@ def note_delta(connection: duckdb.DuckDBPyConnection, spare: Path) -> bool:
     [(users,)] = connection.sql(
         "select (select count(*) from publishing.users) + (select count(*) from scores.rescored_users)"
     ).fetchall()
-    is_known = _recorded(connection, "spare") == state_of(spare) is not None
-    is_usable = is_known and users <= FEW_USERS and was_left_alone(spare)
+    known = _recorded(connection, "spare")
+    few = max(FEW_USERS, known.size // BYTES_FOR_USER) if known else 0
+    is_usable = known == state_of(spare) is not None and users <= few and was_left_alone(spare)
     with transaction(connection):
         for table, query in _OF_THIS_DELTA.items():
             connection.execute(f"delete from publishing.{table} where {'is_new' if is_usable else 'true'}")

@@ -137,6 +137,20 @@ def test_actions_and_features(shop):
     assert user(shop, "doer", "user_name") == "Dora Doer"
 
 
+MANY_FEATURES = [f"part {number:03}" for number in range(130)]
+for used in MANY_FEATURES:
+    track("collector", "x", "06-10 10:00:00", feature=used)
+track("first_part", "x", "06-10 10:00:00", session_id="s", feature=MANY_FEATURES[0])
+track("last_part", "x", "06-10 10:00:00", session_id="s", feature=MANY_FEATURES[-1])
+
+
+def test_features_may_be_many(shop):
+    """More than a whole number has bits, which is how a day's features are kept while they are gathered."""
+    assert user(shop, "collector", "features_used") == MANY_FEATURES
+    assert user(shop, "first_part", "features_used") == MANY_FEATURES[:1]
+    assert user(shop, "last_part", "features_used") == MANY_FEATURES[-1:]
+
+
 # Engagement
 
 track("linker", "Integration Connected", "01-10 10:00:00", integration="slack")

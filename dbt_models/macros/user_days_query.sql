@@ -69,6 +69,21 @@ touched_events as {{ materialized() }} (
 ),
 {%- endif %}
 
+-- A day's features are a set of these numbers: a whole number whose bits say which. What has no bit is a row.
+feature_numbers as {{ materialized() }} (
+
+    select feature, row_number() over (order by feature) - 1 as number
+    from (
+        select feature from exact
+        union
+        select feature from paths
+        union
+        select feature from {{ events_of(days, everyone, of_events) }}
+    )
+    where feature is not null
+
+),
+
 -- What every event says; only few events say more. Kept, so it has to be narrow.
 events as {{ materialized() }} (
 
@@ -80,14 +95,14 @@ events as {{ materialized() }} (
         events.session_id,
         events.group_id,
         case
-            when events.event_type in ('track', 'page', 'screen')
-                then coalesce(events.feature, exact.feature, paths.feature)
-        end as feature,
+            when events.event_type in ('track', 'page', 'screen') then feature_numbers.number
+        end as feature_number,
         events.event_type = 'track' and coalesce(exact.is_action, true) as is_action,
         coalesce(exact.pricing_page_view, paths.pricing_page_view, false) as pricing_page_view
     from {{ events_of(days, everyone, of_events) }}
     {{ catalogued_as('exact', 'left') }}
     {{ catalogued_as('paths', 'left') }} and exact.event_key is null
+    left join feature_numbers on coalesce(events.feature, exact.feature, paths.feature) = feature_numbers.feature
 
 ),
 
@@ -104,7 +119,8 @@ parts as {{ materialized() }} (
         min(occurred_at) as first_at,
         max(occurred_at) as last_at,
         max(received_at) as last_received_at,
-        bool_or(pricing_page_view) as has_pricing_view
+        bool_or(pricing_page_view) as has_pricing_view,
+        bit_or({{ bit_of('feature_number') }}) as feature_bits
     from events
     group by user_id, day, session_id, group_id
 
@@ -161,11 +177,12 @@ sessions as (
         sum(actions) as actions,
         min(first_at) as first_at,
         max(last_at) as last_at,
-        bool_or(has_pricing_view) as has_pricing_view
+        bool_or(has_pricing_view) as has_pricing_view,
+        bit_or(feature_bits) as feature_bits
     from parts
     group by user_id, day, session_id
     union all
-    select user_id, day, true, 0, 0, min(occurred_at), max(occurred_at), bool_or(pricing_page_view)
+    select user_id, day, true, 0, 0, min(occurred_at), max(occurred_at), bool_or(pricing_page_view), null
     from numbered
     group by user_id, day, session_number
 
@@ -184,14 +201,34 @@ event_days as (
         cast(sum(greatest(
             {{ microseconds_between('first_at', 'last_at') }}, min_session_microseconds
         )) filter (where is_session) as bigint) as session_microseconds,
-        count(*) filter (where is_session and has_pricing_view) as pricing_sessions
+        count(*) filter (where is_session and has_pricing_view) as pricing_sessions,
+        bit_or(feature_bits) as feature_bits
     from sessions
     cross join settings
     group by user_id, day
 
 ),
 
-{{ sets_of('features', 'events', 'feature', ['user_id', 'day']) }},
+-- A list is made of each set that there is, not of each day: collecting and sorting texts takes twice as long.
+feature_sets as (
+
+    select feature_bits, {{ sorted_list('feature') }} as features
+    from (select distinct feature_bits from event_days)
+    inner join (select * from feature_numbers where number < {{ bits() }}) as numbers
+        on feature_bits & {{ bit_of('number') }} <> 0
+    group by feature_bits
+
+),
+
+-- They stand in their order: all of these come after all that have a bit.
+more_features as (
+
+    select user_id, day, {{ sorted_list('feature') }} as features
+    from (select distinct user_id, day, feature_number as number from events where feature_number >= {{ bits() }})
+    inner join feature_numbers using (number)
+    group by user_id, day
+
+),
 
 -- Every group id of the day: which of them is an account is known later.
 groups as (
@@ -372,7 +409,10 @@ select
     signal_days.first_integration_at,
     signal_days.last_unsubscribe_at,
     signal_days.last_resubscribe_at,
-    features.features,
+    case
+        when more_features.features is null then feature_sets.features
+        else {{ both_of('feature_sets.features', 'more_features.features') }}
+    end as features,
     event_days.sessions,
     coalesce(event_days.session_microseconds, 0) as session_microseconds,
     event_days.pricing_sessions,
@@ -383,64 +423,18 @@ select
     trait_days.user_name
 from event_days
 left join signal_days on event_days.user_id = signal_days.user_id and event_days.day = signal_days.day
-left join features on event_days.user_id = features.user_id and event_days.day = features.day
+left join feature_sets on event_days.feature_bits = feature_sets.feature_bits
+left join more_features on event_days.user_id = more_features.user_id and event_days.day = more_features.day
 left join group_days on event_days.user_id = group_days.user_id and event_days.day = group_days.day
 left join trait_days on event_days.user_id = trait_days.user_id and event_days.day = trait_days.day
 {% endmacro %}
 
-{#
-  Common table expressions, the last of them `name`: by keys the distinct values as a sorted list, in a column named `name`.
+{# How many bits a whole number has for numbers. #}
+{% macro bits() %}60{% endmacro %}
 
-  The values are numbered, and a set of them is a few whole numbers whose bits say which: a list is made of each set that
-  there is, not of each row. That takes half the time of collecting and sorting texts.
-#}
-{% macro sets_of(name, relation, value, keys) -%}
-{%- set by = keys | join(', ') -%}
-{{ value }}_numbers as {{ materialized() }} (
-
-    select {{ value }}, row_number() over (order by {{ value }}) - 1 as number
-    from (select distinct {{ value }} from {{ relation }} where {{ value }} is not null)
-
-),
-
-{{ value }}_words as (
-
-    select
-        {% for key in keys %}said.{{ key }}, {% endfor %}
-        numbers.number // 60 as word,
-        bit_or(cast(1 as bigint) << (numbers.number % 60)) as bits
-    from {{ relation }} as said
-    inner join {{ value }}_numbers as numbers on said.{{ value }} = numbers.{{ value }}
-    group by all
-
-),
-
-{{ value }}_sets as {{ materialized() }} (
-
-    select {{ by }}, string_agg(word || ':' || bits, ' ') as code
-    from {{ value }}_words
-    group by {{ by }}
-
-),
-
-{{ value }}_lists as (
-
-    select code, {{ sorted_list(value) }} as {{ name }}
-    from (select code, {{ each_of("string_split(code, ' ')") }} as part from (select distinct code from {{ value }}_sets))
-    inner join {{ value }}_numbers
-        on number // 60 = cast(split_part(part, ':', 1) as bigint)
-        and (cast(split_part(part, ':', 2) as bigint) >> (number % 60)) & 1 = 1
-    group by code
-
-),
-
-{{ name }} as (
-
-    select {% for key in keys %}sets.{{ key }}, {% endfor %}lists.{{ name }}
-    from {{ value }}_sets as sets
-    inner join {{ value }}_lists as lists on sets.code = lists.code
-
-)
+{# The bit that stands for a number from 0 on; NULL for one that has none. #}
+{% macro bit_of(number) -%}
+case when {{ number }} < {{ bits() }} then cast(1 as bigint) << {{ number }} end
 {%- endmacro %}
 
 {# The events of these days, as a relation `events` in a `from`. #}
