@@ -92,6 +92,28 @@ def add_history(connection: duckdb.DuckDBPyConnection, table: str, changed: pl.D
     )
 
 
+def keep_moment(connection: duckdb.DuckDBPyConnection, whose: str) -> None:
+    """Keep the changes that an earlier run wrote into the score history for the same moment, for `kept_of_moment`.
+
+    Of first scores nothing is said that could be another thing now.
+    """
+    connection.execute(
+        "create or replace temp table said_of_moment as select * exclude (subject_key) from scores.score_history "
+        f"where as_of = (select until from raw.moments where is_live) and previous_score is not null and {whose}"
+    )
+
+
+def kept_of_moment(connection: duckdb.DuckDBPyConnection, whose: pl.DataFrame) -> pl.DataFrame:
+    """The rows that `keep_moment` kept of some subjects (`subject_type, subject_id`), as `SCORE_HISTORY`.
+
+    DuckDB finds them as a local variable.
+    """
+    if whose.is_empty():
+        return SCORE_HISTORY.to_frame()
+    said = connection.sql("select * from said_of_moment semi join whose using (subject_type, subject_id)").pl()
+    return said.select(pl.col(name).cast(kind) for name, kind in SCORE_HISTORY.items())
+
+
 def forget_moment(connection: duckdb.DuckDBPyConnection, table: str, whose: str) -> None:
     """What was written for the same moment before goes, of those of whom a condition holds."""
     is_of_now = f"{HISTORIES[table]} = (select until from raw.moments where is_live)"

@@ -148,6 +148,9 @@ identify("consumer", "06-01 10:00:00", email="p@gmail.com")
 track("silent", "x", "06-01 10:00:00")
 identify("of_gone", "06-01 10:00:00", email="p@gone.com")
 track("of_gone", "x", "06-02 10:00:00", group_id="A5")
+identify("by_gone_domain", "06-01 10:00:00", email="q@gone.com")
+identify("by_gone_domain_elsewhere", "06-01 10:00:00", email="r@gone.com")
+group("by_gone_domain_elsewhere", "A2", "06-02 10:00:00")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +176,13 @@ def test_a_deleted_account_is_the_products_own_while_it_has_users(shop):
     columns = ("in_crm", "is_deleted", "employee_count", "name")
     assert account(shop, "A5", *columns) == (False, True, None, "Gone")
     assert account(shop, "A5", *columns, as_of=BASELINE) == (True, True, 5000, "Gone")
+
+
+def test_a_deleted_account_is_deleted_for_who_was_in_it_by_their_domain(shop):
+    assert user(shop, "by_gone_domain", "account_id", as_of=BASELINE) == "A5"
+    assert user(shop, "by_gone_domain", "account_id", "account_deleted") == ("domain:gone.com", True)
+    assert account(shop, "domain:gone.com", "in_crm", "is_deleted") == (False, True)
+    assert user(shop, "by_gone_domain_elsewhere", "account_id", "account_deleted") == ("A2", False)
 
 
 # What was known when

@@ -80,6 +80,23 @@ def test_written_scores_do_not_depend_on_portions(warehouse: duckdb.DuckDBPyConn
     assert min(min(added.values()) for _, _, added, _ in told[0]) > 7
 
 
+def test_the_same_moment_written_again_says_the_same(warehouse: duckdb.DuckDBPyConnection) -> None:
+    """Though what stood behind a score before is not published any more by then."""
+    warehouse.begin()
+    warehouse.execute("update scores.pql_scores set pql_score = pql_score + 5")
+    warehouse.execute(
+        "update scores.score_history set score = score + 5, "
+        "contributions = list_transform(contributions, lambda part: part / 2)"
+    )
+    histories = []
+    for _ in range(2):
+        written = write_scores(warehouse, PLAYBOOK, "v", is_full=True)
+        histories.append(warehouse.sql("from scores.score_history order by all").pl())
+    warehouse.rollback()
+    assert histories[1].equals(histories[0])
+    assert written["user"].added["score_history"] > 7
+
+
 def test_whom_decisions_are_about_does_not_depend_on_portions(warehouse: duckdb.DuckDBPyConnection) -> None:
     found = []
     for rows in (EVERYBODY, 7):

@@ -85,6 +85,23 @@ def standing(latest: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def unchanged(scored: pl.DataFrame, published: pl.DataFrame) -> pl.DataFrame:
+    """Of whom a run finds what another one has published for the same moment: what was said of it then still holds.
+
+    What had stood behind the score before is not published any more.
+
+    Args:
+        scored: As for `score_changes`.
+        published: `STANDING` of subjects as of the moment that is scored.
+
+    Returns:
+        `subject_type, subject_id`, one row per subject.
+    """
+    same = [name for name in STANDING if name != "contributions"]
+    found = scored.join(published.select(*STANDING), on=same, suffix="_published")
+    return found.filter(pl.col("contributions") == pl.col("contributions_published")).select(SUBJECT)
+
+
 def segment_changes(segmented: pl.DataFrame, latest: pl.DataFrame) -> pl.DataFrame:
     """The rows to add to the segment history.
 

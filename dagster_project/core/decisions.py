@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dagster_project.core.candidates import Candidate, is_explicit_request
-from dagster_project.core.handoff_rules import HandoffRules
+from dagster_project.core.handoff_rules import ACCOUNT_TRIGGERS, HandoffRules
 from dagster_project.core.scoring_rules import RISING_CLASSES
 
 SENT, HELD_CAPACITY, HELD_STALE_CRM = "sent", "held_capacity", "held_stale_crm"
@@ -64,13 +64,23 @@ def decide(candidate: Candidate, run: Circumstances) -> Verdict:
     """The first row of section 6's table that applies; None where it is up to who can take the candidate."""
     fresh = tuple(firing for firing in candidate.firings if not firing.stood_before)
     decided_on = replace(candidate, firings=fresh) if fresh else candidate
-    for decision, applies in ROWS.items():
-        if reason := applies(decided_on, run):
-            return Verdict(decision, reason, decided_on, handoff_type(decided_on, run.rules))
+    if verdict := _first_row(decided_on, run):
+        return verdict
     rested, reason = _without_cooling(decided_on, run)
     if not rested.firings:
         return Verdict(SUPPRESSED_COOLDOWN, reason, decided_on, handoff_type(decided_on, run.rules))
+    # A request that rests asks for nobody: what is left stands for itself.
+    if rested is not decided_on and (verdict := _first_row(rested, run)):
+        return replace(verdict, reason=f"{verdict.reason}; left out: {reason}")
     return Verdict(None, reason, rested, handoff_type(rested, run.rules))
+
+
+def _first_row(candidate: Candidate, run: Circumstances) -> Verdict | None:
+    """The first of `ROWS` that applies."""
+    for decision, applies in ROWS.items():
+        if reason := applies(candidate, run):
+            return Verdict(decision, reason, candidate, handoff_type(candidate, run.rules))
+    return None
 
 
 def handoff_type(candidate: Candidate, rules: HandoffRules) -> str:
@@ -175,7 +185,9 @@ def _still_cooling(trigger: str, candidate: Candidate, run: Circumstances) -> Pa
     if not same:
         return None
     last = max(same, key=lambda past: past.created_at)
-    scored = candidate.scored(run.rules.triggers)
+    # A handoff of the account's own triggers kept the account's class, any other one that of the person it names.
+    was_the_accounts = last.account_id is not None and last.triggers <= ACCOUNT_TRIGGERS
+    scored = candidate.account if was_the_accounts else candidate.person(run.rules.triggers)
     rose = _rank(scored.classification if scored else None) > _rank(last.classification)
     more_urgent = candidate.priority(run.rules.triggers) < last.priority  # P0 sorts before P1
     return None if (rose and last.classification) or more_urgent else last

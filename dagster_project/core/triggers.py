@@ -138,10 +138,11 @@ def edges(current: pl.DataFrame, states: pl.DataFrame, as_of: datetime) -> Edges
     ``current`` is ``CONDITION_SCHEMA``, ``states`` what the previous run kept (``STATE_SCHEMA``, empty at
     first). A level fires when it holds and is armed; an event when it is later than the one that fired last,
     so an older one that arrives late is no edge. A subject that is absent from ``current`` keeps its state, and a
-    level re-arms only after its last change: a run for a past moment must not make old news new.
+    level fires and re-arms only after its last change: a run for a past moment must not make old news new.
     """
     before = conform(states, STATE_SCHEMA)
-    moved = moves(current, before).filter(pl.col("fires") | (pl.col("changed_at") <= as_of))
+    is_in_order = pl.col("changed_at").is_null() | (pl.col("changed_at") <= as_of)
+    moved = moves(current, before).filter(is_in_order | (pl.col("fires") & pl.col("occurrence").is_not_null()))
     moment = as_of.isoformat(timespec="microseconds")
     fired = moved.filter("fires").select(*KEY, pl.col("occurrence").fill_null(pl.lit(moment)))
     changed = moved.select(

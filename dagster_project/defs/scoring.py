@@ -12,9 +12,11 @@ from dagster_project.core import pqa, pql
 from dagster_project.core.changes import (
     SCORE_HISTORY,
     STANDING,
+    SUBJECT,
     score_changes,
     segment_changes,
     standing,
+    unchanged,
 )
 from dagster_project.core.handoff_plan import Subject
 from dagster_project.core.playbook import Playbook
@@ -32,6 +34,8 @@ from dagster_project.score_histories import (
     add_history,
     create_histories,
     forget_moment,
+    keep_moment,
+    kept_of_moment,
     latest_rows,
     number_rows,
 )
@@ -161,8 +165,10 @@ def write_scores(
         rows: Users or accounts of a portion.
     """
     written = {subject: Written(table) for subject, table in _TABLES.items()}
+    whose = "true" if is_full else RESCORED_SUBJECTS
+    keep_moment(connection, whose)
     for table in HISTORIES:
-        forget_moment(connection, table, "true" if is_full else RESCORED_SUBJECTS)
+        forget_moment(connection, table, whose)
     found = score_portions(
         connection,
         playbook,
@@ -229,21 +235,22 @@ def _score_changes(
     connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame, playbook: Playbook
 ) -> pl.DataFrame:
     key, score = _KEYS[subject]
-    who = scored.select(subject_id=key)
-    latest = standing(latest_rows(connection, subject, who, "score_history"), _published(connection, subject, who))
-    kinds = pql.kinds(playbook.scoring) if subject == "user" else pqa.kinds(playbook.scoring)
     contribution = pl.element().struct.field("contribution")
-    return score_changes(
-        scored.select(
-            pl.lit(subject).alias("subject_type"),
-            pl.col(key).alias("subject_id"),
-            pl.col(score).alias("score"),
-            *("classification", "as_of", "model_version", "parts"),
-            pl.col("explanation").list.eval(contribution).alias("contributions"),
-        ),
-        latest,
-        kinds,
+    now = scored.select(
+        pl.lit(subject).alias("subject_type"),
+        pl.col(key).alias("subject_id"),
+        pl.col(score).alias("score"),
+        *("classification", "as_of", "model_version", "parts"),
+        pl.col("explanation").list.eval(contribution).alias("contributions"),
     )
+    who = now.select("subject_id")
+    published = _published(connection, subject, who)
+    is_of_now = pl.col("as_of") == pl.lit(scored["as_of"].max())
+    again = unchanged(now, published.filter(is_of_now))
+    latest = standing(latest_rows(connection, subject, who, "score_history"), published.filter(~is_of_now))
+    kinds = pql.kinds(playbook.scoring) if subject == "user" else pqa.kinds(playbook.scoring)
+    new = score_changes(now.join(again, on=SUBJECT, how="anti", maintain_order="left"), latest, kinds)
+    return pl.concat([new, kept_of_moment(connection, again)])
 
 
 def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, scored: pl.DataFrame) -> pl.DataFrame:
@@ -261,15 +268,20 @@ def _segment_changes(connection: duckdb.DuckDBPyConnection, subject: Subject, sc
 
 
 def _published(connection: duckdb.DuckDBPyConnection, subject: Subject, who: pl.DataFrame) -> pl.DataFrame:
-    """What the scores consist of that an earlier moment published of them (`subject_id`); none on the first run."""
+    """What the scores consist of that an earlier moment published of them (`subject_id`), with `as_of`; none at first.
+
+    Of whose change at this very moment was kept (`keep_moment`), what this moment published.
+    """
     table, (key, score) = _TABLES[subject], _KEYS[subject]
     if not has_table(connection, f"scores.{table}"):
-        return pl.Schema({name: SCORE_HISTORY[name] for name in STANDING}).to_frame()
+        return pl.Schema({name: SCORE_HISTORY[name] for name in (*STANDING, "as_of")}).to_frame()
+    until = "(select until from raw.moments where is_live)"
+    changed = f"select subject_id from said_of_moment where subject_type = '{subject}'"
+    those = f"{among(subject, 'subject_id', 'who')} and (as_of < {until} or (as_of = {until} and {key} in ({changed})))"
     return connection.sql(
         f"select '{subject}' as subject_type, {key} as subject_id, {score} as score, model_version, "
-        "list_transform(explanation, lambda entry: entry.contribution) as contributions "
-        f"from scores.{table} where as_of < (select until from raw.moments where is_live) "
-        f"and {rows_where(f'scores.{table}', among(subject, 'subject_id', 'who'))}"
+        "list_transform(explanation, lambda entry: entry.contribution) as contributions, as_of "
+        f"from scores.{table} where {rows_where(f'scores.{table}', those)}"
     ).pl()
 
 

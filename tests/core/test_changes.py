@@ -17,6 +17,7 @@ from dagster_project.core.changes import (
     score_changes,
     segment_changes,
     standing,
+    unchanged,
 )
 
 KINDS: tuple[Kind, ...] = ("activity", "activity", "multiplier", "cap", "rounding")
@@ -155,3 +156,11 @@ def test_segments(changed: dict[str, Any], rows: int) -> None:
     first = segment_changes(segmented(), SEGMENT_HISTORY.to_frame())
     assert first.height == 1
     assert segment_changes(segmented(**changed), first).height == rows
+
+
+def test_what_was_said_of_the_same_score_at_the_same_moment_holds() -> None:
+    now = scored({"subject_id": "same"}, {"subject_id": "other", "contributions": [3.0, 7.0, 0.0, 0.0, 0.0]})
+    published = scored({"subject_id": "same"}, {"subject_id": "other"}).select(STANDING)
+    assert unchanged(now, published).to_dicts() == [{"subject_type": "user", "subject_id": "same"}]
+    other_model = published.with_columns(model_version=pl.lit("m2"))
+    assert unchanged(now, other_model).is_empty()

@@ -144,3 +144,24 @@ def test_a_resting_trigger_does_not_silence_the_others_nor_lend_them_its_priorit
     assert plan.handoffs["triggers"].to_list() == [["limit_ticket"]]
     assert plan.handoffs["priority"].to_list() == ["P2"]
     assert "left out: hot_pql of account Acme was handed over" in plan.decisions["reason"][0]
+
+
+def test_a_class_has_risen_only_against_a_class_of_the_same() -> None:
+    team = past({"triggers": ["team_growth"], "priority": "P1", "classification": "not_ready"})
+    warm = {"pql_score": 70.0, "classification": "warm", "pricing_visits": 3}
+    grown = {"active_users_30d": 6, "classification": "not_ready"}
+    plan = plan_handoffs(inputs(users(warm), accounts(grown), handed_over=team), playbook())
+    assert plan.handoffs["triggers"].to_list() == [["pricing_visits"]], "the account is as it was, whoever is in it"
+    risen = plan_handoffs(
+        inputs(users(warm), accounts(grown | {"classification": "hot"}), handed_over=team), playbook()
+    )
+    assert risen.handoffs["triggers"].to_list() == [["team_growth", "pricing_visits"]]
+
+
+def test_a_request_that_rests_does_not_speak_for_the_rest() -> None:
+    asked = {"last_sales_request_at": AS_OF, "pricing_visits": 3}
+    rested = past({"triggers": ["hand_raise"], "priority": "P0"})
+    decision, reason = decided(inputs(users(asked), accounts(SMALL), handed_over=rested))
+    assert decision == "suppressed_self_serve"
+    assert "left out: hand_raise of account Acme was handed over" in reason
+    assert decided(inputs(users(asked), accounts(SMALL)))[0] == "sent"

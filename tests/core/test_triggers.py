@@ -66,6 +66,9 @@ def test_a_run_for_a_past_moment_does_not_make_old_news_new() -> None:
     past = edges(before, hot, WEEK_BEFORE).states
     assert fired({"pql_score": 90.0}, states=past) == []
     assert past.equals(hot.sort("subject_type", "subject_id", "trigger"))
+    cooled = states_after({"pql_score": 69.6}, states=hot)
+    level = conditions(users({"pql_score": 85.0}), accounts({}), playbook())
+    assert edges(level, cooled, WEEK_BEFORE).fired.is_empty(), "it was hot then, which has been told"
 
 
 def test_visits_fire_again_after_they_were_fewer() -> None:

@@ -40,6 +40,14 @@ deleted_accounts as (
 
 ),
 
+deleted_domains as (
+
+    select distinct as_of, registrable_domain
+    from {{ ref('int_crm_accounts') }}
+    where is_deleted and registrable_domain is not null
+
+),
+
 catalogue as (
 
     select distinct feature from {{ ref('int_catalog_entries') }} where feature is not null
@@ -209,7 +217,9 @@ select
         crm_accounts.do_not_contact or accounts_now.do_not_contact or domain_now.do_not_contact, false
     ) as do_not_contact,
     coalesce(by_host.reason, by_domain.reason) as suppression_reason,
-    deleted_accounts.account_id is not null or coalesce(accounts_now.is_gone, false) as is_deleted,
+    deleted_accounts.account_id is not null
+    or deleted_domains.registrable_domain is not null
+    or coalesce(accounts_now.is_gone, false) as is_deleted,
     crm_accounts.segment_override,
     crm_accounts.custom_fields,
     crm_accounts.updated_at,
@@ -245,6 +255,8 @@ left join crm_accounts on account_ids.as_of = crm_accounts.as_of and account_ids
 left join crm_statuses on account_ids.as_of = crm_statuses.as_of and account_ids.account_id = crm_statuses.account_id
 left join deleted_accounts
     on account_ids.as_of = deleted_accounts.as_of and account_ids.account_id = deleted_accounts.account_id
+left join deleted_domains
+    on account_ids.as_of = deleted_domains.as_of and account_ids.own_domain = deleted_domains.registrable_domain
 left join {{ ref('int_crm_no_contact') }} as accounts_now
     on accounts_now.entity = 'accounts' and account_ids.account_id = accounts_now.key
 left join {{ ref('int_crm_objections') }} as domain_now on domain_now.subject = 'domain:' || account_ids.own_domain

@@ -114,6 +114,12 @@ groups as (
 
 ),
 
+deleted_domains as (
+
+    select distinct as_of, registrable_domain from accounts where is_deleted and registrable_domain is not null
+
+),
+
 candidates as (
 
     select
@@ -122,7 +128,15 @@ candidates as (
         groups.unknown_group_id,
         case when not contact_accounts.is_deleted then contact_accounts.account_id end as live_contact_account_id,
         accounts_by_domain.account_id as domain_account_id,
-        coalesce(groups.latest_is_deleted, false) or coalesce(contact_accounts.is_deleted, false) as account_deleted
+        coalesce(groups.latest_is_deleted, false)
+        or coalesce(contact_accounts.is_deleted, false)
+        -- Who has no other account in the CRM than one of their domain that was deleted.
+        or (
+            groups.known_group_id is null
+            and contact_accounts.account_id is null
+            and accounts_by_domain.account_id is null
+            and deleted_domains.registrable_domain is not null
+        ) as account_deleted
     from matched
     left join groups on matched.as_of = groups.as_of and matched.user_id = groups.user_id
     left join accounts as contact_accounts
@@ -130,6 +144,8 @@ candidates as (
     left join {{ ref('int_crm_accounts_by_domain') }} as accounts_by_domain
         on matched.as_of = accounts_by_domain.as_of
         and matched.company_domain = accounts_by_domain.registrable_domain
+    left join deleted_domains
+        on matched.as_of = deleted_domains.as_of and matched.company_domain = deleted_domains.registrable_domain
 
 ),
 
