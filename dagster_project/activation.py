@@ -1,58 +1,41 @@
-"""Brings fields elsewhere up to date: plan the difference, record the intent, send, record what became of each record.
+"""Brings fields elsewhere up to date: record the intent, send, record what became of each record.
 
-What should stand in the fields is `core/crm_fields.py`'s business, what differs that of `core/sync.py`, how a system is
-spoken to that of `clients/`. Between an intent and its receipt no transaction and no lock is held.
+What has to be written is `field_plans.py`'s business, how a system is spoken to that of `clients/`. Between an intent
+and its receipt no transaction and no lock is held.
 """
 
 import json
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 
-from dagster_project.clients.crm import CrmDenied, CrmError, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
+from dagster_project.clients.crm import (
+    CrmDenied,
+    CrmError,
+    CrmNotDone,
+    CrmRefused,
+    CrmUnavailable,
+    CrmUnknown,
+    Receipt,
+)
 from dagster_project.core.sync import (
     HELD,
     MADE_AS,
     FieldUpdate,
-    Standing,
-    Target,
-    changed_records,
     counts_of,
-    needs_reading,
-    plan_records,
-    with_digest,
 )
+from dagster_project.field_plans import OPERATION, Destination, read_held
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_writing import Outcome, Request
 
-OPERATION = "update"
-PORTION = 20_000
-"""Records that are in memory as such at a time."""
-FEW = 5_000
-"""Records of which the ledger is asked one by one instead of for all that it knows."""
 UNSAID = "the answer did not say what became of this record"
-
-
-class Destination(Protocol):
-    """What fields are written to, a CRM or another system; see `clients.crm.CrmClient`."""
-
-    name: str
-    max_batch: int
-
-    def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
-        """Write fields of records."""
-        ...
-
-    def read(self, object_type: str, ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What it holds now."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -104,61 +87,6 @@ class SyncResult:
 
 def nothing_to_tell(point: str) -> None:
     """Where the work stands is nobody's business."""
-
-
-def plan_fields(
-    ledger: Ledger,
-    to: Destination,
-    object_type: str,
-    desired: pl.DataFrame,
-    *,
-    target: Target,
-    hold_decreases: str | None = None,
-    retry_parked: bool = False,
-) -> Iterator[pl.DataFrame]:
-    """What would be written, without writing it.
-
-    Args:
-        ledger: What was confirmed, refused, or never answered.
-        to: Read from only where a policy depends on what stands there.
-        object_type: `contact` or `account`.
-        desired: `object_id`, our fields, optionally `create_as`.
-        target: What is written, and how.
-        hold_decreases: Why nothing may fall, None if it may.
-        retry_parked: Whether what was refused for good is tried again.
-
-    Yields:
-        `core.sync.PLAN_SCHEMA` of the records that had to be looked at, by portions; all others are unchanged.
-    """
-    slices = desired.iter_slices(PORTION) if desired.height else [desired]
-    desired = pl.concat(with_digest(part, target) for part in slices)
-    # A request whose end nobody saw may have changed what it was about: that is not taken for confirmed.
-    doubtful = ledger.unsettled(to.name, object_type, OPERATION)
-    few = desired["object_id"].to_list() if desired.height <= FEW else None
-    known = ledger.digests(to.name, object_type, few).filter(~pl.col("object_id").is_in(list(doubtful)))
-    parked = {} if retry_parked else ledger.parked(to.name, object_type, OPERATION)
-    changed = changed_records(desired, known)
-    for first in range(0, changed.len(), PORTION):
-        part = desired[changed.slice(first, PORTION)]
-        confirmed = certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
-        current = _read(to, object_type, needs_reading(part, confirmed, target), list(target.guarded.values()))
-        yield plan_records(part, Standing(confirmed, current, parked, hold_decreases), target)
-
-
-def give_up_gone(ledger: Ledger, to: str, object_type: str, wanted: Collection[str], now: datetime) -> int:
-    """Stop trying records that are not there any more: merged, deleted, or not ours to write now.
-
-    Args:
-        ledger: What was left to be tried again.
-        to: The destination's name.
-        object_type: `contact` or `account`.
-        wanted: The ids of all records that are to hold something.
-        now: Naive UTC.
-
-    Returns:
-        How many they are.
-    """
-    return ledger.forget(to, object_type, OPERATION, but=frozenset(wanted), now=now) if wanted else 0
 
 
 def send_plan(
@@ -284,7 +212,7 @@ class _Sender:
 
     def _wrong(self, updates: Sequence[FieldUpdate]) -> list[FieldUpdate]:
         names = sorted({name for update in updates for name in update.fields})
-        held = _read(self.to, self.object_type, [update.object_id for update in updates], names)
+        held = read_held(self.to, self.object_type, [update.object_id for update in updates], names)
         return [
             update
             for update in updates
@@ -303,7 +231,11 @@ class _Sender:
                 answered = self.to.update(self.object_type, left)
                 self.at("sent")
                 receipts |= {receipt.object_id: receipt for receipt in answered}
+            except CrmNotDone as error:
+                return self._stopped(left, receipts, error)
             except CrmUnknown as error:  # the same again does no harm
+                if error.is_silent:
+                    return self._stopped(left, receipts, error)
                 words = str(error)
                 continue
             except (CrmUnavailable, CrmDenied) as error:
@@ -369,23 +301,6 @@ class _Sender:
             payload=planned.payload,
             payload_hash=planned.update.fingerprint,
         )
-
-
-def certain(confirmed: Mapping[str, Mapping[str, Any]], doubtful: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """What was confirmed, without the fields that a request whose end nobody saw may have changed since."""
-    certain = dict(confirmed)
-    for object_id in confirmed.keys() & doubtful.keys():
-        doubts = json.loads(doubtful[object_id])
-        certain[object_id] = {name: value for name, value in confirmed[object_id].items() if name not in doubts}
-    return certain
-
-
-def _read(to: Destination, object_type: str, ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What records hold now, asked for in batches."""
-    held: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(ids), to.max_batch):
-        held |= to.read(object_type, ids[start : start + to.max_batch], names)
-    return held
 
 
 def _planned(row: Mapping[str, Any]) -> _Planned:

@@ -6,7 +6,7 @@ and waits for a person. What a letter says is `core/letters`'s business, how a p
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -61,6 +61,11 @@ def _pass(point: str) -> None:
     """Nothing happens at the named points of a delivery, except in tests."""
 
 
+def _never(letter: Letter) -> bool:
+    """Most letters are wanted whatever happens meanwhile."""
+    return False
+
+
 def deliver(
     ledger: Ledger,
     chat: Chat,
@@ -70,6 +75,7 @@ def deliver(
     pace: Pace,
     hold: str | None = None,
     look_up_after: float = 0.0,
+    needless: Callable[[Letter], bool] = _never,
     at: Callable[[str], None] = _pass,
 ) -> DeliveryReport:
     """Post every letter that has not arrived yet.
@@ -82,9 +88,10 @@ def deliver(
         pace: Clock and pause.
         hold: Why `blocked` can't be trusted now, so that letters about people wait; None if it can.
         look_up_after: Seconds after which a letter that was posted can be found where it went.
+        needless: Whether something has happened since that nobody need be told of after; asked right before posting.
         at: Told when a named point is passed.
     """
-    post = _Delivering(ledger, chat, blocked, hold, pace, look_up_after, at)
+    post = _Delivering(ledger, chat, blocked, hold, pace, look_up_after, needless, at)
     begun = ledger.begun(chat.name, {letter.object_id for letter in letters})
     stopped: str | None = None
     for letter in letters:
@@ -111,6 +118,7 @@ class _Delivering:
     hold: str | None
     pace: Pace
     look_up_after: float
+    needless: Callable[[Letter], bool]
     at: Callable[[str], None]
     delivered: int = 0
     cancelled: int = 0
@@ -130,7 +138,7 @@ class _Delivering:
                 self._cancel(letter, reason)
             elif letter.about is not None and self.hold is not None:
                 self.held[letter.key] = self.hold
-            else:
+            elif not self.needless(letter):
                 self._send(letter)
 
     def _has_arrived(self, letter: Letter, begun: Mapping[str, Any]) -> bool:
@@ -163,18 +171,28 @@ class _Delivering:
 
     def _send(self, letter: Letter) -> None:
         """Post at the first place that takes it."""
-        refusals = []
+        refusals: list[str] = []
+        places = iter(self.chat.places(letter))
+        while (place := self._next_place(letter, places, refusals)) is not None:
+            try:
+                self._post(letter, place)
+                return
+            except Refused as error:
+                refusals.append(str(error))
+        raise Refused("; ".join(refusals))
+
+    def _next_place(self, letter: Letter, places: Iterator[Place], refusals: list[str]) -> Place | None:
+        """The next place that may take the letter, None if there is no other. Where none can be found, the intent says
+        why."""
         try:
-            for place in self.chat.places(letter):
-                try:
-                    self._post(letter, place)
-                    return
-                except Refused as error:
-                    refusals.append(str(error))
+            return next(places, None)
         except Refused as error:
             refusals.append(str(error))
             self._settle(self._intend(letter, NOWHERE), "failed", "; ".join(refusals))
-        raise Refused("; ".join(refusals))
+            return None
+        except Unavailable as error:
+            self._settle(self._intend(letter, NOWHERE), "failed", str(error))
+            raise
 
     def _post(self, letter: Letter, place: Place) -> None:
         """Post at one place; what may have arrived is looked up, and posted again if it has not."""

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dagster_project.clients.crm import CrmClient, CrmError
+from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused, CrmUnavailable
+from dagster_project.clients.crm_values import UNREADABLE
 from dagster_project.core.crm_source_rules import CrmSourceRules, fields_text, is_of_mapping
 from dagster_project.landing.crm_pages import PageStore, Progress
 
@@ -85,7 +86,7 @@ def fetch(
     rules: CrmSourceRules,
     now: datetime,
 ) -> list[Fetched]:
-    """Read entities. One that fails keeps its pages, and no other from being read.
+    """Read entities. One that fails keeps its pages, and no other from being read, unless nobody answers.
 
     Args:
         crm: The connected CRM.
@@ -96,12 +97,17 @@ def fetch(
         now: Naive UTC.
     """
     fetched = []
+    silence: str | None = None
+    name = crm.name.removeprefix("crm:")
     for entity in entities:
         standing = standings.get(entity, Standing())
-        name = crm.name.removeprefix("crm:")
         store = page_store(root, name, entity)
         mapping = rules.mapping_of(name, entity)
         wanted = _last_wanted(standing, mapping)
+        if silence is not None:  # to wait for as long as before, once for each of them, would hold up everybody
+            fetched.append(Fetched(entity, store.progress(), wanted, f"not asked for, since nobody answers: {silence}"))
+            continue
+        begun = store.progress()
         try:
             progress = _unfinished(store, now)
             if progress is None or not (progress.is_complete and is_of_mapping(progress.fields, mapping)):
@@ -109,8 +115,13 @@ def fetch(
                 progress = _begun(store, standing, rules, now=now, fields=wanted)
             fetched.append(Fetched(entity, _read(crm, entity, store, progress), progress.fields or wanted))
         except CrmError as error:
+            # The CRM may have forgotten how far we were when we went on.
+            if isinstance(error, CrmRefused) and begun is not None and store.progress() == begun:
+                store.clear()
             fetched.append(Fetched(entity, store.progress(), wanted, str(error)))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CrmUnavailable) and error.is_silent:
+                silence = str(error)
+        except UNREADABLE as error:
             words = f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
             fetched.append(Fetched(entity, store.progress(), wanted, words))
     return fetched

@@ -308,6 +308,13 @@ class LedgerReader:
             raise LookupError(f"the handoff {handoff_id} has no answer")
         return Answer(handoff_id, row["label"], row["answered_by"], row["answered_at"], row["source"], row["until"])
 
+    def is_answered(self, handoff_id: str, since: datetime) -> bool:
+        """Whether somebody has answered a handoff at or after `since`."""
+        table = schema.HANDOFF_FEEDBACK
+        query = sa.select(table.c.feedback_id).where(table.c.handoff_id == handoff_id, table.c.answered_at >= since)
+        with self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def tool_writes(self, asked_by: str, since: datetime) -> int:
         """How often somebody has had something written after `since`."""
         table = schema.TOOL_CALLS

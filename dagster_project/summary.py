@@ -29,6 +29,7 @@ class RunSummary:
         classes: Per classification: users, accounts.
         crm: Per CRM: records and actions that were taken in this run, that are refused, that the next run tries again.
         waiting: Handoffs that nobody has got yet.
+        why_waiting: What became of the last attempt to hand over one of them, None where nothing is known.
         as_of: The moment scored.
     """
 
@@ -38,6 +39,7 @@ class RunSummary:
     classes: list[tuple[str, int, int]]
     crm: list[tuple[str, int, int, int]]
     waiting: int
+    why_waiting: str | None
     as_of: str
 
 
@@ -78,6 +80,10 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         [since],
     ).fetchall()
     [(waiting,)] = warehouse.sql("select count(*) from marts.handoffs where status in ('pending', 'parked')").fetchall()
+    [(why_waiting,)] = warehouse.sql(
+        "select max_by(error, requested_at) from marts.deliveries where object_type = 'handoff' and error is not null "
+        "and object_id in (select handoff_id from marts.handoffs where status in ('pending', 'parked'))"
+    ).fetchall()
     return RunSummary(
         rows=rows,
         troubles=troubles,
@@ -85,6 +91,7 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
         crm=crm,
         waiting=waiting,
+        why_waiting=why_waiting,
         as_of=f"{as_of:%Y-%m-%d %H:%M:%S} UTC",
     )
 
@@ -121,9 +128,8 @@ def print_summary(
     else:
         console.print("No new handoff candidates.")
     if summary.waiting:
-        console.print(
-            f"  [yellow]{summary.waiting:,}[/] handoffs wait to be sent: the step handoffs/delivered says why"
-        )
+        why = escape(summary.why_waiting or "the step handoffs/delivered says why")
+        console.print(f"  [yellow]{summary.waiting:,}[/] handoffs wait to be sent: {why}", soft_wrap=True)
     if summary.crm:
         console.print(_table("CRM", ["written", "refused", "to be tried again"], summary.crm))
     console.print("\nWhere to look next")

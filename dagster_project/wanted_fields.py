@@ -1,6 +1,6 @@
 """What the CRM's contacts and accounts should hold, gathered from what was scored.
 
-What our fields are is `core/crm_fields.py`'s business, which of them differ that of `activation.py`.
+What our fields are is `core/crm_fields.py`'s business, which of them differ that of `field_plans.py`.
 """
 
 from collections.abc import Mapping

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW
 
-from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
+from dagster_project.activation import SendRules, SyncResult, send_plan
 from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown, Receipt
 from dagster_project.core.sync import MADE_AS, FieldUpdate, Policy, Target, counts_of
+from dagster_project.field_plans import give_up_gone, plan_fields
 from dagster_project.ledger import Ledger
 
 NAMES = {"pql_score": "pql_score", "usage_tier": "tier", "pls_motion": None, "pls_scored_at": "pls_scored_at"}

@@ -9,6 +9,7 @@ from ledger_rows import NOW, handoff, plan
 from letter_rows import RULES, Clock, letter, slack_bot
 
 from dagster_project.clients.slack import SlackWebhook
+from dagster_project.core.feedback import Answer
 from dagster_project.core.letters import HANDOFF, Recipient, Thread, line, recipient_of
 from dagster_project.core.threads import open_thread
 from dagster_project.delivery import DeliveryReport, deliver
@@ -285,8 +286,27 @@ def test_a_token_that_is_refused_stops_the_round_and_says_what_to_set(
     letters = [letter(row) for row in ledger.pending_handoffs()]
     bot = slack_bot(slack.base_url, clock, "xoxb-old")
     report = deliver(ledger, bot, letters, blocked={}, pace=clock.pace)
-    assert report.failed == {KEY: "conversations.open: invalid_auth: Slack does not accept PLS_SLACK_BOT_TOKEN"}
+    said = "conversations.open: invalid_auth: Slack does not accept PLS_SLACK_BOT_TOKEN"
+    assert report.failed == {KEY: said}
     assert status(ledger) == ["pending"]
+    assert ledger.read_frame("deliveries").select("status", "error").rows() == [("failed", said)]
+
+
+def test_what_has_become_needless_meanwhile_is_not_posted(ledger: Ledger, slack: SlackServer, clock: Clock) -> None:
+    letters = [letter(row) for row in ledger.pending_handoffs()]
+    answered = Answer("ho_1", "claimed", "U_BO", NOW, "slack", None)
+    assert not ledger.is_answered("ho_1", NOW)
+    ledger.keep_answer(answered, chat="slack")
+    assert ledger.is_answered("ho_1", NOW) and not ledger.is_answered("ho_1", NOW + timedelta(seconds=1))
+    report = deliver(
+        ledger,
+        slack_bot(slack.base_url, clock),
+        letters,
+        blocked={},
+        pace=clock.pace,
+        needless=lambda one: ledger.is_answered(one.object_id, NOW),
+    )
+    assert (report.delivered, report.failed, slack.messages) == (0, {}, {})
 
 
 def test_a_channel_that_is_not_there_keeps_no_other_handoff_back(

@@ -26,10 +26,10 @@ def data_dir(tmp_path: Path) -> Path:
         connection.execute("create schema marts")
         for table in ("pql_scores", "pqa_scores"):
             connection.execute(f"create table marts.{table} (classification varchar)")
-        connection.execute("create table marts.handoffs (status varchar)")
+        connection.execute("create table marts.handoffs (handoff_id varchar, status varchar)")
         connection.execute(
             "create table marts.deliveries (destination varchar, object_type varchar, object_id varchar, "
-            "operation varchar, status varchar, requested_at timestamp, confirmed_at timestamp)"
+            "operation varchar, status varchar, requested_at timestamp, confirmed_at timestamp, error varchar)"
         )
     return tmp_path
 
@@ -91,7 +91,7 @@ def test_flags_that_nobody_can_read_are_told_of_whom_they_are_and_what_they_say(
 def test_what_the_crm_took_refused_and_will_be_asked_again(data_dir: Path) -> None:
     with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
         before = datetime(2026, 6, 29)
-        told = "insert into marts.deliveries values (?, 'contact', ?, 'update', ?, ?, ?)"
+        told = "insert into marts.deliveries values (?, 'contact', ?, 'update', ?, ?, ?, null)"
         for object_id, status, requested_at, confirmed_at in (
             ("c_1", "confirmed", before, STARTED),
             ("c_2", "confirmed", before, before),
@@ -108,5 +108,13 @@ def test_what_the_crm_took_refused_and_will_be_asked_again(data_dir: Path) -> No
 def test_handoffs_that_nobody_has_got_yet_are_told_of(data_dir: Path) -> None:
     assert "wait to be sent" not in summary_of(data_dir)
     with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
-        connection.execute("insert into marts.handoffs values ('pending'), ('parked'), ('delivered')")
+        connection.execute(
+            "insert into marts.handoffs values ('h_1', 'pending'), ('h_2', 'parked'), ('h_3', 'delivered')"
+        )
     assert "2 handoffs wait to be sent: the step handoffs/delivered says why" in summary_of(data_dir)
+    with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+        told = "insert into marts.deliveries values ('slack', 'handoff', ?, 'alert', 'failed', ?, null, ?)"
+        connection.execute(told, ["h_1", STARTED, "[invalid_auth]: Slack does not accept PLS_SLACK_BOT_TOKEN"])
+        connection.execute(told, ["h_3", STARTED + timedelta(hours=1), "of one that has arrived since"])
+    said = "2 handoffs wait to be sent: [invalid_auth]: Slack does not accept PLS_SLACK_BOT_TOKEN"
+    assert said in summary_of(data_dir)

@@ -6,6 +6,7 @@ business, so that what `read` gives equals what `update` was given whenever the 
 CrmError
  ├─ CrmUnavailable: nothing was done, the same request may succeed later
  │   └─ CrmUnknown: it may have been done; the same idempotent request does no harm
+ │       └─ CrmNotDone: it is being done, and takes longer than anybody waits
  ├─ CrmRefused: a request was refused as a whole, without saying for which of its records
  └─ CrmDenied: whoever we are may not do this at all; nothing else of the kind will succeed either
 """
@@ -26,11 +27,21 @@ class CrmError(RuntimeError):
 
 
 class CrmUnavailable(CrmError):
-    """The CRM can't be reached or has no room; try again later."""
+    """The CRM can't be reached or has no room; try again later.
+
+    Attributes:
+        is_silent: Whether nobody answered at all, the last time that was tried.
+    """
+
+    is_silent = False
 
 
 class CrmUnknown(CrmUnavailable):
     """No answer came: the CRM may have done it or not."""
+
+
+class CrmNotDone(CrmUnknown):
+    """The CRM is still at it, so that the same request would be one more of the same; the next run asks again."""
 
 
 class CrmRefused(CrmError):
@@ -198,6 +209,10 @@ class CrmClient(Protocol):
 
     def describe_fields(self, object_type: str) -> set[str]:
         """The names of the fields that records of this type have."""
+        ...
+
+    def unknown_fields(self, object_type: str, names: Collection[str]) -> list[str]:
+        """Those of these names of which no record of this type can have a field, in their order."""
         ...
 
     def create_fields(self, object_type: str, specs: Sequence[FieldSpec]) -> None:

@@ -1,14 +1,25 @@
 """What the connectors share: lists as one text and back, errors of a request as errors of a CRM."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown
 from dagster_project.clients.http import ApiRefused, ApiUnavailable, ApiUnknown
 
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading an answer of another shape than the documented one ends with."""
+READ_WHOLE = (
+    "update", "read", "create_task", "find_tasks", "assign_owner", "describe_fields", "unknown_fields", "create_fields",
+    "missing_scopes", "missing_fields",
+)  # fmt: skip
+"""The methods of a CrmClient that answer at once."""
+Given = ParamSpec("Given")
+Said = TypeVar("Said")
+Client = TypeVar("Client")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DATED = re.compile(r"(.+) \((\d{4}-\d{2}-\d{2})\)")
 
@@ -18,15 +29,37 @@ def crm_errors() -> Iterator[None]:
     """Requests inside fail as a CRM does."""
     try:
         yield
-    except ApiUnknown as error:
-        raise CrmUnknown(str(error)) from None
     except ApiUnavailable as error:
-        raise CrmUnavailable(str(error)) from None
+        unavailable = CrmUnknown(str(error)) if isinstance(error, ApiUnknown) else CrmUnavailable(str(error))
+        unavailable.is_silent = error.is_silent
+        raise unavailable from None
     except ApiRefused as error:
         if error.status in REDIRECTS:  # it says nothing about what was sent: a page stands where the CRM was
             raise CrmUnavailable(str(error)) from None
         kind = CrmDenied if error.status in (401, 403) else CrmRefused
         raise kind(str(error)) from None
+
+
+def unreadable_is_unknown(client: type[Client]) -> type[Client]:
+    """A connector whose methods raise CrmUnknown where an answer has a shape that nobody has foreseen.
+
+    `extract` is no one of them: what it reads is judged page by page (`extraction.fetch`).
+    """
+    for name in READ_WHOLE:
+        setattr(client, name, _guarded(getattr(client, name)))
+    return client
+
+
+def _guarded(method: Callable[Given, Said]) -> Callable[Given, Said]:
+    @wraps(method)
+    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Said:
+        try:
+            return method(*args, **kwargs)
+        except UNREADABLE as error:
+            words = f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
+            raise CrmUnknown(words) from error
+
+    return guarded
 
 
 def joined(items: Sequence[Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
+from dagster_project.clients.crm import CrmUnavailable
 from dagster_project.clients.crm_values import utc_text
 
 
@@ -41,3 +42,21 @@ class Cursor:
     def following(self) -> str:
         """What is kept once all is read: the next extract asks for changes since this one began."""
         return Cursor(since=self.started).text()
+
+
+class Onwards:
+    """Where the pages of a listing have led: one that leads back would be read for ever."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def to(self, page: str) -> str:
+        """The next page.
+
+        Raises:
+            CrmUnavailable: It has been next before.
+        """
+        if page in self._seen:
+            raise CrmUnavailable(f"the CRM's pages lead back to where they have been ({page}): they have no end")
+        self._seen.add(page)
+        return page

@@ -45,7 +45,13 @@ class ApiError(RuntimeError):
 
 
 class ApiUnavailable(ApiError):
-    """No usable answer came; the same request may succeed later."""
+    """No usable answer came; the same request may succeed later.
+
+    Attributes:
+        is_silent: Whether nobody answered at all, the last time that was tried.
+    """
+
+    is_silent = False
 
 
 class ApiBusy(ApiUnavailable):
@@ -106,6 +112,7 @@ class RetryPolicy:
 
     Attributes:
         attempts: How often it is sent at most.
+        unheard: How often at most while nobody answers in time: each of these takes as long as a timeout.
         first_pause: Seconds before the second attempt; each further pause is twice as long.
         longest_pause: No pause is longer; a Retry-After beyond it ends the attempts.
         connect_timeout: Seconds.
@@ -113,6 +120,7 @@ class RetryPolicy:
     """
 
     attempts: int = 5
+    unheard: int = 2
     first_pause: float = 0.5
     longest_pause: float = 60.0
     connect_timeout: float = 10.0
@@ -205,6 +213,7 @@ class HttpApi:
         sending = {"json": body, "data": form if data is None else data, "params": params}
         trouble: _Trouble | None = None
         is_unknown = False
+        unheard = 0
         for attempt in range(self._policy.attempts):
             if trouble is not None:
                 self._clock.sleep(trouble.pause if trouble.pause is not None else self._backoff(attempt))
@@ -219,16 +228,17 @@ class HttpApi:
                 outcome = self._declined(outcome)
             trouble = outcome
             is_unknown = is_unknown or trouble.is_carried_out_perhaps
-            if is_unknown and not may_repeat:
+            unheard += trouble.is_timeout
+            if (is_unknown and not may_repeat) or unheard == self._policy.unheard:
                 break
             if trouble.pause is not None and trouble.pause > self._policy.longest_pause:
                 break
         assert trouble is not None
-        if is_unknown:
-            words = self._say(method, path, f"{trouble.words}; it may have been carried out")
-            raise ApiUnknown(words, status=trouble.status)
-        kind = ApiBusy if trouble.status == 429 else ApiUnavailable
-        raise kind(self._say(method, path, trouble.words), status=trouble.status)
+        kind = ApiUnknown if is_unknown else ApiBusy if trouble.status == 429 else ApiUnavailable
+        words = f"{trouble.words}; it may have been carried out" if is_unknown else trouble.words
+        unavailable = kind(self._say(method, path, words), status=trouble.status)
+        unavailable.is_silent = trouble.is_timeout or trouble.words == _NOBODY_THERE
+        raise unavailable
 
     def _attempt(
         self, method: str, path: str, content_type: str | None, sending: Mapping[str, Any]
@@ -246,12 +256,12 @@ class HttpApi:
                 **sending,
             )
         except requests.ConnectTimeout:
-            return _Trouble("no connection within the time limit")
+            return _Trouble("no connection within the time limit", is_timeout=True)
         except requests.Timeout:
-            return _Trouble("no answer within the time limit", is_carried_out_perhaps=True)
+            return _Trouble("no answer within the time limit", is_timeout=True, is_carried_out_perhaps=True)
         except requests.ConnectionError as error:
             was_sent = "NewConnectionError" not in repr(error)
-            how = "the connection broke off" if was_sent else "no connection"
+            how = "the connection broke off" if was_sent else _NOBODY_THERE
             return _Trouble(how, is_carried_out_perhaps=was_sent)
         except requests.RequestException as error:
             return _Trouble(f"the answer can't be read ({type(error).__name__})", is_carried_out_perhaps=True)
@@ -299,9 +309,11 @@ class _Trouble:
     words: str
     status: int | None = None
     pause: float | None = None
+    is_timeout: bool = False
     is_carried_out_perhaps: bool = False
 
 
+_NOBODY_THERE = "no connection"
 _BROKEN = object()
 
 

@@ -31,6 +31,18 @@ def receipts_of(
     return list(receipts.values())
 
 
+def unnamed_error(answer: Mapping[str, Any]) -> Receipt | None:
+    """What an answer says of records without naming them, as the receipt of nobody; None where it says nothing.
+
+    It is retryable if all of that may be gone next time.
+    """
+    unnamed = [error for error in answer.get("errors") or [] if not _concerned(error)]
+    if not unnamed:
+        return None
+    words = f"{unnamed[0].get('category')}: {unnamed[0].get('message')}"
+    return Receipt("", words, is_retryable=all(error.get("category") in _LATER for error in unnamed))
+
+
 def _concerned(error: Mapping[str, Any]) -> list[str]:
     """The ids that an error names, wherever it does."""
     context = error.get("context") or {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from dagster_project.clients.crm import IS_DELETED, CrmUnavailable, Page
 from dagster_project.clients.crm_values import crm_errors, moment_of, utc_text
-from dagster_project.clients.cursors import Cursor
+from dagster_project.clients.cursors import Cursor, Onwards
 from dagster_project.clients.http import HttpApi
 from dagster_project.clients.hubspot_answers import results_of
 from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
@@ -72,6 +72,7 @@ class HubSpotExtract:
             yield self._owners(at)
             return
         wanted = self._wanted(entity)
+        onwards = Onwards()
         while True:
             if at.part == _ARCHIVED:
                 rows, after = self._archived(entity, at)
@@ -83,7 +84,10 @@ class HubSpotExtract:
             if is_over:
                 yield Page(rows, at.following(), is_last=True)
                 return
-            at = replace(at, after=after) if after else replace(at, part=_ARCHIVED, after=None)
+            if after is None:
+                at, onwards = replace(at, part=_ARCHIVED, after=None), Onwards()
+            else:
+                at = replace(at, after=onwards.to(after))
             yield Page(rows, at.text(), is_last=False)
 
     def missing_fields(self, entity: str) -> list[str]:
@@ -149,8 +153,9 @@ class HubSpotExtract:
         with crm_errors():
             answer = self._search.request("POST", f"/crm/objects/{self._version}/{kind}/search", body=body).body
         records, after = _records(answer)
-        if not records and answer.get("total"):
-            raise CrmUnavailable(f"HubSpot found {answer['total']} {kind} and showed none of them")
+        found = int(answer.get("total") or 0)
+        if found > len(records) and (after is None or not records):
+            raise CrmUnavailable(f"HubSpot found {found} {kind}, showed {len(records)} of them and no further page")
         others = self._others(entity, [record["id"] for record in records])
         rows: list[dict[str, Any]] = []
         for record in records:
@@ -195,6 +200,7 @@ class HubSpotExtract:
         rows = []
         for archived in ("false", "true"):
             after: str | None = None
+            onwards = Onwards()
             while True:
                 params = {"limit": LISTED, "archived": archived, **({"after": after} if after else {})}
                 with crm_errors():
@@ -203,6 +209,7 @@ class HubSpotExtract:
                 rows += [self._owner(owner, is_active=archived == "false") for owner in owners]
                 if after is None:
                     break
+                after = onwards.to(after)
         return Page(rows, at.following(), is_last=True)
 
     def _owner(self, owner: Mapping[str, Any], *, is_active: bool) -> dict[str, Any]:

@@ -188,6 +188,10 @@ class LocalCrm:
         """The names of the fields that its records have."""
         return {name for fields in self.records(object_type).values() for name in fields}
 
+    def unknown_fields(self, object_type: str, names: Collection[str]) -> list[str]:
+        """None: records here take any field."""
+        return []
+
     def create_fields(self, object_type: str, specs: Sequence[FieldSpec]) -> None:
         """Nothing: records here take any field."""
 

@@ -20,7 +20,7 @@ BATCH_PATH = "/v1/batch"
 
 
 class Product:
-    """What traits are sent to; a `Destination` of `activation.py` whose object types are `user` and `account`.
+    """What traits are sent to; a `Destination` of `field_plans.py` whose object types are `user` and `account`.
 
     Args:
         url: PLS_PRODUCT_URL: the address, with or without `/v1/batch`.

@@ -11,8 +11,17 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from dagster_project.clients.crm import CrmRefused, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
-from dagster_project.clients.crm_values import joined, number_of, split, to_seconds
+from dagster_project.clients.crm import (
+    CrmNotDone,
+    CrmRefused,
+    CrmUnavailable,
+    FieldSpec,
+    Page,
+    Receipt,
+    Task,
+    TaskState,
+)
+from dagster_project.clients.crm_values import joined, number_of, split, to_seconds, unreadable_is_unknown
 from dagster_project.clients.http import Clock, RetryPolicy
 from dagster_project.clients.salesforce_api import SalesforceApi, listed, object_of, quoted
 from dagster_project.clients.salesforce_bulk import update_in_bulk
@@ -58,6 +67,7 @@ def connect(
     return Salesforce(api, rules, now=now or (lambda: datetime.now(UTC).replace(tzinfo=None)))
 
 
+@unreadable_is_unknown
 class Salesforce:
     """A Salesforce org; see `CrmClient`.
 
@@ -79,11 +89,14 @@ class Salesforce:
         self._now = now
         self._described: dict[str, dict[str, Mapping[str, Any]]] = {}
         self._lists: set[str] = set()
+        self._bulk_stands_still = False
         self._setup = SalesforceSetup(api, self._describe)
         self._extract = SalesforceExtract(api, rules, fields=lambda kind: set(self._describe(kind)), now=now)
 
     def update(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         """Write fields; see `CrmClient.update`. Small sets go as collections, large ones as bulk jobs."""
+        if self._bulk_stands_still and len(updates) >= self.bulk_from:
+            raise CrmNotDone("Salesforce had not done a bulk job when it was stopped: the next run tries the rest")
         there, unknown = self._placed(object_type, updates)
         receipts: list[Receipt] = []
         for kind in kinds_of(object_type):
@@ -133,9 +146,10 @@ class Salesforce:
         """As one job. What a job refuses as a whole goes as collections, which say because of which record."""
         ours = {row["Id"]: update.object_id for update, row in rows}
         try:
-            receipts = update_in_bulk(self._api, kind, [row for _, row in rows], is_retryable=RETRYABLE)
+            receipts, was_stopped = update_in_bulk(self._api, kind, [row for _, row in rows], is_retryable=RETRYABLE)
         except CrmRefused:
             return self._in_collections(kind, rows, is_alone=False)
+        self._bulk_stands_still = self._bulk_stands_still or was_stopped
         return [
             Receipt(ours[receipt.object_id], receipt.error, receipt.is_retryable)
             for receipt in receipts
@@ -229,8 +243,6 @@ class Salesforce:
             made = self._api.request("PATCH", f"/sobjects/Task/{KEY}/{quote(task.key, safe='')}", body=body).body
         except CrmRefused as error:
             return _refused(task.key, error)
-        if made is None:  # it was there
-            return Receipt(task.key)
         return Receipt(task.key, created_id=str(object_of(made, "which task was made", "id")["id"]))
 
     def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:
@@ -272,6 +284,11 @@ class Salesforce:
         first, *others = (set(self._describe(kind)) for kind in kinds_of(object_type))
         names = {name for name in first if not name.endswith("__c") or all(name in other for other in others)}
         return names | {name.removesuffix("__c") for name in names}
+
+    def unknown_fields(self, object_type: str, names: Collection[str]) -> list[str]:
+        """Names that none of its sObjects has; see `CrmClient.unknown_fields`."""
+        kinds = kinds_of(object_type)
+        return [name for name in names if not any(self._theirs(kind, name) in self._describe(kind) for kind in kinds)]
 
     def create_fields(self, object_type: str, specs: Sequence[FieldSpec]) -> None:
         """Make custom fields and let our user see them; see `CrmClient.create_fields`."""

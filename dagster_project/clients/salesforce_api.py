@@ -11,6 +11,7 @@ from typing import Any
 
 from dagster_project.clients.crm import CrmDenied, CrmUnavailable, CrmUnknown
 from dagster_project.clients.crm_values import crm_errors
+from dagster_project.clients.cursors import Onwards
 from dagster_project.clients.http import Answer, ApiRefused, Clock, HttpApi, RetryPolicy, words_of
 from dagster_project.clients.limits import Allowance, RollingLimit
 
@@ -97,14 +98,21 @@ class SalesforceApi:
             deleted_too: Whether deleted and merged records are shown.
         """
         answer = self.request("GET", "/queryAll" if deleted_too else "/query", params={"q": soql}).body
+        onwards, shown = Onwards(), 0
         while True:
             records = answer.get("records") if isinstance(answer, dict) else None
             if not isinstance(records, list) or (not records and answer.get("totalSize")):
                 raise CrmUnavailable("Salesforce's answer to a query has no records")
+            shown += len(records)
+            following = answer.get("nextRecordsUrl")
+            if not following and (not answer.get("done") or shown < int(answer.get("totalSize") or 0)):
+                raise CrmUnavailable(
+                    f"Salesforce found {answer.get('totalSize')} records, showed {shown} of them and no further page"
+                )
             yield records
-            if answer.get("done", True):
+            if not following:
                 return
-            answer = self.request("GET", answer["nextRecordsUrl"]).body
+            answer = self.request("GET", onwards.to(following)).body
 
     def _sign_in(self) -> None:
         said = self._login.request("POST", "/services/oauth2/token", form=self._grant(), also=[400]).body

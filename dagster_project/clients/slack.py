@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from math import isnan
 from typing import Any, NoReturn
 from urllib.error import URLError
 
@@ -160,13 +161,16 @@ class SlackBot:
         return self._ids[channel]
 
     def _pages(self, method: str, asked: dict[str, Any]) -> Iterator[Any]:
-        cursor = ""
+        cursor, seen = "", {""}
         while True:
             page = self._call(method, params={**asked, **({"cursor": cursor} if cursor else {})})
             yield page
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
             if not cursor:
                 return
+            if cursor in seen:
+                raise _Failed(method, "pages_without_end", f": the page {cursor} comes again")
+            seen.add(cursor)
 
     def _call(self, method: str, params: dict[str, Any] | None = None, **arguments: Any) -> Any:
         """Slack's answer.
@@ -244,9 +248,10 @@ def _asked_to_wait(response: Any) -> float | None:
     if response.status_code != 429 and _code(response) not in _SLOW_DOWN:
         return None
     try:
-        return max(float(response.headers.get("Retry-After", _FEWEST_SECONDS)), _FEWEST_SECONDS)
+        seconds = float(response.headers.get("Retry-After", _FEWEST_SECONDS))
     except ValueError:
         return _FEWEST_SECONDS
+    return _FEWEST_SECONDS if isnan(seconds) else max(seconds, _FEWEST_SECONDS)
 
 
 def _raise_failure(method: str, response: Any) -> NoReturn:

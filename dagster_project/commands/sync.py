@@ -43,10 +43,11 @@ def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: b
 
 
 def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
-    from dagster_project.activation import SendRules, plan_fields, send_plan
+    from dagster_project.activation import SendRules, send_plan
     from dagster_project.clients.crm import CrmError
     from dagster_project.core.moments import resolve_as_of
     from dagster_project.crm_troubles import still_refused, too_many, troubles_of
+    from dagster_project.field_plans import plan_fields, without_unknown
     from dagster_project.landing.feeds import silence_hold
     from dagster_project.ledger_memory import check_memory
     from dagster_project.refresh import NO_FEATURES, features_stand
@@ -74,15 +75,19 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     client = workplace.crm()
     with workplace.ledger() as ledger, TemporaryDirectory() as folder:
         try:
+            there = {kind: without_unknown(client, kind, target) for kind, target in rules.targets().items()}
             plans = {
                 kind: _Plan(Path(folder) / kind, plan_kind(ledger, client, kind, desired.pop(kind), target=target))
-                for kind, target in rules.targets().items()
+                for kind, (target, _) in there.items()
             }
         except CrmError as error:
             raise click.ClickException(str(error)) from None
+        unwritten = [trouble for _, trouble in there.values() if trouble]
         if dry_run:
             for kind, plan in plans.items():
                 _show(console, kind, plan, known[kind])
+            for trouble in unwritten:
+                console.print(trouble, markup=False, highlight=False, soft_wrap=True)
             return
         planned = sum(plan.counts["create"] + plan.counts["update"] for plan in plans.values())
         if (why := too_many(planned, rules, workplace.settings.crm, yes=yes)) is not None:
@@ -109,7 +114,7 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
     if again:
         console.print(f"{again:,} tasks, notes and other actions that were refused are tried again by the next run")
     before = [still_refused(kind, plan.counts, known[kind], rules) for kind, plan in plans.items()]
-    if troubles := [*troubles_of(results, rules, None), *filter(None, before)]:
+    if troubles := [*unwritten, *troubles_of(results, rules, None), *filter(None, before)]:
         raise click.ClickException("\n".join(troubles))
 
 

@@ -9,8 +9,8 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.activation import SendRules, SyncResult, give_up_gone, plan_fields, send_plan
-from dagster_project.clients.crm import CrmError
+from dagster_project.activation import SendRules, SyncResult, send_plan
+from dagster_project.clients.crm import CrmError, CrmUnavailable
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
@@ -19,6 +19,7 @@ from dagster_project.defs.kept_plan import PLAN, KeptPlan, PlanRows, still_to_wr
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
+from dagster_project.field_plans import give_up_gone, plan_fields, without_unknown
 from dagster_project.landing.feeds import silence_hold
 from dagster_project.ledger_memory import check_memory
 from dagster_project.left_over import drop_taken, put_off, take_up
@@ -81,6 +82,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     shown, rows = [], PlanRows(workplace)
     troubles: list[str] = []
     unplanned = []
+    silence: CrmUnavailable | None = None
     with workplace.ledger() as ledger:
         for kind, target in rules.targets().items():
             if kind in extracted and isinstance(crm, LocalCrm):
@@ -90,13 +92,18 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
                 wanted = desired[kind]["object_id"].to_list()
                 metadata[f"{kind}s given up"] = give_up_gone(ledger, crm.name, kind, wanted, workplace.now())
             try:
-                for part in plan_fields(ledger, crm, kind, desired[kind], target=target, hold_decreases=hold):
+                if silence is not None:
+                    raise silence
+                there, trouble = without_unknown(crm, kind, target) if desired[kind].height else (target, None)
+                troubles += [trouble] if trouble else []
+                for part in plan_fields(ledger, crm, kind, desired[kind], target=there, hold_decreases=hold):
                     rows.add(kind, part)
                     counts += counts_of(part)
                     shown.append(differences(part.head(SHOWN)).select(pl.lit(kind).alias("type"), pl.all()).head(SHOWN))
             except CrmError as error:
                 troubles.append(f"{kind}s could not be planned: {error}")
                 unplanned.append(kind)
+                silence = error if isinstance(error, CrmUnavailable) and error.is_silent else None
                 context.log.warning(troubles[-1])
             metadata |= {f"{kind}s: {label}": count for label, count in sorted(counts.items())}
             metadata[f"{kind}s: nothing to do"] = desired[kind].height - counts.total()

@@ -90,6 +90,8 @@ def told_of(report: DeliveryReport, chat: Chat, log: logging.Logger) -> dict[str
     if report.held:
         told["why held"] = why = next(iter(report.held.values()))
         log.warning(f"{len(report.held)} letters are held until it is known who may be contacted: {why}")
+    if report.failed:
+        log.warning(f"{len(report.failed)} letters have not arrived: {next(iter(report.failed.values()))}")
     return told
 
 
@@ -101,8 +103,9 @@ def send(
     blocked: dict[str, str],
     hold: str | None,
     workplace: Workplace,
+    **more: Any,
 ) -> DeliveryReport:
-    """Deliver letters at the pace of the playbook."""
+    """Deliver letters at the pace of the playbook; `more` as for `deliver`."""
     return deliver(
         ledger,
         chat,
@@ -111,6 +114,7 @@ def send(
         hold=hold,
         pace=Pace(workplace.now, time.sleep),
         look_up_after=look_up_after(chat, workplace.playbook.delivery.slack),
+        **more,
     )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 import duckdb
 import polars as pl
 
-from dagster_project.activation import OPERATION, PORTION, certain
 from dagster_project.core.sync import Target, without_confirmed
 from dagster_project.defs.resources import Workplace
 from dagster_project.defs.tables import append_rows
+from dagster_project.field_plans import OPERATION, PORTION, certain
 from dagster_project.ledger import Ledger
 from dagster_project.refresh import require_tables
 

@@ -6,13 +6,14 @@ import dagster as dg
 import duckdb
 import polars as pl
 
-from dagster_project.activation import SendRules, give_up_gone, plan_fields, send_plan
+from dagster_project.activation import SendRules, send_plan
 from dagster_project.clients.product import Product
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
 from dagster_project.defs.activation import result_metadata, troubles_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.transform import OWNERS
+from dagster_project.field_plans import give_up_gone, plan_fields
 from dagster_project.left_over import drop_taken, put_off, take_up, taken
 from dagster_project.no_contact import contactable
 from dagster_project.refresh import LIVE, current_refresh

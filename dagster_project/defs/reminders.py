@@ -76,7 +76,16 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
             ledger.set_meta(CRM_HOLD, hold)  # until the next run has newer data, the sensor asks in vain
         messages = ledger.confirmed(chat.name, HANDOFF, [nudge.handoff["handoff_id"] for nudge in due])
         letters = [_letter(nudge, messages, owners=owners, workplace=workplace, now=now) for nudge in due]
-        report = send(ledger, chat, letters, blocked=blocked, hold=hold, workplace=workplace)
+        # Slack may ask to wait for minutes, in which somebody answers.
+        report = send(
+            ledger,
+            chat,
+            letters,
+            blocked=blocked,
+            hold=hold,
+            workplace=workplace,
+            needless=lambda letter: ledger.is_answered(letter.object_id, now),
+        )
     context.add_output_metadata(told_of(report, chat, context.log))
 
 

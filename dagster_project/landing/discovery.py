@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from errno import EACCES
 from pathlib import Path
 
 API = "api:"
@@ -14,6 +15,8 @@ EVENT_SUFFIXES = (".parquet", ".ndjson", ".jsonl", ".csv")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 NOT_OPENED = "the file can't be opened"
 """How the reasons begin that say nothing about what is in a file; it is tried each time until it can be opened."""
+_LONG_AGO = datetime(1970, 1, 1)
+_VOLUMES_OWN = frozenset({"lost+found"})
 _UNFINISHED = (".tmp", ".part", ".crdownload")
 
 
@@ -60,7 +63,13 @@ class LandedFile:
         return _kind(self.path.name)[1]
 
     def hashed(self) -> "LandedFile":
-        """The same with its content hash."""
+        """The same with its content hash.
+
+        Raises:
+            OSError: It can't be opened; a folder never can.
+        """
+        if self.path.is_dir():
+            raise PermissionError(EACCES, "we may not look into this folder")
         with self.path.open("rb") as file:
             return replace(self, content_hash=hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -74,8 +83,11 @@ def landed_file(path: Path, landing: Path, source: str) -> LandedFile | None:
     state = state_of(path)
     if state is None:
         return None
-    name = path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
-    return LandedFile(path, name, source, *state)
+    return LandedFile(path, _name(path, landing), source, *state)
+
+
+def _name(path: Path, landing: Path) -> str:
+    return path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def state_of(path: Path) -> tuple[int, datetime] | None:
@@ -88,30 +100,50 @@ def state_of(path: Path) -> tuple[int, datetime] | None:
 
 
 def event_files(landing: Path) -> list[LandedFile]:
-    """The event files below `landing/events`, sorted by name."""
-    found = (landed_file(path, landing, "events") for path in readable_files(landing / "events"))
-    return [file for file in found if file is not None]
+    """The event files below `landing/events`, sorted by name, and the folders that we may not look into.
+
+    Such a folder stands for its files, which nobody knows: it can't be opened either.
+    """
+    closed: list[Path] = []
+    found = [landed_file(path, landing, "events") for path in readable_files(landing / "events", closed)]
+    # Whatever is done in such a folder is no news: nobody can tell.
+    folders = [LandedFile(path, _name(path, landing), "events", 0, _LONG_AGO) for path in {*closed}]
+    return sorted([*folders, *(file for file in found if file is not None)], key=lambda file: file.name)
 
 
-def readable_files(folder: Path) -> Iterator[Path]:
+def readable_files(folder: Path, closed: list[Path] | None = None) -> Iterator[Path]:
     """Files below `folder` with a suffix that can be read; hidden and unfinished ones are left alone.
 
     What goes during the look is not there.
+
+    Args:
+        folder: Where.
+        closed: Takes the folders that we may not look into, but for those of a volume's own.
 
     Raises:
         OSError: A folder can't be looked at. That is no empty folder.
     """
     found = []
-    for place, folders, names in os.walk(folder, onerror=_gone_or_not_ours):
+
+    def passed_over(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+            raise error
+        if isinstance(error, PermissionError):
+            note(Path(error.filename))
+
+    def note(place: Path) -> None:
+        if closed is not None and place.name not in _VOLUMES_OWN:
+            closed.append(place)
+
+    for place, folders, names in os.walk(folder, onerror=passed_over):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
         found += [Path(place, name) for name in names if _may_be_read(name)]
-    yield from (path for path in sorted(found) if path.is_file())
-
-
-def _gone_or_not_ours(error: OSError) -> None:
-    """Pass over a folder that has gone, or that belongs to somebody else (a volume has such a one)."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
-        raise error
+    for path in sorted(found):
+        try:
+            if path.is_file():
+                yield path
+        except PermissionError:  # names may be seen in some folders, and nothing else
+            note(path.parent)
 
 
 def _may_be_read(name: str) -> bool:

@@ -9,7 +9,9 @@ Which tools there are, and how far each reaches, is in the playbook (`assistant.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any, Self
 
 from pydantic import ValidationError
@@ -47,6 +49,7 @@ class Tools:
         self._settings, self._playbook, self._who, self._clock = settings, playbook, who, clock
         self._tools = {tool.name: tool for tool in listed_tools(playbook)}
         self._serving = ServingCopy(settings.serving, playbook.assistant.limits)
+        self._one_write = Lock()
 
     def __enter__(self) -> Self:
         self._ledger = Ledger(self._settings.ledger_url).__enter__()
@@ -78,8 +81,13 @@ class Tools:
             ToolError: There is no answer; the message says what to do instead.
         """
         asked, who = {**(arguments or {}), **more}, who or self._who
-        began, at = time.perf_counter(), self._clock()
         tool = self._tools.get(name)
+        # How many writes somebody has had is in the ledger when the call is: the next one asks after that.
+        with self._one_write if tool and tool.writes else nullcontext():
+            return self._call(name, tool, asked, who=who)
+
+    def _call(self, name: str, tool: Tool | None, asked: Mapping[str, Any], *, who: str) -> Result:
+        began, at = time.perf_counter(), self._clock()
         decision: Decision = "failed"
         reason: str | None = "it ended in an error that is not the caller's"
         size, delivery_id = 0, None  # type: int, str | None

@@ -25,7 +25,11 @@ NAME = "crm.update_record"
 OPERATION = "assistant"
 """Apart from the pipeline's own `update`: what an assistant writes supersedes nothing of it."""
 Text = Annotated[str, Field(min_length=1, max_length=500)]
-Value = Text | int | float | bool | Annotated[list[Text], Field(min_length=1, max_length=50)]
+LARGEST = 1e15
+"""Beyond it a number is not kept exactly by whoever reads JSON."""
+Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Value = Text | Whole | Number | bool | Annotated[list[Text], Field(min_length=1, max_length=50)]
 
 
 def update_record_writer(rule: RecordRule) -> Writer:
@@ -65,7 +69,7 @@ def _intend(desk: Desk, rule: RecordRule, *, object_type: ObjectType, id: str, f
     found = _known(desk, object_type, id)
     ask_common_guardrails(desk, max(found["as_of"].to_list()))
     _ask_no_contact(desk, object_type, id, found)
-    written = {name: plain(value, longest=500) if isinstance(value, str) else value for name, value in fields.items()}
+    written = {name: _cleaned(name, value) for name, value in fields.items()}
     _ask_ownership(desk, object_type, id, found=found, fields=written)
     crm = _connected(desk)
     held = _held(crm, object_type, id, names=list(written))
@@ -80,6 +84,21 @@ def _intend(desk: Desk, rule: RecordRule, *, object_type: ObjectType, id: str, f
         preview=[f"{name}: {shown.get(name)!r} -> {value!r}" for name, value in changed.items()],
         carry_out=lambda: _write(desk, crm, object_type, object_id=id, fields=changed),
     )
+
+
+def _cleaned(name: str, value: Any) -> Any:
+    """A value without what can't be seen in it.
+
+    Raises:
+        Refused: Nothing is left of it, or of one of its items.
+    """
+    if isinstance(value, list):
+        return [_cleaned(name, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if not (text := plain(value, longest=500)):
+        raise Refused(f"{name}: nothing of {value!r} can be seen, and a value is never emptied")
+    return text
 
 
 def _known(desk: Desk, object_type: str, object_id: str) -> pl.DataFrame:

@@ -183,8 +183,9 @@ def _pls(options: argparse.Namespace, folder: Path, base_url: str) -> None:
 
     import polars as pl
 
-    from dagster_project.activation import SendRules, plan_fields, send_plan
+    from dagster_project.activation import SendRules, send_plan
     from dagster_project.core.sync import Target
+    from dagster_project.field_plans import plan_fields
     from dagster_project.ledger import Ledger
 
     columns = ["object_id", "email", "pql_score", "pql_classification"]
@@ -250,8 +251,9 @@ def _plan(options: argparse.Namespace, folder: Path, base_url: str) -> None:
 
     import polars as pl
 
-    from dagster_project.activation import SendRules, plan_fields, send_plan
+    from dagster_project.activation import SendRules, send_plan
     from dagster_project.clients.crm import Receipt
+    from dagster_project.field_plans import plan_fields
     from dagster_project.ledger import Ledger
     from dagster_project.playbook_files import read_playbook
 

@@ -104,6 +104,7 @@ class HubSpotServer(Loopback):
         self.index_lag = index_lag
         self.refused_for_speed = 0
         self.wrote = 0
+        self.names_the_guilty = True
         self._limit, self._daily = limit, daily
         self._started = self.clock.now()
         self._received: list[float] = []
@@ -236,7 +237,7 @@ class HubSpotServer(Loopback):
             except Refused as refused:
                 said = refused.reply.body
                 ids = {"ids": [item.get("id")], "objectWriteTraceId": [item.get("objectWriteTraceId")]}
-                errors.append({**said, "context": ids})
+                errors.append({**said, "context": ids if self.names_the_guilty else {}})
         body: dict[str, Any] = {"status": "COMPLETE", "results": done}
         if errors:
             body |= {"numErrors": len(errors), "errors": errors}

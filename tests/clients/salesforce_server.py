@@ -95,6 +95,8 @@ class SalesforceServer(Loopback):
         self.rights: dict[str, set[str]] = {kind: {"queryable", "createable", "updateable"} for kind in PREFIXES}
         self.jobs: dict[str, Job] = {}
         self.job_fails = False
+        self.job_stands_still_after: int | None = None
+        self.jobs_stop = True
         self.rules: set[tuple[str, str]] = set()
         self.tokens: list[str] = []
         self.assertions: list[str] = []
@@ -347,12 +349,17 @@ class SalesforceServer(Loopback):
 
     def _close_job(self, asked: Asked, job_id: str) -> Reply:
         job = self.jobs[job_id]
+        if asked.body["state"] == "Aborted":
+            job.state = "Aborted" if self.jobs_stop else job.state
+            return Reply(200, {"id": job_id, "state": job.state})
         job.state = asked.body["state"]
         rows = list(csv.DictReader(io.StringIO(job.text)))
         if self.job_fails:
             job.state, job.unprocessed = "Failed", rows[1:]
             job.failed = [{"sf__Id": "", "sf__Error": "UNABLE_TO_LOCK_ROW:no access:--", **rows[0]}]
             return Reply(200, {"id": job_id, "state": job.state})
+        if self.job_stands_still_after is not None:
+            rows, job.unprocessed = rows[: self.job_stands_still_after], rows[self.job_stands_still_after :]
         for row in rows:
             given = {name: value for name, value in row.items() if value and name != "Id"}
             said = {n: None if v == "#N/A" else self._typed(job.kind, n, v) for n, v in given.items()}
@@ -370,7 +377,7 @@ class SalesforceServer(Loopback):
     def _job_state(self, asked: Asked, job_id: str) -> Reply:
         job = self.jobs[job_id]
         job.asked += 1
-        if job.state == "UploadComplete" and job.asked > 1:
+        if job.state == "UploadComplete" and job.asked > 1 and not job.unprocessed:
             job.state = "JobComplete"
         return Reply(200, {"id": job_id, "state": "InProgress" if job.state == "UploadComplete" else job.state})
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 import polars as pl
 
 from dagster_project.actions import action_request, carry_out
-from dagster_project.activation import SendRules, plan_fields, send_plan
+from dagster_project.activation import SendRules, send_plan
 from dagster_project.clients.connectors import CONNECTORS, LOCAL
 from dagster_project.clients.crm import CrmClient
 from dagster_project.clients.http import Clock
@@ -25,6 +25,7 @@ from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.field_plans import plan_fields
 from dagster_project.ledger import Ledger
 
 BEGIN = datetime(2026, 5, 2, 10, 0)

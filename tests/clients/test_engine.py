@@ -16,13 +16,14 @@ from loopback import Loopback
 from salesforce_server import CLIENT_ID, SECRET, SalesforceServer
 
 from dagster_project.actions import ActionReport, carry_out
-from dagster_project.activation import SendRules, SyncResult, plan_fields, send_plan
+from dagster_project.activation import SendRules, SyncResult, send_plan
 from dagster_project.clients import hubspot, salesforce
 from dagster_project.clients.crm import CrmClient, FieldSpec
 from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
+from dagster_project.field_plans import plan_fields
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
 

@@ -12,10 +12,11 @@ from ledger_files import empty_ledger
 from ledger_rows import NOW
 
 from dagster_project.actions import ActionReport, carry_out
-from dagster_project.activation import SendRules, SyncResult, plan_fields, send_plan
+from dagster_project.activation import SendRules, SyncResult, send_plan
 from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Policy, Target
+from dagster_project.field_plans import plan_fields
 from dagster_project.ledger import Ledger
 
 KINDS = {

@@ -24,6 +24,8 @@ from dagster_project.landing.reports import FileOutcome
 from dagster_project.playbook_files import read_playbook
 from dagster_project.warehouse import Warehouse
 
+SHORT = {"total": 2, "results": [{"id": "1", "properties": {}}]}
+"""A search that found more than it shows, and has no further page."""
 LIST, SEARCH = "GET /crm/objects/2026-09/contacts$", "POST /crm/objects/2026-09/contacts/search"
 
 
@@ -36,6 +38,7 @@ class Bench:
     root: Path
     rules: CrmSourceRules
     sources: SourceRules
+    policy: RetryPolicy = RetryPolicy(attempts=2, read_timeout=30)
 
     @property
     def now(self) -> datetime:
@@ -46,7 +49,7 @@ class Bench:
             {"PLS_HUBSPOT_TOKEN": TOKEN, "PLS_HUBSPOT_BASE_URL": self.server.base_url},
             self.rules,
             clock=self.server.clock,
-            policy=RetryPolicy(attempts=2, read_timeout=30),
+            policy=self.policy,
             now=lambda: self.now,
         )
 
@@ -290,13 +293,43 @@ def test_what_was_erased_without_a_trace_is_gone_after_everything_was_read(bench
     assert [row[0] for row in bench.now_there("contacts")] == ids[1:]
 
 
-@pytest.mark.parametrize("body", [{}, {"results": None}, {"total": 5, "results": []}])
+@pytest.mark.parametrize("body", [{}, {"results": None}, {"total": 5, "results": []}, SHORT])
 def test_a_page_that_says_nothing_is_a_failed_one(bench: Bench, body: dict[str, Any]) -> None:
     people(bench, 3)
     bench.run()
     bench.server.fail("answer", SEARCH, reply=Reply(200, body))
     [contacts] = [one for one in bench.fetch(hours=1) if one.entity == "contacts"]
     assert contacts.trouble and "HubSpot" in contacts.trouble
+
+
+def test_pages_that_lead_back_are_a_failed_read(bench: Bench) -> None:
+    loop = Reply(200, {"results": [], "paging": {"next": {"after": "17"}}})
+    bench.server.fail("answer", LIST, reply=loop, times=50)
+    bench.server.fail("answer", "GET /crm/owners", reply=loop, times=50)
+    troubles = {one.entity: one.trouble for one in bench.fetch()}
+    assert "lead back" in str(troubles["contacts"]) and "lead back" in str(troubles["owners"])
+    assert troubles["accounts"] is None
+
+
+def test_a_place_that_the_crm_has_forgotten_is_begun_anew(bench: Bench) -> None:
+    people(bench, 250)
+    bench.server.fail("reset", LIST, times=9, after=1)
+    bench.load(bench.fetch())
+    bench.server.heal()
+    bench.server.fail("answer", LIST, reply=Reply(400, {"message": "Invalid paging token"}))
+    assert "Invalid paging token" in str({one.entity: one.trouble for one in bench.fetch(hours=1)}["contacts"])
+    outcome = bench.run()
+    assert outcome and outcome.loaded == 250
+
+
+def test_a_crm_that_does_not_answer_is_waited_for_once(bench: Bench) -> None:
+    bench.server.fail("delay", "GET", times=50)
+    bench.policy = RetryPolicy(attempts=5, read_timeout=0.2)
+    fetched = bench.fetch()
+    assert [one.entity for one in fetched] == list(ENTITIES)
+    assert "no answer within the time limit" in str(fetched[0].trouble)
+    assert all("nobody answers" in str(one.trouble) for one in fetched[1:])
+    assert len(bench.server.asked) == 2
 
 
 def test_an_answer_of_another_shape_fails_that_entity_alone(bench: Bench) -> None:

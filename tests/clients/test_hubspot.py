@@ -20,7 +20,8 @@ from dagster_project.clients.crm import (
 )
 from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.hubspot import HubSpot, connect
-from dagster_project.core.sync import FieldUpdate
+from dagster_project.core.sync import FieldUpdate, Target
+from dagster_project.field_plans import without_unknown
 from dagster_project.playbook_files import read_playbook
 
 
@@ -106,6 +107,44 @@ def test_an_error_that_names_nobody_is_that_of_the_only_one_without_a_result(
     server.fail("answer", "batch/update", reply=Reply(207, body))
     receipts = crm.update("contact", [update("1", pql_score=1), update("2", pql_score=2)])
     assert receipts[1] == Receipt("2", "RATE_LIMITS: later", is_retryable=True)
+
+
+def test_errors_that_name_nobody_are_told_apart_by_asking_again(server: HubSpotServer, crm: HubSpot) -> None:
+    ids = [server.add("contacts", email=f"u{number}@acme.com") for number in range(5)]
+    nameless = [server.add("contacts") for _ in range(2)]
+    server.state.required["contacts"] = "email"
+    server.names_the_guilty = False
+    receipts = {r.object_id: r for r in crm.update("contact", [update(i, pql_score=1) for i in [*ids, *nameless]])}
+    assert {i: receipts[i].error for i in ids} == dict.fromkeys(ids)
+    assert {receipts[i].error for i in nameless} == {"VALIDATION_ERROR: email is required by a rule of this account"}
+    assert all(server.properties_of("contacts", i)["pql_score"] == "1" for i in ids)
+
+
+def test_errors_that_say_it_is_too_early_are_not_asked_about_again(server: HubSpotServer, crm: HubSpot) -> None:
+    body = {"results": [], "errors": [{"category": "RATE_LIMITS", "message": "later"}]}
+    server.fail("answer", "batch/update", reply=Reply(207, body), times=99)
+    receipts = crm.update("contact", [update(str(number), pql_score=1) for number in range(9)])
+    assert {(r.error, r.is_retryable) for r in receipts} == {("RATE_LIMITS: later", True)} and len(receipts) == 9
+    assert len(server.lines("batch/update")) == 1
+
+
+def test_a_result_of_another_shape_leaves_open_what_was_done(server: HubSpotServer, crm: HubSpot) -> None:
+    server.fail("answer", "batch/update", reply=Reply(200, {"results": [None]}))
+    with pytest.raises(CrmUnknown, match="unknown shape"):
+        crm.update("contact", [update("1", pql_score=1)])
+    server.fail("answer", "tasks/batch/read", reply=Reply(200, {"results": [{"id": "1"}]}))
+    with pytest.raises(CrmUnknown, match="unknown shape"):
+        crm.find_tasks(["k_1"])
+
+
+def test_a_field_that_is_not_there_keeps_no_other_from_being_written(server: HubSpotServer, crm: HubSpot) -> None:
+    target = Target({"pql_score": "pql_score", "pql_classification": "renamed_class", "last_active": None})
+    there, trouble = without_unknown(crm, "contact", target)
+    assert there.written == {"pql_score": "pql_score"}
+    assert trouble and "contacts have no field renamed_class" in trouble and "pls sync --setup" in trouble
+    assert without_unknown(crm, "contact", there) == (there, None)
+    server.fail("answer", "GET .*/properties", reply=Reply(403, {"message": "no scope"}))
+    assert without_unknown(connected(server), "contact", target) == (target, None), "who may not look writes all"
 
 
 def test_an_empty_answer_confirms_nothing(server: HubSpotServer, crm: HubSpot) -> None:

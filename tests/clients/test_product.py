@@ -10,10 +10,11 @@ import pytest
 from ledger_files import empty_ledger
 from product_server import WRITE_KEY, ProductServer
 
-from dagster_project.activation import SendRules, SyncResult, plan_fields, send_plan
+from dagster_project.activation import SendRules, SyncResult, send_plan
 from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.product import Product
 from dagster_project.defs.product import TARGET
+from dagster_project.field_plans import plan_fields
 from dagster_project.ledger import Ledger
 
 NOW = datetime(2026, 5, 2, 10, 0)

@@ -12,6 +12,7 @@ from salesforce_server import CLIENT_ID, SECRET, USERNAME, SalesforceServer
 from dagster_project.clients.crm import (
     IS_DELETED,
     CrmDenied,
+    CrmNotDone,
     CrmRefused,
     CrmUnavailable,
     CrmUnknown,
@@ -143,6 +144,33 @@ def test_what_a_failed_job_did_not_get_to_is_tried_again(server: SalesforceServe
     assert len(receipts) == 2_000 and all(r.is_retryable for r in receipts)
 
 
+def test_a_job_that_takes_too_long_is_stopped_and_what_it_did_counts(server: SalesforceServer, crm: Salesforce) -> None:
+    ids = [server.add("Contact") for _ in range(2_000)]
+    server.job_stands_still_after = 500
+    began = server.clock.now()
+    receipts = crm.update("contact", [update(i, pql_score=1) for i in ids])
+    assert [r.object_id for r in receipts if r.error is None] == ids[:500]
+    assert all(r.is_retryable for r in receipts[500:]) and len(receipts) == 2_000
+    assert (len(server.jobs), server.clock.now() - began < 900) == (1, True)
+    with pytest.raises(CrmNotDone, match="the next run tries the rest"):
+        crm.update("contact", [update(i, pql_score=2) for i in ids])
+    assert len(server.jobs) == 1, "another job would stand still as well"
+
+
+def test_a_job_that_does_not_even_stop_is_asked_for_once(server: SalesforceServer, crm: Salesforce) -> None:
+    ids = [server.add("Contact") for _ in range(2_000)]
+    server.job_stands_still_after, server.jobs_stop = 500, False
+    with pytest.raises(CrmNotDone, match="does not stop"):
+        crm.update("contact", [update(i, pql_score=1) for i in ids])
+
+
+def test_a_job_that_was_not_closed_is_closed_again(server: SalesforceServer, crm: Salesforce) -> None:
+    ids = [server.add("Contact") for _ in range(2_000)]
+    server.fail("answer", "PATCH .*/jobs/ingest", reply=Reply(204))
+    receipts = crm.update("contact", [update(i, pql_score=1) for i in ids])
+    assert len(receipts) == 2_000 and not any(r.error for r in receipts)
+
+
 @pytest.mark.parametrize("kind", ["reset", "lost", "cut", "delay", "twice"])
 def test_a_broken_connection_is_survived(server: SalesforceServer, crm: Salesforce, kind: Any) -> None:
     crm = connected(server, policy=HASTY if kind == "delay" else CALM)
@@ -251,7 +279,7 @@ def test_a_task_is_never_made_twice_and_is_found_by_its_key(server: SalesforceSe
 PAGE = Reply(200, "<html>", {"Content-Type": "text/html"})
 
 
-@pytest.mark.parametrize("reply", [PAGE, Reply(200, {"success": True}), Reply(200, []), Reply(200, [1])])
+@pytest.mark.parametrize("reply", [PAGE, Reply(200, {"success": True}), Reply(200, []), Reply(200, [1]), Reply(204)])
 def test_an_odd_answer_about_a_task_leaves_open_whether_it_was_made(
     server: SalesforceServer, crm: Salesforce, reply: Reply
 ) -> None:
@@ -404,3 +432,17 @@ def test_an_answer_that_says_nothing_is_a_failed_read(server: SalesforceServer, 
     server.fail("answer", "GET .*/query", reply=Reply(200, body))
     with pytest.raises(CrmUnavailable, match="no records"):
         list(crm.extract("accounts", None))
+
+
+def test_pages_that_lead_back_and_pages_that_are_missing_are_failed_reads(
+    server: SalesforceServer, crm: Salesforce
+) -> None:
+    again = {"totalSize": 9, "done": False, "records": [], "nextRecordsUrl": "/services/data/v67.0/query/01g-1"}
+    page = again | {"records": [{"Id": "005000000000000001", "SystemModstamp": "2026-06-01T00:00:00.000+0000"}]}
+    server.fail("answer", "GET .*/query", reply=Reply(200, page), times=50)
+    with pytest.raises(CrmUnavailable, match="lead back"):
+        list(crm.extract("owners", None))
+    server.heal()
+    server.fail("answer", "GET .*/query", reply=Reply(200, page | {"done": True, "nextRecordsUrl": None}))
+    with pytest.raises(CrmUnavailable, match="found 9 records, showed 1 of them"):
+        list(crm.extract("owners", None))

@@ -266,6 +266,31 @@ def test_a_file_that_can_not_be_opened_is_tried_again_until_it_can(
     assert landing.law_holds()
 
 
+def test_a_folder_that_we_may_not_look_into_is_told_of_until_we_may(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing.events("ours/a.ndjson", event("m1"))
+    secret = landing.events("secret/b.ndjson", event("m2")).parent
+    landing.events("lost+found/c.ndjson", event("m3"))
+    look = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name in ("secret", "lost+found"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "scandir", refuse)
+        for expected in (["unreadable", "loaded"], ["unreadable"]):
+            assert [file.status for file in landing.load().files] == expected
+    told = [(None, None, "the file can't be opened: we may not look into this folder")]
+    assert landing.quarantine() == told, "it is said once, and a volume's own folder is nobody's business"
+    assert landing.law_holds()
+    secret.chmod(0o755)
+    assert [file.loaded for file in landing.load().files] == [1, 1]
+    assert landing.law_holds()
+
+
 def test_a_small_file_that_can_not_be_opened_a_second_time_is_tried_again(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

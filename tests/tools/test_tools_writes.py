@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -338,6 +339,10 @@ def test_a_computed_field_takes_only_what_was_computed(shop: Shop, contact: str)
         ({"object_type": "contact", "fields": {"next_step": ""}}, WrongArguments),
         ({"object_type": "contact", "fields": {}}, WrongArguments),
         ({"object_type": "contact", "fields": {"next_step": {"a": 1}}}, WrongArguments),
+        ({"object_type": "contact", "fields": {"next_step": float("inf")}}, WrongArguments),
+        ({"object_type": "contact", "fields": {"next_step": 2**70}}, WrongArguments),
+        ({"object_type": "contact", "fields": {"next_step": "\x00"}}, Refused),
+        ({"object_type": "contact", "fields": {"next_step": ["call", "\u200b"]}}, Refused),
     ],
 )
 def test_what_is_not_on_the_list_is_not_written(
@@ -361,6 +366,32 @@ def test_somebody_writes_so_often_and_no_more(shop: Shop, contact: str) -> None:
         write(bob, "four")
         shop.clock.now += timedelta(minutes=61)
         write(tools, "five")
+
+
+def test_the_limit_holds_for_calls_at_once(shop: Shop, contact: str) -> None:
+    with shop.tools(limits={"writes_per_hour": 2}) as tools:
+        plans = [
+            tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": f"step {number}"})
+            for number in range(8)
+        ]
+
+        def confirm(plan: Any) -> bool:
+            try:
+                tools.call("writes.confirm", token=plan.token)
+            except Refused:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(confirm, plans)) == 2
+
+
+def test_a_list_is_written_as_it_can_be_seen(shop: Shop, contact: str) -> None:
+    with shop.tools() as tools:
+        fields = {"next_step": ["a\nb\u202e<b>\x00"]}
+        plan = tools.call("crm.update_record", object_type="contact", id=contact, fields=fields)
+        tools.call("writes.confirm", token=plan.token)
+    assert shop.record("contact", contact)["next_step"] == ["a b<b>"]
 
 
 def test_nothing_is_written_on_old_scores_or_when_flags_cannot_be_trusted(shop: Shop, contact: str) -> None:
