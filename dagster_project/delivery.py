@@ -61,11 +61,6 @@ def _pass(point: str) -> None:
     """Nothing happens at the named points of a delivery, except in tests."""
 
 
-def _never(letter: Letter) -> bool:
-    """Most letters are wanted whatever happens meanwhile."""
-    return False
-
-
 def deliver(
     ledger: Ledger,
     chat: Chat,
@@ -75,7 +70,7 @@ def deliver(
     pace: Pace,
     hold: str | None = None,
     look_up_after: float = 0.0,
-    needless: Callable[[Letter], bool] = _never,
+    needless: Callable[[Letter], bool] | None = None,
     at: Callable[[str], None] = _pass,
 ) -> DeliveryReport:
     """Post every letter that has not arrived yet.
@@ -88,7 +83,8 @@ def deliver(
         pace: Clock and pause.
         hold: Why `blocked` can't be trusted now, so that letters about people wait; None if it can.
         look_up_after: Seconds after which a letter that was posted can be found where it went.
-        needless: Whether something has happened since that nobody need be told of after; asked right before posting.
+        needless: Whether something has happened since after which nobody need be told; asked right before posting. None
+            where letters are wanted whatever happens.
         at: Told when a named point is passed.
     """
     post = _Delivering(ledger, chat, blocked, hold, pace, look_up_after, needless, at)
@@ -118,7 +114,7 @@ class _Delivering:
     hold: str | None
     pace: Pace
     look_up_after: float
-    needless: Callable[[Letter], bool]
+    needless: Callable[[Letter], bool] | None
     at: Callable[[str], None]
     delivered: int = 0
     cancelled: int = 0
@@ -138,7 +134,7 @@ class _Delivering:
                 self._cancel(letter, reason)
             elif letter.about is not None and self.hold is not None:
                 self.held[letter.key] = self.hold
-            elif not self.needless(letter):
+            elif self.needless is None or not self.needless(letter):
                 self._send(letter)
 
     def _has_arrived(self, letter: Letter, begun: Mapping[str, Any]) -> bool:

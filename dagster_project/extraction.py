@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused, CrmUnavailable
-from dagster_project.clients.crm_values import UNREADABLE
+from dagster_project.clients.crm_values import UNREADABLE, unknown_shape
 from dagster_project.core.crm_source_rules import CrmSourceRules, fields_text, is_of_mapping
 from dagster_project.landing.crm_pages import PageStore, Progress
 
@@ -122,8 +122,7 @@ def fetch(
             if isinstance(error, CrmUnavailable) and error.is_silent:
                 silence = str(error)
         except UNREADABLE as error:
-            words = f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
-            fetched.append(Fetched(entity, store.progress(), wanted, words))
+            fetched.append(Fetched(entity, store.progress(), wanted, unknown_shape(error)))
     return fetched
 
 

@@ -167,7 +167,7 @@ class CrmClient(Protocol):
             said nothing about has no receipt.
 
         Raises:
-            CrmRefused: None of them was written, and the CRM did not say because of which.
+            CrmRefused: They were not taken as a whole, and the CRM did not say because of which.
             CrmUnknown: Some may have been written.
         """
         ...

@@ -1,25 +1,21 @@
-"""What the connectors share: lists as one text and back, errors of a request as errors of a CRM."""
+"""What the connectors share: lists as one text and back; failed requests and unreadable answers as errors of a CRM."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
+from inspect import isfunction
 from typing import Any, ParamSpec, TypeVar
 
-from dagster_project.clients.crm import CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown
+from dagster_project.clients.crm import CrmClient, CrmDenied, CrmRefused, CrmUnavailable, CrmUnknown
 from dagster_project.clients.http import ApiRefused, ApiUnavailable, ApiUnknown
 
 UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 """What reading an answer of another shape than the documented one ends with."""
-READ_WHOLE = (
-    "update", "read", "create_task", "find_tasks", "assign_owner", "describe_fields", "unknown_fields", "create_fields",
-    "missing_scopes", "missing_fields",
-)  # fmt: skip
-"""The methods of a CrmClient that answer at once."""
-Given = ParamSpec("Given")
-Said = TypeVar("Said")
-Client = TypeVar("Client")
+_Given = ParamSpec("_Given")
+_Said = TypeVar("_Said")
+_Client = TypeVar("_Client")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DATED = re.compile(r"(.+) \((\d{4}-\d{2}-\d{2})\)")
 
@@ -40,24 +36,29 @@ def crm_errors() -> Iterator[None]:
         raise kind(str(error)) from None
 
 
-def unreadable_is_unknown(client: type[Client]) -> type[Client]:
+def unknown_shape(error: Exception) -> str:
+    """What is said of an answer that could not be read, in the words of one of `UNREADABLE`."""
+    return f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
+
+
+def unreadable_is_unknown(client: type[_Client]) -> type[_Client]:
     """A connector whose methods raise CrmUnknown where an answer has a shape that nobody has foreseen.
 
     `extract` is no one of them: what it reads is judged page by page (`extraction.fetch`).
     """
-    for name in READ_WHOLE:
-        setattr(client, name, _guarded(getattr(client, name)))
+    for name, member in vars(CrmClient).items():
+        if isfunction(member) and not name.startswith("_") and name != "extract":
+            setattr(client, name, _guarded(getattr(client, name)))
     return client
 
 
-def _guarded(method: Callable[Given, Said]) -> Callable[Given, Said]:
+def _guarded(method: Callable[_Given, _Said]) -> Callable[_Given, _Said]:
     @wraps(method)
-    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Said:
+    def guarded(*args: _Given.args, **kwargs: _Given.kwargs) -> _Said:
         try:
             return method(*args, **kwargs)
         except UNREADABLE as error:
-            words = f"the CRM's answer has an unknown shape ({type(error).__name__}: {error})"
-            raise CrmUnknown(words) from error
+            raise CrmUnknown(unknown_shape(error)) from error
 
     return guarded
 

@@ -1,4 +1,6 @@
-"""Where an extract goes on, as the text that is kept between runs. How records are read is the connectors' business."""
+"""Where an extract goes on: as the text that is kept between runs, and from page to page. How records are read is the
+connectors' business.
+"""
 
 import json
 from collections.abc import Callable

@@ -9,9 +9,7 @@ with what became of an input.
 
 import html
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from dagster_project.clients.crm import (
@@ -35,7 +33,7 @@ from dagster_project.clients.crm_values import (
     utc_text,
 )
 from dagster_project.clients.http import ApiRefused, Clock, HttpApi, RetryPolicy, words_of
-from dagster_project.clients.hubspot_answers import receipts_of, results_of, unnamed_error
+from dagster_project.clients.hubspot_answers import receipts_of, results_of
 from dagster_project.clients.hubspot_extract import HubSpotExtract
 from dagster_project.clients.hubspot_setup import KEY, OUTCOME, HubSpotSetup
 from dagster_project.clients.limits import NEVER, Allowance, RollingLimit, whole_number
@@ -156,7 +154,7 @@ class HubSpot:
     def _write(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         inputs = [self._input(object_type, update, update.object_id, update.fields) for update in updates]
         answer = self._batch(OBJECTS[object_type], "update", {"inputs": inputs})
-        return self._with_unnamed(updates, receipts_of(updates, answer), answer, partial(self._write, object_type))
+        return receipts_of(updates, answer)
 
     def _make(self, object_type: str, updates: Sequence[FieldUpdate]) -> list[Receipt]:
         """Write by e-mail. The name goes along only where nobody with this e-mail is there yet: it isn't ours."""
@@ -175,39 +173,6 @@ class HubSpot:
         answer = self._batch("contacts", "upsert", {"inputs": inputs})
         receipts = receipts_of(updates, answer, keys=emails)
         self._place(updates, {r.object_id: r.created_id for r in receipts if r.created_id})
-        return self._with_unnamed(updates, receipts, answer, partial(self._make, object_type))
-
-    def _with_unnamed(
-        self,
-        updates: Sequence[FieldUpdate],
-        receipts: list[Receipt],
-        answer: Mapping[str, Any],
-        write: Callable[[Sequence[FieldUpdate]], list[Receipt]],
-    ) -> list[Receipt]:
-        """The receipts, with those of records about which an answer has errors that name nobody.
-
-        They are written again by halves, until each stands alone with its own words; not where it is too early for all.
-        """
-        said = {receipt.object_id for receipt in receipts}
-        left = [update for update in updates if update.object_id not in said]
-        error = unnamed_error(answer)
-        if len(left) < 2 or error is None:
-            return receipts
-        if error.is_retryable:
-            return receipts + [replace(error, object_id=update.object_id) for update in left]
-        return receipts + self._halved(left, write)
-
-    def _halved(
-        self, updates: Sequence[FieldUpdate], write: Callable[[Sequence[FieldUpdate]], list[Receipt]]
-    ) -> list[Receipt]:
-        receipts: list[Receipt] = []
-        middle = len(updates) // 2
-        for half in (updates[:middle], updates[middle:]):
-            try:
-                receipts += write(half)
-            except CrmRefused as error:
-                alone = len(half) == 1
-                receipts += [Receipt(half[0].object_id, str(error))] if alone else self._halved(half, write)
         return receipts
 
     def _place(self, updates: Sequence[FieldUpdate], made: Mapping[str, str | None]) -> None:

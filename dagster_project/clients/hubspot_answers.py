@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dagster_project.clients.crm import CrmUnavailable, Receipt
+from dagster_project.clients.crm import CrmRefused, CrmUnavailable, Receipt
 from dagster_project.core.sync import FieldUpdate
 
 _LATER = frozenset({"RATE_LIMIT", "RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "SERVICE_UNAVAILABLE"})
@@ -12,7 +12,12 @@ _LATER = frozenset({"RATE_LIMIT", "RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "S
 def receipts_of(
     updates: Sequence[FieldUpdate], answer: Mapping[str, Any], *, keys: Mapping[str, str] | None = None
 ) -> list[Receipt]:
-    """One receipt per record that the answer says something about, whatever its status was."""
+    """One receipt per record that the answer says something about, whatever its status was.
+
+    Raises:
+        CrmRefused: It has an error that names nobody, and says nothing of several records. Which of them is guilty
+            shows when fewer are written, and what was written is written again.
+    """
     by_key = {(keys or {}).get(update.object_id, update.object_id): update.object_id for update in updates}
     asked = {update.object_id for update in updates}
     receipts: dict[str, Receipt] = {}
@@ -22,25 +27,21 @@ def receipts_of(
         if object_id:
             made = str(result["id"]) if keys is not None else None
             receipts[object_id] = Receipt(object_id, created_id=made)
-    open_ones = [update.object_id for update in updates if update.object_id not in receipts]
+    unnamed = []
     for error in answer.get("errors") or []:
-        concerned = [by_key.get(key, key) for key in _concerned(error)]
         words, is_retryable = f"{error.get('category')}: {error.get('message')}", error.get("category") in _LATER
-        for object_id in [key for key in concerned if key in asked] or (open_ones if len(open_ones) == 1 else []):
-            receipts[object_id] = Receipt(object_id, words, is_retryable=is_retryable)
+        concerned = [by_key.get(key, key) for key in _concerned(error)]
+        named = [Receipt(key, words, is_retryable=is_retryable) for key in concerned if key in asked]
+        receipts |= {receipt.object_id: receipt for receipt in named}
+        if not named:
+            unnamed.append(Receipt("", words, is_retryable=is_retryable))
+    left = [update.object_id for update in updates if update.object_id not in receipts]
+    if unnamed and left:
+        is_retryable = all(one.is_retryable for one in unnamed)
+        if len(left) > 1 and not is_retryable:
+            raise CrmRefused(str(unnamed[0].error))
+        receipts |= {object_id: Receipt(object_id, unnamed[0].error, is_retryable) for object_id in left}
     return list(receipts.values())
-
-
-def unnamed_error(answer: Mapping[str, Any]) -> Receipt | None:
-    """What an answer says of records without naming them, as the receipt of nobody; None where it says nothing.
-
-    It is retryable if all of that may be gone next time.
-    """
-    unnamed = [error for error in answer.get("errors") or [] if not _concerned(error)]
-    if not unnamed:
-        return None
-    words = f"{unnamed[0].get('category')}: {unnamed[0].get('message')}"
-    return Receipt("", words, is_retryable=all(error.get("category") in _LATER for error in unnamed))
 
 
 def _concerned(error: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """`pls sync`: the CRM brought up to date from what was scored last, shown beforehand, set up."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.table import Table
 from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
 
 if TYPE_CHECKING:
+    from dagster_project.activation import SyncResult
     from dagster_project.defs.resources import Workplace
 
 SHOWN = 50
@@ -101,6 +102,16 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
         if retry_parked:
             days = workplace.playbook.delivery.reminders.give_up_after_days
             again = ledger.retry_actions(client.name, workplace.now(), since=workplace.now() - timedelta(days=days))
+    _tell(console, results)
+    if again:
+        console.print(f"{again:,} tasks, notes and other actions that were refused are tried again by the next run")
+    before = [still_refused(kind, plan.counts, known[kind], rules) for kind, plan in plans.items()]
+    if troubles := [*unwritten, *troubles_of(results, rules, None), *filter(None, before)]:
+        raise click.ClickException("\n".join(troubles))
+
+
+def _tell(console: Console, results: Mapping[str, "SyncResult"]) -> None:
+    """What became of each object type."""
     for kind, result in results.items():
         console.print(
             f"{kind}s: {result.written:,} written ({result.created:,} made), {len(result.refused):,} refused, "
@@ -111,11 +122,6 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
             console.print(f"  refused {object_id}: {words}", markup=False, highlight=False, soft_wrap=True)
         for why, count in sorted(result.skipped.items()):
             console.print(f"  {count:,} skipped: {why}", markup=False, highlight=False, soft_wrap=True)
-    if again:
-        console.print(f"{again:,} tasks, notes and other actions that were refused are tried again by the next run")
-    before = [still_refused(kind, plan.counts, known[kind], rules) for kind, plan in plans.items()]
-    if troubles := [*unwritten, *troubles_of(results, rules, None), *filter(None, before)]:
-        raise click.ClickException("\n".join(troubles))
 
 
 def _set_up(console: Console, workplace: "Workplace", *, dry_run: bool) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -103,9 +104,9 @@ def send(
     blocked: dict[str, str],
     hold: str | None,
     workplace: Workplace,
-    **more: Any,
+    needless: Callable[[Letter], bool] | None = None,
 ) -> DeliveryReport:
-    """Deliver letters at the pace of the playbook; `more` as for `deliver`."""
+    """Deliver letters at the pace of the playbook; see `deliver`."""
     return deliver(
         ledger,
         chat,
@@ -114,7 +115,7 @@ def send(
         hold=hold,
         pace=Pace(workplace.now, time.sleep),
         look_up_after=look_up_after(chat, workplace.playbook.delivery.slack),
-        **more,
+        needless=needless,
     )
 
 

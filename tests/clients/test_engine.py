@@ -150,6 +150,17 @@ def test_a_record_that_is_gone_is_parked_with_the_crms_words_and_keeps_no_other_
     assert place.sync({place.gone: {**wanted[place.ids[0]]}, **wanted}).requests == 0
 
 
+def test_of_errors_that_name_nobody_each_is_found_where_it_belongs(place: Place) -> None:
+    if not isinstance(place.server, HubSpotServer):
+        pytest.skip("only HubSpot has errors beside results")
+    nameless = [place.server.add("contacts") for _ in range(2)]
+    place.server.state.required["contacts"], place.server.names_the_guilty = "email", False
+    scores = {object_id: {"pql_score": 70.0} for object_id in [*place.ids, *nameless]}
+    result = place.sync(scores)
+    assert result.refused == dict.fromkeys(nameless, "VALIDATION_ERROR: email is required by a rule of this account")
+    assert (result.written, result.left) == (len(place.ids), [])
+
+
 @pytest.mark.parametrize("kind", ["reset", "lost", "cut", "twice"])
 def test_a_request_that_breaks_off_loses_and_doubles_nothing(place: Place, kind: Any) -> None:
     if place.server is None:

@@ -109,15 +109,18 @@ def test_an_error_that_names_nobody_is_that_of_the_only_one_without_a_result(
     assert receipts[1] == Receipt("2", "RATE_LIMITS: later", is_retryable=True)
 
 
-def test_errors_that_name_nobody_are_told_apart_by_asking_again(server: HubSpotServer, crm: HubSpot) -> None:
-    ids = [server.add("contacts", email=f"u{number}@acme.com") for number in range(5)]
-    nameless = [server.add("contacts") for _ in range(2)]
-    server.state.required["contacts"] = "email"
-    server.names_the_guilty = False
-    receipts = {r.object_id: r for r in crm.update("contact", [update(i, pql_score=1) for i in [*ids, *nameless]])}
-    assert {i: receipts[i].error for i in ids} == dict.fromkeys(ids)
-    assert {receipts[i].error for i in nameless} == {"VALIDATION_ERROR: email is required by a rule of this account"}
-    assert all(server.properties_of("contacts", i)["pql_score"] == "1" for i in ids)
+def test_errors_that_name_nobody_refuse_the_batch(server: HubSpotServer, crm: HubSpot) -> None:
+    nobody = {"category": "VALIDATION_ERROR", "message": "frozen", "context": {}}
+    named = {"category": "RATE_LIMITS", "message": "later", "context": {"ids": ["2"]}}
+    body = {"results": [{"id": "1"}], "errors": [nobody, named]}
+    server.fail("answer", "batch/update", reply=Reply(207, body), times=2)
+    with pytest.raises(CrmRefused, match="VALIDATION_ERROR: frozen"):
+        crm.update("contact", [update(str(number), pql_score=1) for number in (1, 2, 3, 4)])
+    receipts = crm.update("contact", [update(str(number), pql_score=1) for number in (1, 2, 3)])
+    assert receipts[1:] == [
+        Receipt("2", "RATE_LIMITS: later", is_retryable=True),
+        Receipt("3", "VALIDATION_ERROR: frozen"),
+    ]
 
 
 def test_errors_that_say_it_is_too_early_are_not_asked_about_again(server: HubSpotServer, crm: HubSpot) -> None:
