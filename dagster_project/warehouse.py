@@ -62,7 +62,8 @@ create table if not exists raw.crm_extracts (
   extract_id integer, file_id integer, entity varchar, extract_at timestamp, delivered_at timestamp,
   keys bigint, is_complete boolean
 );
-create table if not exists raw.crm_extract_rows (extract_id integer, version_id bigint);
+create table if not exists raw.crm_extract_rows (extract_id integer, version_id bigint, first_extract_id integer);
+alter table raw.crm_extract_rows add column if not exists first_extract_id integer;
 create table if not exists raw.feed_silences (
   feed varchar, since timestamp, until timestamp, checked_at timestamp
 );
@@ -85,6 +86,8 @@ create table if not exists raw.refreshes (
   has_features boolean
 );
 alter table raw.refreshes add column if not exists has_features boolean;
+alter table raw.refreshes add column if not exists has_crm boolean;
+create table if not exists raw.crm_touched (kind varchar, key varchar);
 create table if not exists raw.unread_suppressions (content_hash varchar, rows bigint, first_row bigint);
 create table if not exists raw.ledger_copies (warehouse_id varchar, number bigint);
 create table if not exists raw.replaced_identities (batch_id integer, message_id varchar);

@@ -15,9 +15,11 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
 from dagster_project.dbt_calls import parsed_project
+from dagster_project.landing.crm_reading import CRM_ROWS
+from dagster_project.landing.crm_store import store_extract
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import NodeOutcome, build, build_features, build_marts, build_past
-from dagster_project.warehouse import RAW_TABLES
+from dagster_project.warehouse import RAW_TABLES, transaction
 
 SETTINGS = """
 insert into raw.settings values ('window_days', '30'), ('min_weeks_days', '7'), ('session_gap_minutes', '30'),
@@ -205,24 +207,39 @@ class Shop:
     def extract(self, entity: str, at: str, records: Iterable[Mapping[str, Any]], *, complete: bool = True) -> None:
         """A full extract of a CRM entity; the first value of each record is its key."""
         self._ids += 1
-        extract = self._ids
         records = list(records)
-        self._insert("raw.crm_extracts", [(extract, 0, entity, at, at, len(records), complete)])
-        versions = []
-        for record in records:
-            self._ids += 1
-            key, dates = next(iter(record.values())), [record.get("updated_at"), record.get("created_at")]
-            versions.append((self._ids, entity, key, str(self._ids), json.dumps(record), *dates))
-        with duckdb.connect(str(self.path)) as connection:
-            connection.begin()
-            for version in versions:
+        rows = [
+            (
+                number,
+                next(iter(record.values())),
+                json.dumps(record),
+                record.get("updated_at"),
+                record.get("created_at"),
+            )
+            for number, record in enumerate(records)
+        ]
+        with duckdb.connect(str(self.path)) as connection, transaction(connection):
+            connection.execute("insert into raw.files (file_id, content_hash) values (?, '')", [self._ids])
+            connection.execute(
+                f"create temp table {CRM_ROWS} (row_number bigint, reason varchar, raw varchar, key varchar, "
+                "payload varchar, updated_at timestamp, created_at timestamp)"
+            )
+            for row in rows:
                 connection.execute(
-                    "insert into raw.crm_versions "
-                    "values (?, ?, ?, ?, ?, try_cast(? as timestamp), try_cast(? as timestamp))",
-                    version,
+                    f"insert into {CRM_ROWS} values (?, null, null, ?, ?, try_cast(? as timestamp), "
+                    "try_cast(? as timestamp))",
+                    row,
                 )
-            connection.commit()
-        self._insert("raw.crm_extract_rows", [(extract, version_id) for version_id, *_ in versions])
+            moment = datetime.fromisoformat(at)
+            store_extract(
+                connection,
+                entity,
+                file_id=self._ids,
+                extract_at=moment,
+                delivered_at=moment,
+                limit=0.0,
+                previous=None if complete else len(records) + 1,
+            )
         self._note_domains(record.get("email") for record in records)
         self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
 

@@ -108,6 +108,7 @@ class _Loading:
         self._wanted = fetched.wanted
         self._path = path
         self._deleted: list[str] = []
+        self._read_from = f"{API}{crm}/{fetched.entity}"
 
     def write_rows(self, store: PageStore) -> None:
         """The rows as a file, those that are deleted apart."""
@@ -122,7 +123,7 @@ class _Loading:
     def load(self, shrink_limit: float, *, batch_id: int, now: datetime) -> FileOutcome:
         file = LandedFile(
             self._path,
-            f"{API}{self._crm}/{self._entity}",
+            self._read_from,
             f"crm.{self._entity}",
             size=self._path.stat().st_size,
             modified_at=self._progress.started_at,
@@ -224,6 +225,7 @@ class _Loading:
             delivered_at=self._progress.started_at,
             limit=shrink_limit if self._progress.is_full else 1.0,
             previous=held.keys if held else None,
+            read_from=self._read_from,
         )
         return detail
 

@@ -1,21 +1,28 @@
-"""Extracts of the CRM in `raw.crm_*`: versions, which extract holds which, and whether an extract counts.
+"""Extracts of the CRM in `raw.crm_*`: versions, which extracts hold which, and whether an extract counts.
+
+An extract mostly says what the one before it says. So a row of `raw.crm_extract_rows` is a version and all the extracts
+in a row that hold it, from `first_extract_id` (NULL: the same one) up to `extract_id`, in the order of `extracts_of`:
+there are about as many as changes, however often the CRM is asked. The first extract, and those that don't count, have
+rows of their own.
 
 Every function works inside the caller's transaction. How files become rows is in `crm_reading`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 
 from dagster_project.landing.crm_reading import CRM_ROWS, NOBODY_NAMED
+from dagster_project.landing.discovery import API
 from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
 
 
 @dataclass(frozen=True)
 class Extract:
-    """A full extract as it was recorded."""
+    """A full extract as it was recorded; see `store_extract`."""
 
     extract_id: int
     file_id: int
@@ -23,15 +30,17 @@ class Extract:
     keys: int
     is_complete: bool
     content_hash: str
+    read_from: str
 
 
 def extracts_of(connection: duckdb.DuckDBPyConnection, entity: str) -> list[Extract]:
     """The extracts of an entity, oldest first."""
     rows = connection.execute(
-        "select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash "
+        "select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash, "
+        "case when starts_with(path, ?) then path else '' end "
         "from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? "
         "order by extracts.extract_at, extracts.extract_id",
-        [entity],
+        [API, entity],
     ).fetchall()
     return [Extract(*row) for row in rows]
 
@@ -77,6 +86,7 @@ def store_extract(
     delivered_at: datetime,
     limit: float,
     previous: int | None,
+    read_from: str = "",
 ) -> tuple[RowCounts, str | None]:
     """Store CRM_ROWS as an extract.
 
@@ -90,6 +100,7 @@ def store_extract(
         delivered_at: Until when it is known to hold.
         limit: The share of keys that may be lost, 0..1.
         previous: Distinct keys of the complete extract before it; None if there is none.
+        read_from: The connected CRM that it was read from, and what, as its path in `raw.files`; empty for a file.
 
     Returns:
         The rows' counts, and why the extract does not count (None if it does).
@@ -112,18 +123,67 @@ def store_extract(
     [(extract_id, keys)] = connection.sql(
         "select (select coalesce(max(extract_id), 0) + 1 from raw.crm_extracts), count(*) from crm_winners"
     ).fetchall()
-    connection.execute(
-        "insert into raw.crm_extract_rows select ?::integer, version_id from crm_winners as winners "
-        "join raw.crm_versions as versions "
-        "on versions.entity = ? and winners.key = versions.key and winners.row_hash = versions.row_hash",
-        [extract_id, entity],
-    )
     detail = shrink_detail(keys, previous, limit)
+    others = extracts_of(connection, entity)
+    before = [extract for extract in others if extract.extract_at <= extract_at]
+    after = [extract for extract in others if extract.extract_at > extract_at]
+    if before and after:
+        _part(connection, before, after)
+    goes_on = (
+        not after
+        and detail is None
+        # What the first extract says is known from its own dates, and stands alone.
+        and sum(one.is_complete for one in before) > 1
+        and before[-1].is_complete
+        # What a connected CRM has said last is looked for by its own last extract.
+        and before[-1].read_from == read_from
+    )
+    _hold(connection, entity, extract_id, goes_on_from=before[-1].extract_id if goes_on else None)
     connection.execute(
         "insert into raw.crm_extracts values (?, ?, ?, ?, ?, ?, ?)",
         [extract_id, file_id, entity, extract_at, delivered_at, keys, detail is None],
     )
     return _counts(connection), detail
+
+
+def _hold(connection: duckdb.DuckDBPyConnection, entity: str, extract_id: int, *, goes_on_from: int | None) -> None:
+    """Note the versions of `crm_winners` as those of an extract.
+
+    Args:
+        connection: The warehouse, inside a transaction.
+        entity: Which records it holds.
+        extract_id: The extract.
+        goes_on_from: The one right before it, whose rows go on where both hold the same; None if none do.
+    """
+    connection.execute(
+        "create or replace temp table crm_held_now as select version_id from crm_winners as winners "
+        "join raw.crm_versions as versions "
+        "on versions.entity = ? and winners.key = versions.key and winners.row_hash = versions.row_hash",
+        [entity],
+    )
+    if goes_on_from is not None:
+        connection.execute(
+            "update raw.crm_extract_rows set extract_id = $now, first_extract_id = coalesce(first_extract_id, $before) "
+            "where extract_id = $before and version_id in (from crm_held_now)",
+            {"now": extract_id, "before": goes_on_from},
+        )
+    connection.execute(
+        "insert into raw.crm_extract_rows select $now::integer, version_id, $now::integer from crm_held_now "
+        "where version_id not in (select version_id from raw.crm_extract_rows where extract_id = $now)",
+        {"now": extract_id},
+    )
+
+
+def _part(connection: duckdb.DuckDBPyConnection, before: Sequence[Extract], after: Sequence[Extract]) -> None:
+    """Part the rows that hold for extracts on both sides: one that comes between says for itself what it holds."""
+    sides = {"before": [one.extract_id for one in before], "after": [one.extract_id for one in after]}
+    on_both = "list_contains($before, first_extract_id) and list_contains($after, extract_id)"
+    connection.execute(
+        "insert into raw.crm_extract_rows select extract_id, version_id, $after[1]::integer from raw.crm_extract_rows "
+        f"where {on_both}",
+        sides,
+    )
+    connection.execute(f"update raw.crm_extract_rows set extract_id = $before[-1] where {on_both}", sides)
 
 
 def reconsider_shrunk(connection: duckdb.DuckDBPyConnection, limit: float, batch_id: int) -> None:

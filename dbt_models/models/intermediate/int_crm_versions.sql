@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 with extracts as (
 
     select * from {{ ref('stg_crm__extracts') }}
@@ -10,7 +11,8 @@ versions as (
 
 ),
 
--- The first extract shows what had been there all along: its rows are known from their own dates.
+-- A version stands in all extracts from the first of its row up to the last. The first extract of all, which no other shares a
+-- row with, shows what had been there all along: its rows are known from their own dates.
 known as (
 
     select
@@ -19,16 +21,17 @@ known as (
         versions.key,
         versions.updated_at,
         extracts.extract_number,
-        extracts.extract_at,
         {{ undated_number('versions.updated_at', 'extracts.extract_number', 'versions.entity, versions.key') }} as undated_number,
         case
             when extracts.extract_number = 1
                 then coalesce(versions.updated_at, versions.created_at, timestamp '0001-01-01 00:00:00')
-            else extracts.extract_at
+            else first_extracts.extract_at
         end as known_from
     from versions
     inner join {{ source('raw', 'crm_extract_rows') }} as held on versions.version_id = held.version_id
     inner join extracts on held.extract_id = extracts.extract_id and versions.entity = extracts.entity
+    inner join extracts as first_extracts
+        on coalesce(held.first_extract_id, held.extract_id) = first_extracts.extract_id
 
 )
 

@@ -1,0 +1,87 @@
+"""Extracts that mostly say the same are kept as what changes, and each still says what it said."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import duckdb
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_project.landing.crm_reading import CRM_ROWS
+from dagster_project.landing.crm_store import keys_before, reconsider_shrunk, store_extract
+from dagster_project.warehouse import RAW_TABLES
+
+FIRST = datetime(2026, 6, 1)
+LIMIT = 0.5
+Said = dict[str, str]
+"""What an extract says, by key."""
+
+
+@contextmanager
+def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute(RAW_TABLES)
+        yield connection
+
+
+def deliver(connection: duckdb.DuckDBPyConnection, day: int, said: Said) -> None:
+    """Store an extract of a day as loading does; its file is known by its number."""
+    [(file_id,)] = connection.sql("select count(*) + 1 from raw.files").fetchall()
+    connection.execute("insert into raw.files (file_id, content_hash) values (?, ?)", [file_id, str(file_id)])
+    connection.execute(
+        f"create or replace temp table {CRM_ROWS} (row_number bigint, reason varchar, raw varchar, key varchar, "
+        "payload varchar, updated_at timestamp, created_at timestamp)"
+    )
+    for number, (key, value) in enumerate(said.items()):
+        connection.execute(f"insert into {CRM_ROWS} values (?, null, null, ?, ?, null, null)", [number, key, value])
+    at = FIRST + timedelta(days=day)
+    previous = keys_before(connection, "contacts", at)
+    store_extract(
+        connection, "contacts", file_id=file_id, extract_at=at, delivered_at=at, limit=LIMIT, previous=previous
+    )
+    reconsider_shrunk(connection, LIMIT, 1)
+
+
+def held(connection: duckdb.DuckDBPyConnection) -> dict[int, Said]:
+    """By file what its extract says, read from the rows of extracts in a row."""
+    rows = connection.sql(
+        "with numbered as (select *, row_number() over (order by extract_at, extract_id) as n from raw.crm_extracts) "
+        "select one.file_id, versions.key, versions.payload from numbered as one "
+        "join numbered as first on first.n <= one.n join numbered as last on last.n >= one.n "
+        "join raw.crm_extract_rows as held "
+        "on held.first_extract_id = first.extract_id and held.extract_id = last.extract_id "
+        "join raw.crm_versions as versions using (version_id)"
+    ).fetchall()
+    found: dict[int, Said] = {}
+    for file_id, key, value in rows:
+        assert key not in found.setdefault(file_id, {}), "held twice"
+        found[file_id][key] = value
+    return found
+
+
+extracts = st.dictionaries(st.sampled_from("abcde"), st.sampled_from("xy"), min_size=1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), extracts), min_size=1, max_size=9))
+def test_every_extract_says_what_it_said_in_whatever_order_they_come(deliveries: Sequence[tuple[int, Said]]) -> None:
+    """Those that don't count, because too many keys are gone, among them."""
+    with warehouse() as connection:
+        for day, said in deliveries:
+            deliver(connection, day, said)
+        assert held(connection) == {number: said for number, (_, said) in enumerate(deliveries, 1)}
+        alone = connection.sql(
+            "select count(*) from raw.crm_extract_rows where first_extract_id <> extract_id and (first_extract_id in "
+            "(select extract_id from raw.crm_extracts order by extract_at, extract_id limit 1) or extract_id in "
+            "(select extract_id from raw.crm_extracts where not is_complete))"
+        ).fetchall()
+        assert alone == [(0,)], "the first one, and those that don't count, have rows of their own"
+
+
+def test_what_does_not_change_takes_no_room() -> None:
+    everybody = {f"c{number}": "x" for number in range(100)}
+    with warehouse() as connection:
+        for day in range(20):
+            deliver(connection, day, everybody | {"c7": f"changed {day}"})
+        [(rows,)] = connection.sql("select count(*) from raw.crm_extract_rows").fetchall()
+    assert rows == 100 + 99 + 19
