@@ -1,16 +1,17 @@
 """Whether a run computes everything anew or only what new events touch, and what the next run has to know of it.
 
-A delta is exact as long as nothing but events has changed: the same UTC day, the same CRM, rules and models, and a
-run before it that came to its end. Everything else is a full refresh, which needs no memory of what was before. What
-a delta recomputes is the business of the models tagged `delta` and of `defs/`.
+A delta is exact as long as nothing but events and records of the CRM have changed: the same UTC day, rules and models,
+and a run before it that came to its end. Everything else is a full refresh, which needs no memory of what was before.
+What a delta recomputes is the business of the models tagged `delta`, of `crm_changes` and of `defs/`.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import duckdb
 
+from dagster_project.crm_changes import ENTITIES, TOUCHED
 from dagster_project.warehouse import transaction
 
 ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
@@ -45,13 +46,15 @@ class Refresh:
         is_full: Whether everything is computed anew.
         reason: Why, in words.
         as_of: The moment of the full refresh that the tables stand on; the live moment's key, naive UTC.
-        until: The moment scored: events count until then, naive UTC.
+        until: The moment scored: events and what the CRM says count until then, naive UTC.
+        has_crm: Whether a delta takes what the CRM has delivered as well.
     """
 
     is_full: bool
     reason: str
     as_of: datetime
     until: datetime
+    has_crm: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,22 @@ class Standing:
 class Arrivals:
     """What has come since: loads of CRM files, and identify or group events that took the place of others.
 
-    `silence_changes`: how often feeds of events were found to have been silent at other times than was known.
+    Attributes:
+        crm_files: Deliveries of the CRM that say something else than those before.
+        replaced_identities: Identify and group events.
+        silence_changes: How often feeds of events were found to have been silent at other times than was known.
+        crm_is_for_all: Whether some of the CRM's deliveries are about more than single people and accounts.
     """
 
     crm_files: int
     replaced_identities: int
     silence_changes: int = 0
+    crm_is_for_all: bool = False
 
 
 def decide_refresh(
     before: Standing | None,
-    arrivals: Arrivals,
+    come: Arrivals,
     *,
     until: datetime,
     definition: str,
@@ -104,7 +112,7 @@ def decide_refresh(
 
     Args:
         before: What the tables were computed from; None when there are none.
-        arrivals: What has come since.
+        come: What has come since.
         until: The moment to score, naive UTC.
         definition: A hash of the models.
         rules: A hash of the playbook.
@@ -128,15 +136,17 @@ def decide_refresh(
         return full("another day: the windows slide")
     if until < before.until:
         return full("an earlier moment than before")
-    if arrivals.crm_files:
+    if come.crm_is_for_all:
         return full("the CRM has delivered")
-    if arrivals.replaced_identities:
+    if come.replaced_identities:
         return full("an identification was delivered again and says something else")
-    if arrivals.silence_changes:
+    if come.silence_changes:
         return full("a feed of events was silent at other times than was known")
     if before.next_crm_moment is not None and before.next_crm_moment <= until:
         return full("a date in the CRM has come")
-    return Refresh(is_full=False, reason="only events have come", as_of=before.as_of, until=until)
+    has_crm = come.crm_files > 0
+    reason = "events and records of the CRM have come" if has_crm else "only events have come"
+    return Refresh(is_full=False, reason=reason, as_of=before.as_of, until=until, has_crm=has_crm)
 
 
 def plan_refresh(
@@ -163,7 +173,7 @@ def plan_refresh(
     [(baselines,)] = connection.sql(f"select count(*) from {moments} where not is_live").fetchall()
     refresh = decide_refresh(
         before,
-        _arrivals(connection, before.batch_id if before else 0),
+        arrivals(connection, before.batch_id if before else 0),
         until=until,
         definition=definition,
         rules=rules,
@@ -182,16 +192,33 @@ def plan_refresh(
             connection.execute(f"delete from raw.moments; insert into raw.moments by name from {NEXT_MOMENTS}")
             connection.execute(f"delete from {NEXT_MOMENTS}")
         connection.execute("update raw.moments set as_of = ? where is_live", [refresh.as_of])
-        connection.execute("delete from raw.refreshes")
+        connection.execute(f"delete from raw.refreshes; delete from {TOUCHED}")
         connection.execute(
             "insert into raw.refreshes values "
-            "(?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false, ?, false)",
+            "(?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false, ?, false, ?)",
             [
                 refresh.as_of, refresh.until, refresh.is_full, refresh.reason,
-                definition, rules, baselines > 0, before.next_crm_moment if before else None, run_id,
+                definition, rules, baselines > 0, before.next_crm_moment if before else None, run_id, refresh.has_crm,
             ],
         )  # fmt: skip
     return refresh
+
+
+def take_everything(connection: duckdb.DuckDBPyConnection, refresh: Refresh, reason: str) -> Refresh:
+    """Make a delta that has begun a full refresh, before any of its features are computed.
+
+    Args:
+        connection: The warehouse.
+        refresh: As `plan_refresh` decided.
+        reason: Why.
+    """
+    with transaction(connection):
+        connection.execute("update raw.moments set as_of = ? where is_live", [refresh.until])
+        connection.execute(
+            "update raw.refreshes set is_full = true, has_crm = false, as_of = until, reason = ?", [reason]
+        )
+        connection.execute(f"delete from {TOUCHED}")
+    return replace(refresh, is_full=True, has_crm=False, as_of=refresh.until, reason=reason)
 
 
 def note_features(connection: duckdb.DuckDBPyConnection) -> None:
@@ -260,7 +287,7 @@ def current_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> Refre
         NothingYet: No run has set a moment.
     """
     planned = connection.execute(
-        "select is_full, reason, as_of, until from raw.refreshes where run_id = ?", [run_id]
+        "select is_full, reason, as_of, until, coalesce(has_crm, false) from raw.refreshes where run_id = ?", [run_id]
     ).fetchall()
     if planned:
         return Refresh(*planned[0])
@@ -272,13 +299,16 @@ def finish_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """Write down that the run came to its end, so that the next one may be a delta; one without the models does not."""
     if not connection.execute("select 1 from raw.refreshes where run_id = ?", [run_id]).fetchall():
         return
-    if current_refresh(connection, run_id).is_full:
+    refresh = current_refresh(connection, run_id)
+    if refresh.is_full or refresh.has_crm:
         connection.execute(
             "update raw.refreshes set next_crm_moment = (select min(moment) from ("
             "select known_from as moment from intermediate.int_crm_versions "
             "union all select created_at from staging.stg_crm__opportunities "
             "union all select closed_at from staging.stg_crm__opportunities "
-            "union all select created_at from staging.stg_crm__tickets) "
+            "union all select created_at from staging.stg_crm__tickets "
+            # which may lack what the one before it has
+            "union all select extract_at from staging.stg_crm__extracts) "
             "where moment > (select until from raw.refreshes))"
         )
     connection.execute("update raw.refreshes set is_finished = true")
@@ -292,16 +322,24 @@ def _standing(connection: duckdb.DuckDBPyConnection) -> Standing | None:
     return Standing(*rows[0]) if rows else None
 
 
-def _arrivals(connection: duckdb.DuckDBPyConnection, since_batch: int) -> Arrivals:
-    [(crm_files,)] = connection.execute(
-        "select count(*) from raw.files where batch_id > ? and source <> 'events' "
+def arrivals(connection: duckdb.DuckDBPyConnection, since_batch: int) -> Arrivals:
+    """What has been loaded since.
+
+    Args:
+        connection: The warehouse.
+        since_batch: The last load that the tables were computed from.
+    """
+    delivered = connection.execute(
+        "select source, status from raw.files where batch_id > ? and source <> 'events' "
         "and status in ('loaded', 'shrunk', 'empty')",
         [since_batch],
     ).fetchall()
+    # Of an extract that has shrunk nobody knows yet what it says.
+    is_for_all = any(source not in ENTITIES or status != "loaded" for source, status in delivered)
     [(replaced,)] = connection.execute(
         "select count(*) from raw.replaced_identities where batch_id > ?", [since_batch]
     ).fetchall()
     [(silence_changes,)] = connection.execute(
         "select count(*) from raw.silence_changes where batch_id > ?", [since_batch]
     ).fetchall()
-    return Arrivals(crm_files, replaced, silence_changes)
+    return Arrivals(len(delivered), replaced, silence_changes, is_for_all)

@@ -38,11 +38,6 @@ class SlackAccess:
     signing_secret: str | None = field(default=None, repr=False)
     base_url: str = "https://slack.com/api/"
 
-    @property
-    def is_off(self) -> bool:
-        """Whether nothing is sent to Slack, but to the outbox."""
-        return not (self.bot_token or self.webhook_url)
-
 
 @dataclass(frozen=True)
 class Settings:

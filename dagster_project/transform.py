@@ -36,6 +36,7 @@ _NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 """They are the developer's: they run in `make test`, not on every run."""
 _FEATURES = ("build", "--select", "tag:features", "--full-refresh", *_NO_UNIT_TESTS)
 _DELTA = ("run", "--select", "tag:delta")
+_CRM = ("run", "--select", "tag:crm")
 _MARTS = ("build", "--select", "tag:marts", *_NO_UNIT_TESTS)
 _PAST = ("run", "--select", "tag:past")
 _BUILT_ON_IT = [DBT_PROJECT_DIR / "models" / folder for folder in ("marts", "past")]
@@ -161,6 +162,14 @@ def build_delta(*, warehouse: Path, target: Path, connect: Connect) -> list[Node
         written_for = _written_for(_DELTA, warehouse, looked_for(connection))
         made = _again(connection, written_for)
     return made or _by_dbt(_DELTA, warehouse, target, written_for)
+
+
+def build_crm(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
+    """Make the models of what the CRM says anew, without their tests; see `build_features`."""
+    with connect() as connection:
+        written_for = _written_for(_CRM, warehouse, looked_for(connection))
+        made = _again(connection, written_for)
+    return made or _by_dbt(_CRM, warehouse, target, written_for)
 
 
 def build_marts(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:

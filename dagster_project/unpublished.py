@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from dagster_project.crm_changes import TOUCHED
 from dagster_project.open_files import was_left_alone
 from dagster_project.publishing import FileState, state_of
 from dagster_project.warehouse import transaction
@@ -32,7 +33,10 @@ _OF_THIS_DELTA: Mapping[str, str] = {
     "users": "select user_id, user_key from scores.rescored_users",
     "accounts": "select account_id from scores.rescored_accounts",
     "touched_users": "select user_id from intermediate.int_users_touched",
-    "changed": "select table_name, row_key from ops.changed",
+    "changed": (
+        "select table_name, row_key from ops.changed union all "
+        f"select 'crm_opportunities', key from {TOUCHED} where kind = 'opportunity'"
+    ),
     "moments": "select until from raw.refreshes",
 }
 

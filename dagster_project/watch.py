@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,9 +17,10 @@ from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, F
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from dagster_project.crm_changes import ENTITIES
 from dagster_project.errors import PlsError
 from dagster_project.landing.crm import crm_files
-from dagster_project.landing.discovery import LandedFile, event_files, state_of
+from dagster_project.landing.discovery import EVENTS, LandedFile, event_files, state_of
 from dagster_project.open_files import is_written_by_nobody
 
 FIRST_PAUSE = 1.0
@@ -39,8 +40,8 @@ class Batch:
 
     Attributes:
         complete: The files that are complete, as they were then: one that is written to since is another batch's.
-        may_be_delta: Whether a delta may do: all of them are product events, or most have been there since before this
-            worker began, so that the run has to find out what is new.
+        may_be_delta: Whether a delta may do: all of them are product events, or of the CRM and not the day's first, or
+            most have been there since before this worker began, so that the run has to find out what is new.
     """
 
     complete: frozenset[LandedFile]
@@ -129,6 +130,7 @@ class Worker:
         met: When each of the other files was first found as it is.
         failures: Tries of a batch in a row that failed.
         failed_looks: Looks at the folder in a row that failed.
+        everything_on: The last UTC day on which files of the CRM were part of a run of everything.
     """
 
     landing: Path
@@ -141,6 +143,7 @@ class Worker:
     met: dict[LandedFile, float] = field(default_factory=dict)
     failures: int = 0
     failed_looks: int = 0
+    everything_on: date | None = None
 
     def step(self) -> bool:
         """Run a batch if one is complete; whether there was one."""
@@ -154,8 +157,8 @@ class Worker:
         ready = self._ready(found)
         if not ready:
             return False
-        batch = Batch(frozenset(ready), not self.seen or all(file.name.startswith("events/") for file in ready))
         began = self.waiting.now()
+        batch = Batch(frozenset(ready), self._may_be_delta(ready, began))
         outcome = self.run(batch)
         took = self.waiting.now() - began
         if outcome.cause:
@@ -164,10 +167,18 @@ class Worker:
             return True
         self.failures = 0
         self.seen.update({file.name: file.state for file in ready})
+        if not batch.may_be_delta:
+            self.everything_on = _day(began)
         self.closed.forget(ready)
         told = f"; failed checks, see the run: {', '.join(outcome.failed_checks)}" if outcome.failed_checks else ""
         self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s{told}")
         return True
+
+    def _may_be_delta(self, ready: Collection[LandedFile], now: float) -> bool:
+        """See `Batch`. Some of what a run of everything does nobody else asks for where no schedule runs."""
+        if not self.seen or all(file.source == EVENTS for file in ready):
+            return True
+        return self.everything_on == _day(now) and all(file.source in (EVENTS, *ENTITIES) for file in ready)
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:
         doublings = min(failures - 1, 9)  # that is beyond the longest; what fails for days would be beyond any number
@@ -182,6 +193,10 @@ class Worker:
         # A time in the future says nothing about the age: then it counts for how long we have known the file as it is.
         touched = {file: min(_modified(file), self.met[file]) for file in new}
         return [file for file in new if self.closed.has(file) or now - touched[file] >= self.settle_seconds]
+
+
+def _day(now: float) -> date:
+    return datetime.fromtimestamp(now, UTC).date()
 
 
 def _modified(file: LandedFile) -> float:

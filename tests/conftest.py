@@ -6,6 +6,7 @@ The pipeline is imported where it is used: most tests need none of it, and impor
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,21 @@ settings.register_profile("pls", deadline=None, derandomize=True)
 settings.load_profile("pls")
 
 LONGEST = (
-    "test_deltas.py", "test_sync_kills.py", "test_crm_pipeline.py", "test_pipeline.py", "test_handoffs.py",
+    "test_deltas.py", "test_sync_kills.py", "test_crm_pipeline.py", "test_crm_deltas.py", "test_pipeline.py",
+    "test_handoffs.py", "test_dbt_crm_deltas.py",
     "test_dbt_deltas.py", "test_stories.py", "test_node_statements.py", "test_extraction.py", "test_event_rows.py",
     "test_dbt_increments.py", "test_event_bulk.py", "test_cli.py", "test_past_features.py", "test_calibration.py",
     "test_calibration_tiers.py", "test_challengers.py", "test_delivery_kills.py", "test_demo_truth.py",
 )  # fmt: skip
 """The files that take longest, longest first: begun last, one of them would keep one process busy alone at the end."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_connected_yet() -> None:
+    """Runs of one process share what they are connected to; each test has servers of its own."""
+    resources = sys.modules.get("dagster_project.defs.resources")
+    if resources is not None:
+        resources.Workplace.connect_anew()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -94,11 +94,11 @@ def test_the_scores_are_those_of_a_build_from_scratch(grown: Path, tmp_path: Pat
     for table in COMPARED:
         assert delta[table] == fresh[table], table
     for kind in ("contact", "account"):
-        assert _written(grown, kind) == _written(tmp_path, kind)
+        assert written(grown, kind) == written(tmp_path, kind)
 
 
 def test_the_serving_copy_holds_what_the_warehouse_publishes(grown: Path) -> None:
-    assert _copied_like_the_warehouse(grown) == set(PUBLISHED)
+    assert copied_like_the_warehouse(grown) == set(PUBLISHED)
 
 
 def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes(grown: Path, tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes
         # Of somebody who says nothing the company is called something else.
         said.append({"type": "group", "user_id": "a stranger", "group_id": domain, "traits": {"name": f"New {number}"}})
         moment = day + timedelta(minutes=number)
-        _land(data_dir, f"said-{number}", said, at=moment)
+        land_events(data_dir, f"said-{number}", said, at=moment)
         assert Installation(data_dir).run("score_new_events", as_of=moment, now=moment).success
         assert refreshed(data_dir) == (False, "only events have come")
-        _copied_like_the_warehouse(data_dir)
+        copied_like_the_warehouse(data_dir)
         with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
             named = serving.sql("select company from marts.leads where user_id = ?", params=[lead]).fetchall()
         assert named == [(f"New {number}",)] != [(company,)]
@@ -157,7 +157,7 @@ def _something(draw: random.Random, users: list[str], groups: list[str]) -> dict
     return {"type": kind, **user, "event" if kind == "track" else "name": draw.choice(events)}
 
 
-def _land(data_dir: Path, name: str, events: list[dict[str, object]], *, at: datetime) -> None:
+def land_events(data_dir: Path, name: str, events: list[dict[str, object]], *, at: datetime) -> None:
     when = f"{at - timedelta(seconds=1):%Y-%m-%dT%H:%M:%SZ}"
     rows = [{"message_id": f"{name}-{n}", "timestamp": when, "received_at": when, **e} for n, e in enumerate(events)]
     landed = data_dir / "landing" / "events" / f"{name}.ndjson"
@@ -165,7 +165,7 @@ def _land(data_dir: Path, name: str, events: list[dict[str, object]], *, at: dat
     os.utime(landed, (0, 0))  # left alone for long
 
 
-def _copied_like_the_warehouse(data_dir: Path) -> set[str]:
+def copied_like_the_warehouse(data_dir: Path) -> set[str]:
     """Compare every published table with what the warehouse publishes; their names."""
     with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
         tables = [name for (name,) in serving.sql(_PUBLISHED_TABLES).fetchall()]
@@ -183,7 +183,7 @@ def test_members_of_audiences_are_published_as_they_are_scored_now(grown: Path, 
     renamed, excluded, *_ = sorted(members)
     emails = {renamed: "somebody@else.example", excluded: "somebody@rivalapp.example"}
     said = [{"type": "identify", "user_id": user_id, "traits": {"email": email}} for user_id, email in emails.items()]
-    _land(data_dir, "renamed", said, at=END)
+    land_events(data_dir, "renamed", said, at=END)
     assert Installation(data_dir).run("score_new_events").success
     assert refreshed(data_dir) == (False, "only events have come")
     del members[excluded]  # whoever is not scored any more is in no audience either
@@ -193,12 +193,12 @@ def test_members_of_audiences_are_published_as_they_are_scored_now(grown: Path, 
 def test_refused_rows_are_published_whatever_the_clock_says(grown: Path, tmp_path: Path) -> None:
     data_dir = shutil.copytree(grown, tmp_path / "data")
     for name, days in (("late", 3), ("set-back", 2)):
-        _land(data_dir, name, [{"type": "track", "user_id": "u", "timestamp": "yesterday"}], at=END)
+        land_events(data_dir, name, [{"type": "track", "user_id": "u", "timestamp": "yesterday"}], at=END)
         assert Installation(data_dir).run("score_new_events", now=END + timedelta(days=days)).success
         assert refreshed(data_dir) == (False, "only events have come")
     files = {row[1] for row in published(data_dir)["quarantine"]}
     assert {"events/late.ndjson", "events/set-back.ndjson"} <= files
-    _copied_like_the_warehouse(data_dir)
+    copied_like_the_warehouse(data_dir)
 
 
 def _audiences(data_dir: Path) -> dict[str, str | None]:
@@ -223,14 +223,14 @@ def test_a_serving_copy_out_of_a_backup_is_replaced_by_everything(grown: Path, t
     data_dir = shutil.copytree(grown, tmp_path / "data")
     serving = data_dir / "serving.duckdb"
     shutil.copy(serving, tmp_path / "backup.duckdb")
-    _land(data_dir, "first", [{"type": "track", "event": "Task Completed", "user_id": "u_000001"}], at=END)
+    land_events(data_dir, "first", [{"type": "track", "event": "Task Completed", "user_id": "u_000001"}], at=END)
     assert Installation(data_dir).run("score_new_events").success
     shutil.copy(tmp_path / "backup.duckdb", tmp_path / "restored.duckdb")
     (tmp_path / "restored.duckdb").replace(serving)
     spare_of(serving).unlink(missing_ok=True)
-    _land(data_dir, "second", [{"type": "track", "event": "Task Completed", "user_id": "u_000002"}], at=END)
+    land_events(data_dir, "second", [{"type": "track", "event": "Task Completed", "user_id": "u_000002"}], at=END)
     assert Installation(data_dir).run("score_new_events").success
-    _copied_like_the_warehouse(data_dir)
+    copied_like_the_warehouse(data_dir)
 
 
 def test_a_call_of_a_tool_is_published_with_the_next_run(grown: Path) -> None:
@@ -392,7 +392,7 @@ def test_without_a_run_before_it_says_what_to_run(tmp_path: Path) -> None:
     assert "score_everything" in str(failure.step_failure_data.user_failure_data.description)
 
 
-def _written(data_dir: Path, kind: str) -> dict[str, dict]:
+def written(data_dir: Path, kind: str) -> dict[str, dict]:
     records = LocalCrm(data_dir / "crm.sqlite").records(kind)
     return {
         key: {name: value for name, value in fields.items() if name != "pls_scored_at"}

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pytest
 
-from dagster_project.refresh import Arrivals, Refresh, Standing, decide_refresh, odd_moment
+from dagster_project.refresh import Arrivals, Refresh, Standing, arrivals, decide_refresh, odd_moment
 from dagster_project.warehouse import RAW_TABLES
 
 MORNING = datetime(2026, 6, 30, 8)
@@ -24,13 +24,41 @@ BEFORE = Standing(
 NOTHING = Arrivals(crm_files=0, replaced_identities=0)
 
 
-def decided(before: Standing | None = BEFORE, arrivals: Arrivals = NOTHING, **changed: object) -> Refresh:
+def decided(before: Standing | None = BEFORE, come: Arrivals = NOTHING, **changed: object) -> Refresh:
     asked = {"until": NOON + timedelta(hours=1), "definition": "models", "rules": "rules", "has_baseline": False}
-    return decide_refresh(before, arrivals, **(asked | changed))  # type: ignore[arg-type]
+    return decide_refresh(before, come, **(asked | changed))  # type: ignore[arg-type]
 
 
 def test_a_delta_stands_on_the_full_refresh_before_it() -> None:
     assert decided() == Refresh(False, "only events have come", as_of=MORNING, until=NOON + timedelta(hours=1))
+
+
+def test_records_of_the_crm_are_taken_by_a_delta() -> None:
+    reason, until = "events and records of the CRM have come", NOON + timedelta(hours=1)
+    assert decided(come=replace(NOTHING, crm_files=1)) == Refresh(False, reason, MORNING, until, has_crm=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "is_for_all"),
+    [
+        ("crm.contacts", "loaded", False),
+        ("suppression", "loaded", False),
+        ("crm.contacts", "shrunk", True),
+        ("crm.owners", "loaded", True),
+    ],
+)
+def test_what_is_about_single_people_and_accounts_is_for_a_delta(source: str, status: str, is_for_all: bool) -> None:
+    """Of an extract that has shrunk nobody knows what it says; who sells to whom is asked of all owners together."""
+    with duckdb.connect() as connection:
+        connection.execute(RAW_TABLES)
+        rows = [(1, 6, "crm.owners", "loaded"), (2, 8, "events", "loaded"), (3, 8, source, status)]
+        rows.append((4, 8, "crm.owners", "redelivered"))
+        for file_id, batch_id, *what in rows:
+            connection.execute(
+                "insert into raw.files (file_id, batch_id, source, status) values (?, ?, ?, ?)",
+                [file_id, batch_id, *what],
+            )
+        assert arrivals(connection, since_batch=7) == Arrivals(1, 0, crm_is_for_all=is_for_all)
 
 
 def test_the_same_moment_again_is_a_delta() -> None:
@@ -48,9 +76,9 @@ def test_the_same_moment_again_is_a_delta() -> None:
         ("earlier moment", decided(replace(BEFORE, had_baseline=True))),
         ("windows slide", decided(until=NOON + timedelta(hours=12))),
         ("earlier moment than before", decided(until=NOON - timedelta(hours=1))),
-        ("CRM has delivered", decided(arrivals=replace(NOTHING, crm_files=1))),
-        ("delivered again", decided(arrivals=replace(NOTHING, replaced_identities=1))),
-        ("silent at other times", decided(arrivals=replace(NOTHING, silence_changes=1))),
+        ("CRM has delivered", decided(come=replace(NOTHING, crm_files=1, crm_is_for_all=True))),
+        ("delivered again", decided(come=replace(NOTHING, replaced_identities=1))),
+        ("silent at other times", decided(come=replace(NOTHING, silence_changes=1))),
         ("date in the CRM", decided(until=NOON + timedelta(hours=3))),
     ],
 )

@@ -143,13 +143,27 @@ def test_a_file_that_was_moved_into_place_with_a_time_in_the_future_is_complete_
     assert desk.worker.step()
 
 
-def test_crm_files_are_more_than_a_delta(desk: Desk) -> None:
+def test_the_first_crm_files_of_a_day_are_more_than_a_delta(desk: Desk) -> None:
+    """Some of what a run of everything does nobody else asks for where no schedule runs."""
     put(desk, "events/a.ndjson", age=10)
     desk.worker.step()
-    put(desk, "events/b.ndjson", age=10)
-    put(desk, "crm/accounts.csv", age=10)
+    for name in ("crm/accounts.csv", "crm/contacts.csv", "suppression.csv"):
+        put(desk, "events/b.ndjson", name, age=10)
+        put(desk, name, age=10)
+        desk.worker.step()
+    desk.now += 86_400
+    put(desk, "crm/tickets.csv", age=10)
     desk.worker.step()
-    assert not desk.pipeline.batches[1].may_be_delta
+    assert [batch.may_be_delta for batch in desk.pipeline.batches] == [True, False, True, True, False]
+
+
+def test_owners_are_more_than_a_delta(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.worker.step()
+    for number in (1, 2):
+        put(desk, "crm/owners.csv", "x" * number, age=10)
+        desk.worker.step()
+    assert [batch.may_be_delta for batch in desk.pipeline.batches] == [True, False, False]
 
 
 def test_a_worker_that_starts_anew_leaves_it_to_the_run_what_is_new(desk: Desk) -> None:

@@ -28,6 +28,9 @@ RETRYABLE = frozenset({408, 423, 425, 429, 477, 500, 502, 503, 504, 520, 521, 52
 NOT_CARRIED_OUT = frozenset({429, 503})
 """Statuses that say that nothing was done, so that even what must happen once may be sent again."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_IDLE_SECONDS = 60.0
+"""After so long without a request a connection is not used again: what lies between may have dropped it unheard, and
+the request that tells would wait for its whole time limit."""
 _WORDS = 500
 """How much of an answer a message repeats."""
 
@@ -174,6 +177,7 @@ class HttpApi:
         self._policy = policy or RetryPolicy()
         self._clock = clock or Clock()
         self._session = requests.Session()
+        self._asked_at = self._clock.now()
         if is_loopback(base_url):
             self._session.trust_env = False
         # Without it requests looks into ~/.netrc, whose entry would replace our header.
@@ -243,6 +247,10 @@ class HttpApi:
     def _attempt(
         self, method: str, path: str, content_type: str | None, sending: Mapping[str, Any]
     ) -> "Answer | _Trouble":
+        now = self._clock.now()
+        if now - self._asked_at > _IDLE_SECONDS:
+            self._session.close()
+        self._asked_at = now
         headers = {"Accept": "application/json", **self._authorize()}
         if content_type:
             headers["Content-Type"] = content_type

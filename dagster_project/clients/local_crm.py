@@ -48,7 +48,9 @@ class LocalCrm:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def take_over(self, object_type: str, extracted: Mapping[str, Mapping[str, Any]]) -> int:
+    def take_over(
+        self, object_type: str, extracted: Mapping[str, Mapping[str, Any]], *, of: Collection[str] | None = None
+    ) -> int:
         """Bring in what the CRM's extracts say.
 
         A field changes here only when the extracts say something else than they said last: what was written by
@@ -56,7 +58,8 @@ class LocalCrm:
 
         Args:
             object_type: `contact` or `account`.
-            extracted: All records of the newest extract, by id.
+            extracted: Records of the newest extract, by id.
+            of: The ids that it was searched for; None for all that it has.
 
         Returns:
             How many records were new, changed or deleted.
@@ -80,14 +83,17 @@ class LocalCrm:
                         rows.append((object_type, object_id, {**fields, **unsaid, **said}, json.dumps(dict(now)), 0))
                 self._put(connection, rows)
                 count += len(rows)
-            there = connection.execute(
-                "select object_id from records where object_type = ? and not is_deleted", [object_type]
-            ).fetchall()
-            for ids in _portions([key for (key,) in there if key not in extracted and key not in made]):
+            there = of if of is not None else self._there(connection, object_type)
+            for ids in _portions([key for key in there if key not in extracted and key not in made]):
                 gone = self._records(connection, object_type, ids)
                 self._put(connection, [(object_type, key, held, said, 1) for key, (held, said, _) in gone.items()])
                 count += len(gone)
         return count
+
+    def _there(self, connection: sqlite3.Connection, object_type: str) -> list[str]:
+        """The ids of all records that are not deleted."""
+        query = "select object_id from records where object_type = ? and not is_deleted"
+        return [object_id for (object_id,) in connection.execute(query, [object_type]).fetchall()]
 
     def _adopted(
         self,

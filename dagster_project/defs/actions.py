@@ -44,6 +44,8 @@ def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
             blocked=blocked,
             held=held,
         )
+    if report.refused:
+        workplace.connect_anew()  # a field may not be there any more
     return dg.MaterializeResult(metadata={"asked for": len(begun), **_told(report)})
 
 
@@ -52,7 +54,7 @@ def _stopped(workplace: Workplace, begun: Mapping[str, str]) -> tuple[dict[str, 
     actions = {key: json.loads(payload) for key, payload in begun.items()}
     concerned = {key: action["payload"] for key, action in actions.items() if _is_about_contacting(action)}
     people = {key: payload["user_id"] for key, payload in concerned.items() if "user_id" in payload}
-    with workplace.connect(stays_open=workplace.crm_is_here) as connection:
+    with workplace.connect(stays_open=True) as connection:
         blocked = blocked_people(connection, sorted(set(people.values())))
         hold = contact_hold(connection, workplace)
     held = dict.fromkeys(concerned, hold) if hold is not None else {}

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -10,10 +11,12 @@ import duckdb
 import polars as pl
 
 from dagster_project.activation import SendRules, SyncResult, send_plan
+from dagster_project.clients.connectors import LOCAL
 from dagster_project.clients.crm import CrmError, CrmUnavailable
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
+from dagster_project.crm_changes import TOUCHED
 from dagster_project.crm_troubles import still_refused, too_many, troubles_of
 from dagster_project.defs.kept_plan import PLAN, KeptPlan, PlanRows, still_to_write
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
@@ -23,7 +26,7 @@ from dagster_project.field_plans import give_up_gone, plan_fields, without_unkno
 from dagster_project.landing.feeds import silence_hold
 from dagster_project.ledger_memory import check_memory
 from dagster_project.left_over import drop_taken, put_off, take_up
-from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.refresh import LIVE, Refresh, current_refresh
 from dagster_project.wanted_fields import made_contacts, wanted_fields
 
 ENTITIES = {"contact": "contacts", "account": "accounts"}
@@ -64,16 +67,17 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     confirmed and as it should be (`activation.crm_plan` in the warehouse)."""
     rules = workplace.playbook.crm_fields
     as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
-    with workplace.connect(stays_open=workplace.crm_is_here) as connection:
+    with workplace.connect(stays_open=True) as connection:
         with workplace.ledger() as ledger:
             check_memory(ledger, connection, workplace.settings)
             made = made_contacts(ledger, rules, workplace.settings.crm_destination)
-        is_full = current_refresh(connection, context.run.run_id).is_full
+        refresh = current_refresh(connection, context.run.run_id)
+        is_full = refresh.is_full
         hold = silence_hold(connection, as_of, workplace.playbook.sources.feed_silence)
         take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)
         desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=is_full, made=made)
-        # The CRM's own records are as they were when only events have come.
-        extracted = {kind: _extracted(connection, entity) for kind, entity in ENTITIES.items()} if is_full else {}
+        # A connected CRM knows itself what it has delivered.
+        delivered = _delivered(connection, refresh) if workplace.settings.crm == LOCAL else {}
         empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
         replace_table(connection, PLAN, empty)
         connection.execute(_DIFFERENCES)
@@ -85,8 +89,8 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     silence: CrmUnavailable | None = None
     with workplace.ledger() as ledger:
         for kind, target in rules.targets().items():
-            if kind in extracted and isinstance(crm, LocalCrm):
-                crm.take_over(kind, extracted[kind])
+            if kind in delivered and isinstance(crm, LocalCrm):
+                crm.take_over(kind, delivered[kind].records, of=delivered[kind].of)
             counts: Counter[str] = Counter()
             if is_full:
                 wanted = desired[kind]["object_id"].to_list()
@@ -141,6 +145,8 @@ def crm_fields(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
             left = still_to_write(ledger, crm.name, kind, parts, target=target)
             sending = SendRules(rules.resends, rules.verify_sample)
             results[kind] = send_plan(ledger, crm, kind, left, rules=sending, now=workplace.now())
+    if any(result.refused for result in results.values()):
+        workplace.connect_anew()  # a field may not be there any more
     troubles = troubles_of(results, rules, held_back)
     for trouble in troubles:
         context.log.warning(trouble)
@@ -222,12 +228,38 @@ class _Payloads(Mapping[str, dict[str, Any]]):
         return len(self._texts)
 
 
-def _extracted(connection: duckdb.DuckDBPyConnection, entity: str) -> _Payloads:
-    """The CRM's own records as the extracts show them at the live moment, by id."""
+@dataclass(frozen=True)
+class _Delivered:
+    """The CRM's own records as its extracts show them at the live moment, by id.
+
+    Attributes:
+        records: The records.
+        of: The ids that were looked for; None for all.
+    """
+
+    records: _Payloads
+    of: list[str] | None
+
+
+def _delivered(connection: duckdb.DuckDBPyConnection, refresh: Refresh) -> dict[str, _Delivered]:
+    """By object type what the CRM has delivered; nothing where only events have come."""
+    if refresh.is_full:
+        return {kind: _Delivered(_extracted(connection, entity, "true"), of=None) for kind, entity in ENTITIES.items()}
+    if not refresh.has_crm:
+        return {}
+    found = {}
+    for kind, entity in ENTITIES.items():
+        touched = f"select key from {TOUCHED} where kind = '{entity}'"
+        ids = [key for (key,) in connection.sql(touched).fetchall()]
+        found[kind] = _Delivered(_extracted(connection, entity, f"records.key in ({touched})"), of=ids)
+    return found
+
+
+def _extracted(connection: duckdb.DuckDBPyConnection, entity: str, whose: str) -> _Payloads:
     rows = connection.sql(
         "select records.key, versions.payload from intermediate.int_crm_records as records "
         "join raw.crm_versions as versions using (version_id) "
-        f"where records.{LIVE} and records.entity = ? and not records.is_deleted",
+        f"where records.{LIVE} and records.entity = ? and not records.is_deleted and {whose}",
         params=[entity],
     ).fetchall()
     return _Payloads(dict(rows))

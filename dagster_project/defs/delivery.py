@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 
 from dagster_project.clients.chat import Chat
-from dagster_project.clients.chats import connect_chat, look_up_after
+from dagster_project.clients.chats import look_up_after
 from dagster_project.clients.slack import SlackBot
 from dagster_project.core.follow_ups import MARKETING
 from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
@@ -36,12 +36,12 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
     """Handoffs in Slack, or in the outbox as Markdown; each once. No-contact flags are asked again before each."""
     with workplace.ledger() as ledger:
         waiting, told = ledger.pending_handoffs(), ledger.pending_notices()
-        with workplace.connect(stays_open=workplace.settings.slack.is_off) as connection:
+        with workplace.connect(stays_open=True) as connection:
             require_tables(connection, ["features.owners", "features.user_features"])
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [row["user_id"] for row in (*waiting, *told)])
             hold = contact_hold(connection, workplace)
-        chat = connected_chat(workplace)
+        chat = workplace.chat()
         letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
         letters += [_notice(row, owners, workplace) for row in told]
         report = send(ledger, chat, letters, blocked=blocked, hold=hold, workplace=workplace)
@@ -63,14 +63,6 @@ def every_message_has_a_certain_end(workplace: Workplace) -> dg.AssetCheckResult
 
 
 CHECKS = [every_message_has_a_certain_end]
-
-
-def connected_chat(workplace: Workplace) -> Chat:
-    """Slack's bot, else its webhook, else the outbox: whichever is set up; for Slack the warehouse's file is let go."""
-    settings = workplace.settings
-    if not settings.slack.is_off:
-        workplace.let_go()
-    return connect_chat(settings.slack, workplace.playbook.delivery.slack, outbox=settings.outbox)
 
 
 def has_buttons(workplace: Workplace) -> bool:
@@ -107,7 +99,7 @@ def send(
     needless: Callable[[Letter], bool] | None = None,
 ) -> DeliveryReport:
     """Deliver letters at the pace of the playbook; see `deliver`."""
-    return deliver(
+    report = deliver(
         ledger,
         chat,
         letters,
@@ -117,6 +109,9 @@ def send(
         look_up_after=look_up_after(chat, workplace.playbook.delivery.slack),
         needless=needless,
     )
+    if report.failed:
+        workplace.connect_anew()  # a channel may be another one by now
+    return report
 
 
 def _alerts(

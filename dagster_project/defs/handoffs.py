@@ -100,7 +100,9 @@ def _gather(
     notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
     untouched = 0
-    if refresh.is_full:
+    # What was held because nobody knew whom one may write to is on nobody's list but that of everybody.
+    looks_at_all = refresh.is_full or (crm_hold_reason is None and bool(ledger.get_meta(CRM_HOLD)))
+    if looks_at_all:
         held, states = ledger.read_frame("candidates"), ledger.trigger_states(None)
         select_concerned(
             connection, playbook, risen_since, held=held, states=states, members=members["user_id"].to_list()
@@ -121,7 +123,7 @@ def _gather(
         scored_features(connection, "user", those_of("user", LOOKED_AT["user"]), DECIDED_OF_USERS)
     ).pl()
     accounts = connection.sql(scored_features(connection, "account", LOOKED_AT["account"], DECIDED_OF_ACCOUNTS)).pl()
-    if not refresh.is_full:
+    if not looks_at_all:
         states = ledger.trigger_states({*users["user_id"], *accounts["account_id"]})
     inputs = HandoffInputs(
         as_of=as_of,

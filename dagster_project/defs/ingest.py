@@ -136,7 +136,7 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
 
 
 def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> list[Fetched]:
-    """Read the connected CRM; the warehouse is open to others meanwhile. What fails is tried again later."""
+    """Read the connected CRM; others may open the warehouse while that takes long. What fails is tried again later."""
     rules, now = workplace.playbook.crm_sources, workplace.now()
     with workplace.connect(stays_open=True) as connection:
         known = standings(connection, workplace.settings.crm)
@@ -145,6 +145,8 @@ def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> list[Fe
         for entity in ENTITIES
         if is_due(known.get(entity, Standing()), rules, now, mapping=rules.mapping_of(workplace.settings.crm, entity))
     ]
+    if due:
+        workplace.connect_anew()  # a field that it does not show any more is missing from the rows to come
     fetched = fetch(workplace.crm(), due, known, workplace.settings.crm_pages, rules=rules, now=now) if due else []
     for one in fetched:
         if one.trouble:

@@ -53,8 +53,7 @@ class PlanRows:
         """Take rows of one object type, see `core.sync.PLAN_SCHEMA`; the warehouse may get them later."""
         self._parts.append(part.select(pl.lit(kind).alias("object_type"), pl.all()))
         if sum(part.height for part in self._parts) >= PORTION:
-            # Planning goes on, and may have to ask the CRM.
-            with self._workplace.connect(stays_open=self._workplace.crm_is_here) as connection:
+            with self._workplace.connect(stays_open=True) as connection:
                 self._write(connection)
 
     def flush(self) -> None:
@@ -69,7 +68,7 @@ class PlanRows:
 
 
 class KeptPlan:
-    """The plan as it stands in the warehouse, which is closed whenever something is sent.
+    """The plan as it stands in the warehouse, which nobody has open while something takes long to be sent.
 
     Attributes:
         planned: How many records it would write.
@@ -77,7 +76,7 @@ class KeptPlan:
 
     def __init__(self, workplace: Workplace) -> None:
         self._workplace = workplace
-        with workplace.connect(stays_open=workplace.crm_is_here) as connection:
+        with workplace.connect(stays_open=True) as connection:
             require_tables(connection, [PLAN])
             [(self.planned, rows)] = connection.sql(
                 f"select count(*) filter (where operation in ('create', 'update')), count(*) from {PLAN}"
@@ -96,7 +95,7 @@ class KeptPlan:
             return
         after = ""
         while True:
-            with self._workplace.connect(stays_open=self._workplace.crm_is_here) as connection:
+            with self._workplace.connect(stays_open=True) as connection:
                 part = connection.sql(
                     f"select * exclude (object_type) from {PLAN} where object_type = ? and object_id > ? "
                     f"order by object_id limit {PORTION}",

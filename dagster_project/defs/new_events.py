@@ -1,4 +1,4 @@
-"""`score_new_events`: what new events change, all of it in one step.
+"""`score_new_events`: what new events and records of the CRM change, all of it in one step.
 
 Telling of a step of its own takes Dagster longer than most of what an asset has to do for a small batch. So the
 functions of the assets run one after the other in one, and the run tells of the assets that they made: asset pages,
@@ -119,7 +119,7 @@ def new_events(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator
 
 @dg.job(
     name=SCORE_NEW_EVENTS,
-    description="Load new events, score the users and accounts that they touch, decide, write back and publish; "
+    description="Load new events and records of the CRM, score whom they touch, decide, write back and publish; "
     "without the checks that read whole tables.",
 )
 def score_new_events() -> None:

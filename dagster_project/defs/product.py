@@ -52,7 +52,7 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
     settings, rules = workplace.settings, workplace.playbook.crm_fields
     if settings.product_url is None:
         return dg.MaterializeResult(metadata={"sent to": "nowhere: PLS_PRODUCT_URL is not set"})
-    with workplace.connect() as connection:
+    with workplace.connect(stays_open=True) as connection:
         is_full = current_refresh(connection, context.run.run_id).is_full
         again = take_up(connection, Product.name, everything=is_full, held_too=True)
         desired = wanted_traits(connection, rules, is_full=is_full)
@@ -66,8 +66,8 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
             sending = SendRules(rules.resends)  # what was sent can't be read back
             results[kind] = send_plan(ledger, product, kind, plan, rules=sending, now=workplace.now())
     if again or any(result.left for result in results.values()):
-        # Only then: opening a large warehouse again takes longer than all of it.
-        with workplace.connect() as connection:
+        # Only then: a large warehouse that was closed meanwhile takes longer to open than all of it.
+        with workplace.connect(stays_open=True) as connection:
             drop_taken(connection, Product.name)
             for kind, result in results.items():
                 put_off(connection, Product.name, kind, result.left)

@@ -10,7 +10,7 @@ from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
 from dagster_project.core.reminders import Nudge, nudges
 from dagster_project.defs.answers import read_back
-from dagster_project.defs.delivery import connected_chat, contact_hold, has_buttons, owners_by_id, send, told_of
+from dagster_project.defs.delivery import contact_hold, has_buttons, owners_by_id, send, told_of
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.ledger_memory import check_memory
@@ -57,7 +57,7 @@ def due_nudges(ledger: Ledger, chat: str, rules: DeliveryRules, now: datetime) -
 def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None:
     """Gather, decide, say it."""
     rules, now = workplace.playbook.delivery, workplace.now()
-    chat = connected_chat(workplace)
+    chat = workplace.chat()
     with workplace.ledger() as ledger:
         read_back(ledger, workplace, context.log)
         due = due_nudges(ledger, chat.name, rules, now)
@@ -128,7 +128,7 @@ def reminder_sensor(*, automate: bool) -> dg.SensorDefinition:
         if not settings.warehouse.exists():
             return dg.SkipReason("nothing has been scored yet")
         now = datetime.now(UTC).replace(tzinfo=None)
-        chat = connected_chat(Workplace()).name
+        chat = Workplace().chat().name
         with Ledger(settings.ledger_url) as ledger:
             if hold := ledger.get_meta(CRM_HOLD):
                 return dg.SkipReason(f"reminders are held until it is known who may be contacted: {hold}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -12,25 +11,24 @@ from filelock import FileLock, Timeout
 from pydantic import Field, PrivateAttr
 from sqlalchemy import make_url
 
+from dagster_project.clients.chat import Chat
+from dagster_project.clients.chats import connect_chat
 from dagster_project.clients.connectors import LOCAL, connect_crm
 from dagster_project.clients.crm import CrmClient
+from dagster_project.clients.kept import KeptClients
 from dagster_project.core.playbook import Playbook
 from dagster_project.dead_runs import noted
+from dagster_project.held_warehouse import HeldWarehouse
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_engine import only_run_on
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import Settings, SettingsError, environment_settings
-from dagster_project.warehouse import AnotherRun, Warehouse, use_utc
+from dagster_project.warehouse import AnotherRun
 
 WAREHOUSE_POOL = "warehouse"
 """The pool that every asset which writes the warehouse is in; `dagster.yaml` limits it to one run."""
 
-
-@dataclass
-class _Held:
-    """What keeps the warehouse's file open between steps; Dagster copies the resource, and the copies share this."""
-
-    connection: duckdb.DuckDBPyConnection | None = None
+_CLIENTS = KeptClients()
 
 
 class Workplace(dg.ConfigurableResource):
@@ -53,7 +51,8 @@ class Workplace(dg.ConfigurableResource):
         default=False, description="Whether a run may change more records of the CRM than crm_fields.yml allows"
     )
     lock_timeout_seconds: float = 600.0
-    _held: _Held = PrivateAttr(default_factory=_Held)
+    _held: HeldWarehouse = PrivateAttr(default_factory=HeldWarehouse)
+    """Dagster copies the resource, and the copies share this."""
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Workplace"]:
@@ -88,7 +87,7 @@ class Workplace(dg.ConfigurableResource):
                     )
                 yield
         finally:
-            self.let_go()
+            self._held.let_go()
             lock.release()
 
     @cached_property
@@ -106,55 +105,44 @@ class Workplace(dg.ConfigurableResource):
         """A writing connection to the warehouse.
 
         Args:
-            stays_open: Whether the file is left open, and locked, for the steps that follow: opening one of many
-                gigabytes takes longer than what a small batch has to do in it. `let_go`, or a block that does not ask
-                for it, ends that. Nobody who waits for an answer from outside may have the file open.
+            stays_open: Whether the file is left open, and locked, for the steps that follow; see `HeldWarehouse`.
         """
-        held = self._held
-        if held.connection is None:
-            with Warehouse(self.settings.warehouse).connect() as connection:
-                yield connection
-                if stays_open:
-                    # DuckDB keeps a file open in this process for as long as one connection to it is.
-                    held.connection = duckdb.connect(str(self.settings.warehouse))
-            return
-        connection = held.connection.cursor()
-        use_utc(connection)
-        try:
+        with self._held.connect(self.settings.warehouse, stays_open=stays_open) as connection:
             yield connection
-        finally:
-            connection.close()
-            if not stays_open:
-                self.let_go()
-
-    def let_go(self) -> None:
-        """Close the warehouse's file, if a step left it open."""
-        if self._held.connection is not None:
-            self._held.connection.close()
-            self._held.connection = None
 
     def ledger(self) -> Ledger:
         """The ledger, migrated to this version's schema."""
         return Ledger(self.settings.ledger_url)
 
-    @property
-    def crm_is_here(self) -> bool:
-        """Whether the CRM is the embedded one: it answers at once, and the warehouse's file may stay open meanwhile."""
-        return self.settings.crm == LOCAL
-
     def crm(self) -> CrmClient:
-        """The connected CRM; unless it is the embedded one, the warehouse's file is let go.
+        """The connected CRM; runs of one process share it for a while.
 
         Raises:
             SettingsError: What it needs is not set.
         """
-        settings = self.settings
-        if not self.crm_is_here:
-            self.let_go()
+        settings, rules = self.settings, self.playbook.crm_sources
+
+        def connect() -> CrmClient:
+            return connect_crm(settings.crm, settings.crm_access, rules, local=settings.local_crm)
+
         try:
-            return connect_crm(settings.crm, settings.crm_access, self.playbook.crm_sources, local=settings.local_crm)
+            if settings.crm == LOCAL:
+                return connect()
+            access = (settings.crm, frozenset(settings.crm_access.items()), rules.model_dump_json())
+            return _CLIENTS.get("crm", access, connect)
         except ValueError as error:
             raise SettingsError(f"PLS_CRM is {settings.crm}: {error}") from None
+
+    @staticmethod
+    def connect_anew() -> None:
+        """What was learnt of outside systems may not be so any more: the next `crm` and `chat` know nothing of it."""
+        _CLIENTS.forget()
+
+    def chat(self) -> Chat:
+        """Slack's bot, else its webhook, else the outbox: whichever is set up; shared like the CRM."""
+        slack, rules, outbox = self.settings.slack, self.playbook.delivery.slack, self.settings.outbox
+        access = (slack, rules.model_dump_json(), outbox)
+        return _CLIENTS.get("chat", access, lambda: connect_chat(slack, rules, outbox=outbox))
 
     def now(self) -> datetime:
         """The clock, as naive UTC: the only one in the pipeline."""

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.crm_changes import ENTITIES
 from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
-from dagster_project.landing.discovery import readable_files
+from dagster_project.landing.discovery import EVENTS, readable_files
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import environment_settings
 
@@ -45,7 +46,7 @@ score_everything = dg.define_asset_job(
 def landing_version(landing: Path) -> str:
     """A key that changes whenever a readable file below `landing` is added, delivered again, replaced or removed.
 
-    Two hashes: one of the product events, one of everything else.
+    Two hashes: one of what a delta can take, one of everything else.
     """
     return _version(_landed(landing))
 
@@ -66,13 +67,13 @@ def landing_request(landing: Path, *, now: datetime, settle_seconds: float, curs
     version = _version(files)
     if version == cursor:
         return dg.SkipReason("nothing has landed since the last run")
-    only_events = cursor is not None and version.split("-")[1:] == cursor.split("-")[1:]
+    is_for_delta = cursor is not None and version.split("-")[1:] == cursor.split("-")[1:]
     youngest = max(files, key=lambda name: files[name].st_mtime)
     age = (now - datetime(1970, 1, 1)).total_seconds() - files[youngest].st_mtime
-    if 0 <= age < settle_seconds - (RUN_COMES_LATER_SECONDS if only_events else 0):
+    if 0 <= age < settle_seconds - (RUN_COMES_LATER_SECONDS if is_for_delta else 0):
         return dg.SkipReason(f"{youngest} is still being written")
     return dg.RunRequest(
-        job_name=SCORE_NEW_EVENTS if only_events else SCORE_EVERYTHING,
+        job_name=SCORE_NEW_EVENTS if is_for_delta else SCORE_EVERYTHING,
         run_key=version,
         tags={LANDING_VERSION: version},
     )
@@ -157,11 +158,16 @@ def _landed(landing: Path) -> dict[str, os.stat_result]:
 
 
 def _version(files: Mapping[str, os.stat_result]) -> str:
-    events, others = hashlib.sha256(), hashlib.sha256()
+    for_delta, others = hashlib.sha256(), hashlib.sha256()
     for name, stat in sorted(files.items()):
-        digest = events if name.startswith("events/") else others
+        digest = for_delta if _is_for_delta(name) else others
         digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-    return f"{events.hexdigest()[:24]}-{others.hexdigest()[:24]}"
+    return f"{for_delta.hexdigest()[:24]}-{others.hexdigest()[:24]}"
+
+
+def _is_for_delta(name: str) -> bool:
+    entity = name.rpartition("/")[2].partition(".")[0].lower()
+    return name.startswith(f"{EVENTS}/") or not ENTITIES.isdisjoint((entity, f"crm.{entity}"))
 
 
 def _now() -> datetime:
@@ -183,8 +189,8 @@ def automations(
         jobs=[score_everything, score_new_events],
         minimum_interval_seconds=1,  # as often as the daemon does
         default_status=dg.DefaultSensorStatus.RUNNING if automate else dg.DefaultSensorStatus.STOPPED,
-        description="Starts score_new_events when product events have landed and are complete, score_everything when "
-        "it is more than that; again, after growing pauses, when that run has failed.",
+        description="Starts score_new_events when product events or records of the CRM have landed and are complete, "
+        "score_everything when it is more than that; again, after growing pauses, when that run has failed.",
     )
     def landing_files(context: dg.SensorEvaluationContext) -> Answer:
         settings = environment_settings()

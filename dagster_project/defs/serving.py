@@ -49,7 +49,7 @@ PUBLISHED_AS = {"audience_members": "audiences"}
 
 
 def _unpublished(table: str) -> str:
-    """The keys of the rows of one of the ledger's tables that have changed and are not published."""
+    """The keys of changed rows of one of the ledger's tables, or of opportunities, that are not published."""
     return f"select row_key from publishing.changed where table_name = '{table}'"
 
 
@@ -90,9 +90,9 @@ CHANGED = {
     "account_profiles": _ACCOUNTS,
     # Of an account that is called something else everybody is scored again.
     "leads": _USERS,
-    # The CRM's records are as they were when only events have come.
+    # Of owners a full run alone takes something else.
     "crm_owners": NOTHING,
-    "crm_opportunities": NOTHING,
+    "crm_opportunities": f"opportunity_id in ({_unpublished('crm_opportunities')})",
     # Calibration is measured by full runs alone, and challengers with it.
     **dict.fromkeys(("outcomes", "models", *CALIBRATION_MARTS), NOTHING),
 }
@@ -235,9 +235,9 @@ def _publish_delta(workplace: Workplace, *, may_be_worn: bool) -> bool:
 
 
 def _unchanged(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The published tables of nothing but the ledger of which there is nothing to publish."""
+    """The published tables of nothing but the ledger, or of opportunities, of which there is nothing to publish."""
     changed = {table for (table,) in connection.sql("select distinct table_name from publishing.changed").fetchall()}
-    return [table for table in COPIED if table not in changed and table not in PUBLISHED_AS]
+    return [table for table in (*COPIED, "crm_opportunities") if table not in changed and table not in PUBLISHED_AS]
 
 
 def _since(moment: datetime, conditions: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.core.playbook import Playbook
+from dagster_project.crm_changes import keep_what_was_said, note_concerned
 from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import shown_tables
@@ -22,12 +23,14 @@ from dagster_project.refresh import (
     odd_moment,
     plan_refresh,
     require_tables,
+    take_everything,
 )
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
     NodeOutcome,
     TransformError,
     build,
+    build_crm,
     build_delta,
     build_features,
     build_marts,
@@ -48,6 +51,7 @@ SOURCE_ASSETS = {
         "crm_versions": "crm_records",
         "crm_extracts": "crm_records",
         "crm_extract_rows": "crm_records",
+        "crm_touched": "crm_records",
         "email_domains": "email_domains",
         "moments": "moments",
         "rule_domains": "playbook_rules",
@@ -102,6 +106,8 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
     All of them, and tested, where more has changed than events.
     """
     refresh = _plan(context, workplace, may_be_delta=True)
+    if refresh.has_crm:
+        refresh = _take_crm(context, workplace, refresh)
     outcomes = _built(workplace, _whole(workplace, build_features if refresh.is_full else build_delta))
     with workplace.connect(stays_open=True) as connection:
         if not failure_report(outcomes):
@@ -130,6 +136,19 @@ def _plan(
     except NeedsEverything as error:
         raise dg.Failure(str(error)) from error
     context.log.info(f"{'Full refresh' if refresh.is_full else 'Delta'}: {refresh.reason}.")
+    return refresh
+
+
+def _take_crm(context: dg.OpExecutionContext, workplace: Workplace, refresh: Refresh) -> Refresh:
+    """Make the models of the CRM anew and note whom that concerns; with most people everybody is computed."""
+    with workplace.connect(stays_open=True) as connection:
+        keep_what_was_said(connection)
+    _raise_for_failures(_built(workplace, _whole(workplace, build_crm)))
+    with workplace.connect(stays_open=True) as connection:
+        if note_concerned(connection):
+            return refresh
+        refresh = take_everything(connection, refresh, "the CRM has delivered something about many")
+    context.log.info(f"Full refresh: {refresh.reason}.")
     return refresh
 
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from errno import EACCES
 from pathlib import Path
 
+EVENTS = "events"
+"""The source of product events."""
 API = "api:"
 """How the paths of extracts from a connected CRM begin in `raw.files`."""
 EVENT_SUFFIXES = (".parquet", ".ndjson", ".jsonl", ".csv")
@@ -105,9 +107,9 @@ def event_files(landing: Path) -> list[LandedFile]:
     Such a folder stands for its files, which nobody knows: it can't be opened either.
     """
     closed: list[Path] = []
-    found = [landed_file(path, landing, "events") for path in readable_files(landing / "events", closed)]
+    found = [landed_file(path, landing, EVENTS) for path in readable_files(landing / "events", closed)]
     # Whatever is done in such a folder is no news: nobody can tell.
-    folders = [LandedFile(path, _name(path, landing), "events", 0, _LONG_AGO) for path in {*closed}]
+    folders = [LandedFile(path, _name(path, landing), EVENTS, 0, _LONG_AGO) for path in {*closed}]
     return sorted([*folders, *(file for file in found if file is not None)], key=lambda file: file.name)
 
 

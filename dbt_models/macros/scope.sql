@@ -1,7 +1,8 @@
 {#
   A run is either full or a delta. A full run (`--full-refresh`) makes every table below anew, except the rollup, which is
-  always kept; a delta recomputes the users and accounts that new events touch, on the same day and with the same CRM, and
-  leaves the other rows as they are. Which of the two a run is, dagster_project/refresh.py decides.
+  always kept; a delta recomputes the users and accounts that new events touch, on the same day, and leaves the other rows
+  as they are. Which of the two a run is, dagster_project/refresh.py decides. Where the CRM has delivered, a delta first makes
+  the models tagged `crm` anew, and whomever they say something else about is touched as well (dagster_project/crm_changes.py).
 
   The models that a delta recomputes carry the tag `delta`, forget the touched rows before they insert, and limit what
   they read with `only_touched`.

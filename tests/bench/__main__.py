@@ -14,16 +14,18 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 
-from tests.bench.company import Size, write_history
+from tests.bench.company import CHANGED_CONTACTS, Size, write_history
+from tests.bench.connected import outside_systems
 from tests.bench.processes import PLS, PhaseFailed, Took, available_megabytes, peak_megabytes, phase, run, timed
 from tests.bench.same_work import Answer, engines, needed_megabytes
-from tests.bench.warm import BATCH_EVENTS, micro_batches, sensor, watch
+from tests.bench.warm import BATCH_EVENTS, crm_batches, micro_batches, sensor, watch
 
 WATCH_BATCHES = 20
 """Enough for a 95th percentile."""
@@ -81,11 +83,11 @@ class Bench:
         arguments = ["--events", str(self.size.events), "--folder", str(self.folder), "--batches", str(self.batches)]
         return phase(name, arguments, self.environment, self.patience)
 
-    def pls(self, *words: str) -> tuple[str, Took]:
-        """A command of `pls`, with a Dagster instance of its own."""
+    def pls(self, *words: str, **more: str) -> tuple[str, Took]:
+        """A command of `pls`, with a Dagster instance of its own; what else it is told are variables."""
         with tempfile.TemporaryDirectory() as home:
             (Path(home) / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-            return run([*PLS, *words], {**self.environment, "DAGSTER_HOME": home}, self.patience)
+            return run([*PLS, *words], {**self.environment, **more, "DAGSTER_HOME": home}, self.patience)
 
 
 def main() -> None:
@@ -183,8 +185,27 @@ def _batch_lines(bench: Bench) -> Iterator[Line]:
     yield Line("publish: a micro-batch's changes", _step(answer["steps"], PUBLISHING))
 
 
+def _crm_lines(bench: Bench) -> Iterator[Line]:
+    answer, took = bench.phase("crm-batches")
+    assert isinstance(answer, dict)
+    what = f"about {CHANGED_CONTACTS} changed contacts in an extract of {bench.size.users * 2 // 5:,}"
+    yield Line(f"{what}, median", statistics.median(answer["batches"]), took.megabytes)
+    for step, seconds in answer["steps"].items():
+        yield Line(f"  of it: {step}", seconds)
+
+
 def _watch_lines(bench: Bench) -> Iterator[Line]:
     yield from _latency_lines("pls watch", *watch(bench.folder, bench.size, WATCH_BATCHES, bench.environment))
+
+
+def _connected_lines(bench: Bench) -> Iterator[Line]:
+    with outside_systems() as variables:
+        with suppress(PhaseFailed):  # it makes the fields, and lacks the rights to read
+            bench.pls("sync", "--setup", **variables)
+        environment = {**bench.environment, **variables}
+        yield from _latency_lines(
+            "pls watch, to Slack and HubSpot", *watch(bench.folder, bench.size, WATCH_BATCHES, environment)
+        )
 
 
 def _sensor_lines(bench: Bench) -> Iterator[Line]:
@@ -216,7 +237,9 @@ PARTS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "build": _build_lines,
     "backfill": _backfill_lines,
     "batches": _batch_lines,
+    "crm": _crm_lines,
     "watch": _watch_lines,
+    "connected": _connected_lines,
     "sensor": _sensor_lines,
     "assistant": _assistant_lines,
 }
@@ -271,6 +294,10 @@ def _micro_batches(bench: Bench, _: str) -> dict[str, object]:
     return micro_batches(bench.folder, bench.size, bench.batches)
 
 
+def _crm_batches(bench: Bench, _: str) -> dict[str, object]:
+    return crm_batches(bench.folder, bench.size, bench.batches)
+
+
 def _ask(bench: Bench, _: str) -> dict[str, float]:
     """By tool, the 95th percentile in seconds."""
     from tests.bench.assistant import measure
@@ -284,6 +311,7 @@ PHASES: dict[str, Callable[[Bench, str], object]] = {
     "history": _write_history,
     "engine": _engine,
     "micro-batches": _micro_batches,
+    "crm-batches": _crm_batches,
     "assistant": _ask,
 }
 """What runs in a process of its own and answers in JSON; some are told more than their name."""

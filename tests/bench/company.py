@@ -5,6 +5,7 @@ of the users active each day, a handful of events per session, one identify per 
 write and the same for the same size. Hashes stand for chance, so that no row depends on the order of the others.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,6 +21,8 @@ KEY_ACCOUNTS, KEY_ACCOUNTS_PER_OWNER = 200, 5
 """The first accounts belong to owners who have few of them and are in no team. However much waits for the teams of a
 large company, these have room: whoever asks for sales there is told of at once."""
 BATCH_SECONDS = 300
+CHANGED_CONTACTS = 100
+"""About as many contacts have another role in each extract after the first."""
 
 # name, type, signal-bearing or not: weights add up to 1000
 _EVENTS = (
@@ -178,6 +181,35 @@ select 'r' || lpad('{number}', 18, '0'), 'track', 'Contact Sales Clicked', null,
   'a' || lpad('{user_number}', 9, '0'), null, 'r{number}', timestamp '{at}', timestamp '{at}', null, null"""
 
 
+def write_contacts(folder: Path, size: Size, number: int) -> None:
+    """Write the contacts as the CRM shows them, with a newer role of some in each extract after the first.
+
+    Args:
+        folder: Of the CRM's files.
+        size: Of the history.
+        number: Of the extract; it is of that minute of the last day.
+    """
+    with duckdb.connect() as connection:
+        _copy(
+            connection,
+            f"""select 'c' || lpad(range::varchar, 9, '0') as contact_id, 'P' || range::varchar || '@company'
+              || (range // {USERS_PER_ACCOUNT})::varchar || '.com' as email, 'Person ' || range::varchar as name,
+              'g' || lpad((range // {USERS_PER_ACCOUNT})::varchar, 8, '0') as account_id, false as email_opt_out,
+              false as do_not_contact, timestamp '2025-12-01' as updated_at,
+              case when {number} > 0 and hash(range) % greatest({size.users} * 2 // 5 // {CHANGED_CONTACTS}, 1) = 0
+                then 'Role {number}' end as role
+              from range({size.users}) where range % 5 < 2 order by range""",
+            folder / "contacts.parquet",
+        )
+    _dated(folder / "contacts.parquet", size, number)
+
+
+def _dated(path: Path, size: Size, minutes: int = 0) -> None:
+    """A CRM file is of the moment at which it was written: here of the last day of the history."""
+    at = datetime.combine(size.end, datetime.min.time(), UTC) + timedelta(minutes=minutes)
+    os.utime(path, (at.timestamp(), at.timestamp()))
+
+
 def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _copy(
@@ -190,15 +222,7 @@ def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) 
           false as do_not_contact, timestamp '2025-12-01' as updated_at from range({size.accounts}) order by range""",
         folder / "accounts.parquet",
     )
-    _copy(
-        connection,
-        f"""select 'c' || lpad(range::varchar, 9, '0') as contact_id, 'P' || range::varchar || '@company'
-          || (range // {USERS_PER_ACCOUNT})::varchar || '.com' as email, 'Person ' || range::varchar as name,
-          'g' || lpad((range // {USERS_PER_ACCOUNT})::varchar, 8, '0') as account_id, false as email_opt_out,
-          false as do_not_contact, timestamp '2025-12-01' as updated_at
-          from range({size.users}) where range % 5 < 2 order by range""",
-        folder / "contacts.parquet",
-    )
+    write_contacts(folder, size, 0)
     _copy(
         connection,
         "select 'o' || range::varchar as owner_id, 'Owner ' || range::varchar as name, 'o' || range::varchar "
@@ -208,3 +232,5 @@ def _write_crm(connection: duckdb.DuckDBPyConnection, folder: Path, size: Size) 
         f"true as is_active from range({TEAM_OWNERS + KEY_ACCOUNTS // KEY_ACCOUNTS_PER_OWNER})",
         folder / "owners.parquet",
     )
+    for name in ("accounts", "owners"):
+        _dated(folder / f"{name}.parquet", size)

@@ -14,7 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.company import Size, write_batch
+import duckdb
+
+from tests.bench.company import Size, write_batch, write_contacts
 from tests.bench.processes import PLS, PhaseFailed, high_water
 
 BATCH_EVENTS = 10_000
@@ -32,15 +34,66 @@ RECEIPTS = {
 """By what is waited for, which receipts of the ledger say that it is done."""
 
 
+Execute = Callable[[str], tuple[float, dict[str, float]]]
+"""Runs a job by its name: its seconds, and those of its steps."""
+
+
 def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
     """A full refresh and then batches, in one process on one instance.
 
     Returns:
         Seconds: `full`, `full_steps` by step, `batches` one by one, `steps` by step, of the median batch.
     """
+
+    def land_events(number: int) -> None:
+        land(folder, size, number=number, events=BATCH_EVENTS)
+
+    with _warm(folder) as execute:
+        full, full_steps = execute("score_everything")
+        return {"full": full, "full_steps": full_steps, **_batches(execute, batches, land_events)}
+
+
+def crm_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
+    """Extracts of all contacts in which some have another role; `batches` and `steps` as `micro_batches` has them.
+
+    Raises:
+        PhaseFailed: Some were computed with everybody.
+    """
+
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
+        [(taken,)] = warehouse.sql("select count(*) from raw.crm_extracts where entity = 'contacts'").fetchall()
+
+    def land_contacts(number: int) -> None:
+        write_contacts(folder / "landing" / "crm", size, taken + number)
+
+    with _warm(folder) as execute:
+        found = _batches(execute, batches, land_contacts)
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
+        [(is_full, why)] = warehouse.sql("select is_full, reason from raw.refreshes").fetchall()
+    if is_full:
+        raise PhaseFailed(f"everybody was computed: {why}")
+    return found
+
+
+def _batches(execute: Execute, batches: int, land_one: Callable[[int], None]) -> dict[str, Any]:
+    from dagster_project.run import keep_for_good
+
+    execute("score_new_events")  # opens what a process opens once
+    keep_for_good()
+    runs = []
+    for number in range(batches):
+        land_one(number)
+        runs.append(execute("score_new_events"))
+    steps = {step: median([found.get(step, 0.0) for _, found in runs]) for step in runs[0][1]}
+    return {"batches": [took for took, _ in runs], "steps": steps}
+
+
+@contextmanager
+def _warm(folder: Path) -> Iterator[Execute]:
+    """Runs jobs in this process on one instance, as `pls watch` does."""
     from dagster_project.definitions import build_definitions
     from dagster_project.defs.resources import Workplace
-    from dagster_project.run import keep_for_good, persistent_instance
+    from dagster_project.run import persistent_instance
 
     definitions = build_definitions()
     with _instance_home() as home, persistent_instance(home) as instance:
@@ -55,15 +108,7 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
             took = time.perf_counter() - began
             return took, _steps(instance, result.run_id)
 
-        full, full_steps = execute("score_everything")
-        execute("score_new_events")  # opens what a process opens once
-        keep_for_good()
-        runs = []
-        for number in range(batches):
-            land(folder, size, number=number, events=BATCH_EVENTS)
-            runs.append(execute("score_new_events"))
-    steps = {step: median([found.get(step, 0.0) for _, found in runs]) for step in runs[0][1]}
-    return {"full": full, "full_steps": full_steps, "batches": [took for took, _ in runs], "steps": steps}
+        yield execute
 
 
 def _steps(instance: Any, run_id: str) -> dict[str, float]:

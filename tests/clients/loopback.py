@@ -91,6 +91,11 @@ class _Server(ThreadingHTTPServer):
     """Without the look-up of its own name, which takes seconds where no name server answers."""
 
     daemon_threads = True
+    connections = 0
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        self.connections += 1
+        return super().get_request()
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)
@@ -144,6 +149,11 @@ class Loopback:
     def heal(self) -> None:
         """Nothing goes wrong any more."""
         self._faults.clear()
+
+    @property
+    def connections(self) -> int:
+        """How many were opened so far."""
+        return self._server.connections
 
     def lines(self, pattern: str = "") -> list[str]:
         """The lines of the requests that match."""

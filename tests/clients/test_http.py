@@ -73,6 +73,17 @@ def patience(kind: FaultKind) -> RetryPolicy:
     return HASTY if kind == "delay" else CALM
 
 
+def test_a_connection_is_used_again_unless_it_was_idle(server: Counter, clock: FakeClock) -> None:
+    """What lies between may have dropped an idle one without a word: that request would wait for its time limit."""
+    asking = api(server)
+    opened = []
+    for seconds in (0.0, 60.0, 60.1, 1.0):
+        clock.advance(seconds)
+        asking.request("GET", "/things")
+        opened.append(server.connections)
+    assert opened == [1, 1, 2, 2]
+
+
 def test_an_answer_is_read_as_json(server: Counter) -> None:
     answer = api(server).request("POST", "/things", body={"a": 1})
     assert (answer.status, answer.body) == (200, {"done": 1})

@@ -40,6 +40,12 @@ def test_an_extract_that_says_the_same_changes_nothing(crm: LocalCrm) -> None:
     assert crm.take_over("contact", {"c_1": dict(reversed(ANN.items()))}) == 0
 
 
+def test_records_that_nobody_asked_the_extract_for_stay_as_they_are(crm: LocalCrm) -> None:
+    crm.take_over("contact", {"c_1": ANN, "c_2": {}, "c_3": {}})
+    assert crm.take_over("contact", {"c_1": ANN | {"title": "COO"}}, of=["c_1", "c_2", "c_9"]) == 2
+    assert crm.records("contact") == {"c_1": ANN | {"title": "COO"}, "c_3": {}}
+
+
 def test_what_we_wrote_stays_when_the_extracts_change(crm: LocalCrm) -> None:
     crm.take_over("contact", {"c_1": ANN})
     assert write(crm, pql_score=81.0, features_used=["alerts"]) == Receipt("c_1")

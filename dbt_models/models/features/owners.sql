@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 select
     records.as_of,
     owners.owner_id,

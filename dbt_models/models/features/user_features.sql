@@ -63,7 +63,7 @@ tickets as (
     where records.entity = 'tickets'
         and not records.is_deleted
         and tickets.category = 'limits'
-        and tickets.created_at <= records.as_of
+        and tickets.created_at <= records.until
         and cast(tickets.created_at as date) > {{ days_before('moments.day', 'settings.window_days') }}
 
 ),

@@ -7,6 +7,8 @@ select features.account_id
 from {{ rows_among(ref('user_features'), 'user_key', 'select user_key from ' ~ ref('int_users_touched')) }} as features
 where features.account_id is not null
 union
+select key from {{ source('raw', 'crm_touched') }} where kind = 'account'
+union
 select group_id
 from {{ ref('int_trait_events') }}
 where event_type = 'group' and group_id is not null

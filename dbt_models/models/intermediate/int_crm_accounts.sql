@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 with records as (
 
     select * from {{ ref('int_crm_records') }} where entity = 'accounts'
@@ -39,7 +40,7 @@ status_dates as (
         min(status_changes.known_from) filter (where status_changes.subscription_status = 'paying') as first_paying_at
     from records
     inner join status_changes
-        on records.key = status_changes.account_id and status_changes.known_from <= records.as_of
+        on records.key = status_changes.account_id and status_changes.known_from <= records.until
     group by records.as_of, records.key
 
 ),

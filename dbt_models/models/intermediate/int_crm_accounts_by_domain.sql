@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 with accounts as (
 
     select * from {{ ref('int_crm_accounts') }} where not is_deleted and registrable_domain is not null

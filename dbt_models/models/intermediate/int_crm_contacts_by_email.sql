@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 -- Of several contacts with one address a deleted one comes last, then the newest wins.
 select as_of, email, contact_id, account_id, is_deleted
 from (

@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 -- What was delivered since the last extract that counts and kept out of the data, because too many rows were missing from
 -- it. That says nothing about deletions; but whoever says no in it has said so.
 with complete as (

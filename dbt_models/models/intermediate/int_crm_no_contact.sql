@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 -- Whether somebody may be written to is asked of what came last, whatever moment is scored: like the suppression list it
 -- protects people and scores nobody. A no counts whether the newest extract says it, the version updated last, or one that
 -- was kept out since.

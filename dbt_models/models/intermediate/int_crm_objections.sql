@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 -- Who must not be contacted by address and by domain, as the newest versions say: a contact or an account may be known only
 -- after the moment scored, be it a past one or because its CRM dates records ahead, and has said no all the same.
 with no_contact as (

@@ -1,6 +1,7 @@
+{{ config(tags=['crm']) }}
 with opportunities as (
 
-    select records.as_of, opportunities.*, records.is_deleted
+    select records.as_of, records.until, opportunities.*, records.is_deleted
     from {{ ref('int_crm_records') }} as records
     inner join {{ ref('stg_crm__opportunities') }} as opportunities on records.version_id = opportunities.version_id
     where records.entity = 'opportunities' and not records.is_deleted
@@ -26,8 +27,8 @@ as_known as (
         opportunities.amount,
         opportunities.created_at,
         opportunities.closed_at,
-        coalesce(opportunities.created_at <= opportunities.as_of, true) and (
-            coalesce(opportunities.closed_at > opportunities.as_of, false)
+        coalesce(opportunities.created_at <= opportunities.until, true) and (
+            coalesce(opportunities.closed_at > opportunities.until, false)
             or (
                 (opportunities.closed_at is null or not coalesce(opportunities.is_closed, true))
                 and not coalesce(opportunities.is_closed, false)
@@ -35,7 +36,7 @@ as_known as (
             )
         ) as is_open,
         coalesce(opportunities.is_won, false) and coalesce(
-            coalesce(opportunities.closed_at, opportunities.created_at) <= opportunities.as_of, true
+            coalesce(opportunities.closed_at, opportunities.created_at) <= opportunities.until, true
         ) as is_won
     from opportunities
     left join contacts

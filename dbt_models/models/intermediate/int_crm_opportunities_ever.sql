@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 -- Whoever had an opportunity had it, whether it was lost since, deleted, or won and taken back.
 with opportunities as (
 
@@ -7,7 +8,7 @@ with opportunities as (
 
 moments as (
 
-    select as_of from {{ source('raw', 'moments') }}
+    select as_of, until from {{ source('raw', 'moments') }}
 
 ),
 
@@ -24,13 +25,13 @@ known as (
         coalesce(opportunities.account_id, contacts.account_id) as account_id,
         opportunities.contact_id,
         coalesce(opportunities.is_won, false) and coalesce(
-            coalesce(opportunities.closed_at, opportunities.created_at) <= moments.as_of, true
+            coalesce(opportunities.closed_at, opportunities.created_at) <= moments.until, true
         ) as is_won
     from {{ ref('int_crm_versions') }} as versions
     inner join opportunities on versions.version_id = opportunities.version_id
-    inner join moments on versions.known_from <= moments.as_of
+    inner join moments on versions.known_from <= moments.until
     left join contacts on moments.as_of = contacts.as_of and opportunities.contact_id = contacts.contact_id
-    where coalesce(opportunities.created_at <= moments.as_of, true)
+    where coalesce(opportunities.created_at <= moments.until, true)
 
 )
 

@@ -1,6 +1,7 @@
+{{ config(tags=['crm']) }}
 with moments as (
 
-    select as_of from {{ source('raw', 'moments') }}
+    select as_of, until from {{ source('raw', 'moments') }}
 
 ),
 
@@ -21,7 +22,7 @@ latest_extracts as (
 
     select moments.as_of, extracts.entity, max(extracts.extract_number) as extract_number
     from moments
-    inner join extracts on extracts.extract_at <= moments.as_of or extracts.extract_number = 1
+    inner join extracts on extracts.extract_at <= moments.until or extracts.extract_number = 1
     group by moments.as_of, extracts.entity
 
 ),
@@ -30,6 +31,7 @@ visible as (
 
     select
         moments.as_of,
+        moments.until,
         known.*,
         row_number() over (
             partition by moments.as_of, known.entity, known.key
@@ -39,7 +41,7 @@ visible as (
             partition by moments.as_of, known.entity, known.key
         ) as last_extract_number
     from known
-    inner join moments on known.known_from <= moments.as_of
+    inner join moments on known.known_from <= moments.until
 
 ),
 
@@ -47,6 +49,7 @@ current_records as (
 
     select
         visible.as_of,
+        visible.until,
         visible.entity,
         visible.key,
         visible.version_id,

@@ -1,3 +1,4 @@
+{{ config(tags=['crm']) }}
 -- Whom not to contact is asked of the newest list, whatever moment is scored: it protects people, it scores nobody.
 with latest as (
 

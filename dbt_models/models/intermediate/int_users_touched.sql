@@ -2,6 +2,7 @@
 -- depends_on: {{ ref('int_user_history') }}
 -- depends_on: {{ ref('int_user_days') }}
 -- depends_on: {{ ref('stg_playbook__settings') }}
+-- depends_on: {{ source('raw', 'crm_touched') }}
 {#- Where they stood before: read before these change, hence no ref, which would be a circle. -#}
 {%- set before = adapter.get_relation(target.database, 'features', 'user_features') if execute -%}
 {%- set measures_before = adapter.get_relation(target.database, 'intermediate', 'int_user_measures') if before -%}
@@ -68,6 +69,8 @@ touched as (
     select user_id from known
     union
     select user_id from {{ measures_before }} where user_key in (select user_key from namesakes)
+    union
+    select key from {{ source('raw', 'crm_touched') }} where kind = 'user'
     {%- endif %}
 
 )
