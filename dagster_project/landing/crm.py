@@ -17,6 +17,7 @@ from dagster_project.landing.crm_reading import SUPPRESSION, read_crm_file
 from dagster_project.landing.crm_store import (
     Extract,
     extracts_of,
+    join_rows,
     keys_before,
     note_unread,
     quarantine_crm_rows,
@@ -72,6 +73,7 @@ def load_crm(
         What became of every file that was looked at.
     """
     with transaction(connection):
+        join_rows(connection)
         reconsider_shrunk(connection, rules.shrink_limit, batch_id)
     register = Register(connection, "crm.", SUPPRESSION)
     unread = [file for file in history_files(landing, until) if not register.is_done(file)]

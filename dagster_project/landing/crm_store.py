@@ -1,9 +1,8 @@
 """Extracts of the CRM in `raw.crm_*`: versions, which extracts hold which, and whether an extract counts.
 
 An extract mostly says what the one before it says. So a row of `raw.crm_extract_rows` is a version and all the extracts
-in a row that hold it, from `first_extract_id` (NULL: the same one) up to `extract_id`, in the order of `extracts_of`:
-there are about as many as changes, however often the CRM is asked. The first extract, and those that don't count, have
-rows of their own.
+in a row that hold it, from `first_extract_id` up to `extract_id`, in the order of `extracts_of`: there are about as
+many as changes, however often the CRM is asked. The first extract, and those that don't count, have rows of their own.
 
 Every function works inside the caller's transaction. How files become rows is in `crm_reading`.
 """
@@ -163,7 +162,7 @@ def _hold(connection: duckdb.DuckDBPyConnection, entity: str, extract_id: int, *
     )
     if goes_on_from is not None:
         connection.execute(
-            "update raw.crm_extract_rows set extract_id = $now, first_extract_id = coalesce(first_extract_id, $before) "
+            "update raw.crm_extract_rows set extract_id = $now "
             "where extract_id = $before and version_id in (from crm_held_now)",
             {"now": extract_id, "before": goes_on_from},
         )
@@ -184,6 +183,54 @@ def _part(connection: duckdb.DuckDBPyConnection, before: Sequence[Extract], afte
         sides,
     )
     connection.execute(f"update raw.crm_extract_rows set extract_id = $before[-1] where {on_both}", sides)
+
+
+def join_rows(connection: duckdb.DuckDBPyConnection) -> None:
+    """Join what earlier versions wrote as a row per extract and record, with no `first_extract_id`; once.
+
+    Args:
+        connection: The warehouse, inside a transaction.
+    """
+    if not connection.sql("select 1 from raw.crm_extract_rows where first_extract_id is null limit 1").fetchall():
+        return
+    connection.execute(_JOINED_ROWS, [API])
+    connection.execute(
+        "delete from raw.crm_extract_rows; insert into raw.crm_extract_rows by name from crm_joined_rows"
+    )
+    connection.execute("drop table crm_joined_rows")
+
+
+_JOINED_ROWS = """
+create or replace temp table crm_joined_rows as
+with numbered as (
+  select
+    extract_id,
+    case when starts_with(path, ?) then path else '' end as read_from,
+    row_number() over (partition by entity order by extracts.extract_at, extract_id) as number,
+    not is_complete or 1 = sum(cast(is_complete as integer)) over (
+      partition by entity order by extracts.extract_at, extract_id
+    ) as is_alone
+  from raw.crm_extracts as extracts join raw.files using (file_id)
+),
+held as (
+  select version_id, extract_id, number, read_from, is_alone
+  from raw.crm_extract_rows join numbered using (extract_id)
+),
+placed as (
+  select
+    *,
+    case when is_alone then -number else
+      number - row_number() over (partition by version_id, read_from, is_alone order by number)
+    end as island
+  from held
+)
+select
+  version_id,
+  arg_min(extract_id, number) as first_extract_id,
+  arg_max(extract_id, number) as extract_id
+from placed
+group by version_id, read_from, is_alone, island
+"""
 
 
 def reconsider_shrunk(connection: duckdb.DuckDBPyConnection, limit: float, batch_id: int) -> None:

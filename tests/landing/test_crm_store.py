@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_project.landing.crm_reading import CRM_ROWS
-from dagster_project.landing.crm_store import keys_before, reconsider_shrunk, store_extract
+from dagster_project.landing.crm_store import join_rows, keys_before, reconsider_shrunk, store_extract
 from dagster_project.warehouse import RAW_TABLES
 
 FIRST = datetime(2026, 6, 1)
@@ -28,7 +28,9 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
 def deliver(connection: duckdb.DuckDBPyConnection, day: int, said: Said) -> None:
     """Store an extract of a day as loading does; its file is known by its number."""
     [(file_id,)] = connection.sql("select count(*) + 1 from raw.files").fetchall()
-    connection.execute("insert into raw.files (file_id, content_hash) values (?, ?)", [file_id, str(file_id)])
+    connection.execute(
+        "insert into raw.files (file_id, path, content_hash) values (?, 'crm/contacts.csv', ?)", [file_id, str(file_id)]
+    )
     connection.execute(
         f"create or replace temp table {CRM_ROWS} (row_number bigint, reason varchar, raw varchar, key varchar, "
         "payload varchar, updated_at timestamp, created_at timestamp)"
@@ -60,6 +62,16 @@ def held(connection: duckdb.DuckDBPyConnection) -> dict[int, Said]:
     return found
 
 
+A_ROW_EACH = """
+create temp table apart as
+with numbered as (select extract_id, row_number() over (order by extract_at, extract_id) as n from raw.crm_extracts)
+select one.extract_id, version_id, null::integer from raw.crm_extract_rows as held
+join numbered as first on held.first_extract_id = first.extract_id
+join numbered as last on held.extract_id = last.extract_id
+join numbered as one on one.n between first.n and last.n;
+delete from raw.crm_extract_rows;
+insert into raw.crm_extract_rows from apart;
+"""
 extracts = st.dictionaries(st.sampled_from("abcde"), st.sampled_from("xy"), min_size=1)
 
 
@@ -76,6 +88,19 @@ def test_every_extract_says_what_it_said_in_whatever_order_they_come(deliveries:
             "(select extract_id from raw.crm_extracts where not is_complete))"
         ).fetchall()
         assert alone == [(0,)], "the first one, and those that don't count, have rows of their own"
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), extracts), min_size=1, max_size=9))
+def test_rows_of_an_earlier_version_are_joined_and_say_the_same(deliveries: Sequence[tuple[int, Said]]) -> None:
+    """It wrote one per extract and record."""
+    with warehouse() as connection:
+        for day, said in sorted(deliveries, key=lambda one: one[0]):
+            deliver(connection, day, said)
+        joined = "select version_id, first_extract_id, extract_id from raw.crm_extract_rows order by all"
+        expected = connection.sql(joined).fetchall()
+        connection.execute(A_ROW_EACH)
+        join_rows(connection)
+        assert connection.sql(joined).fetchall() == expected
 
 
 def test_what_does_not_change_takes_no_room() -> None:
