@@ -10,8 +10,8 @@ import duckdb
 from dagster_project.warehouse import Warehouse, use_utc
 
 IDLE_SECONDS = 5.0
-"""For how long an open file waits for the next step. Most answers from outside come sooner; who wants to read the
-warehouse while a run waits for a slower one waits for less than a minute, see `Warehouse`."""
+"""For how long an open file waits for the next step. Most answers from outside come sooner; while a run waits for a
+slower one, others get at the warehouse long before they give up (`Warehouse`)."""
 
 
 class HeldWarehouse:
