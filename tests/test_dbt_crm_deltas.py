@@ -94,7 +94,7 @@ def some(chance: random.Random, entity: str) -> Iterator[dict[str, Any]]:
             yield {key: name} | record()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_deltas_with_the_crm_equal_a_build_from_scratch(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("crm")
     shop, chance = with_accounts(folder), random.Random(seed)
