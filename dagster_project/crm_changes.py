@@ -15,8 +15,8 @@ TOUCHED = "raw.crm_touched"
 `contacts` and `accounts`, whatever has changed of them."""
 FEW_USERS, FEW_OF_ALL = 1_000, 0.1
 """With more users than these, and than such a share of all, to compute everybody takes no longer."""
-ENTITIES = frozenset({"crm.accounts", "crm.contacts", "crm.opportunities", "crm.tickets", "suppression"})
-"""What a delta takes. Who sells what to whom is asked of all owners together."""
+FOR_DELTAS = frozenset({"crm.accounts", "crm.contacts", "crm.opportunities", "crm.tickets", "suppression"})
+"""The sources that a delta takes. Who sells what to whom is asked of all owners together."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,7 @@ union
 select 'account', 'domain:' || domain from domains
 union
 select 'account', account_id from intermediate.int_crm_accounts
-where registrable_domain in (from domains)
-  -- its host, as the macro host_of has it
-  or regexp_replace(regexp_replace(lower(trim(domain)), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', '') in (from domains)
+where registrable_domain in (from domains) or host in (from domains)
 """
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import duckdb
 
-from dagster_project.crm_changes import ENTITIES, TOUCHED
+from dagster_project.crm_changes import FOR_DELTAS, TOUCHED
 from dagster_project.warehouse import transaction
 
 ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
@@ -101,7 +101,7 @@ class Arrivals:
 
 def decide_refresh(
     before: Standing | None,
-    come: Arrivals,
+    arrived: Arrivals,
     *,
     until: datetime,
     definition: str,
@@ -112,7 +112,7 @@ def decide_refresh(
 
     Args:
         before: What the tables were computed from; None when there are none.
-        come: What has come since.
+        arrived: What has come since.
         until: The moment to score, naive UTC.
         definition: A hash of the models.
         rules: A hash of the playbook.
@@ -136,15 +136,15 @@ def decide_refresh(
         return full("another day: the windows slide")
     if until < before.until:
         return full("an earlier moment than before")
-    if come.crm_is_for_all:
+    if arrived.crm_is_for_all:
         return full("the CRM has delivered")
-    if come.replaced_identities:
+    if arrived.replaced_identities:
         return full("an identification was delivered again and says something else")
-    if come.silence_changes:
+    if arrived.silence_changes:
         return full("a feed of events was silent at other times than was known")
     if before.next_crm_moment is not None and before.next_crm_moment <= until:
         return full("a date in the CRM has come")
-    has_crm = come.crm_files > 0
+    has_crm = arrived.crm_files > 0
     reason = "events and records of the CRM have come" if has_crm else "only events have come"
     return Refresh(is_full=False, reason=reason, as_of=before.as_of, until=until, has_crm=has_crm)
 
@@ -335,7 +335,7 @@ def arrivals(connection: duckdb.DuckDBPyConnection, since_batch: int) -> Arrival
         [since_batch],
     ).fetchall()
     # Of an extract that has shrunk nobody knows yet what it says.
-    is_for_all = any(source not in ENTITIES or status != "loaded" for source, status in delivered)
+    is_for_all = any(source not in FOR_DELTAS or status != "loaded" for source, status in delivered)
     [(replaced,)] = connection.execute(
         "select count(*) from raw.replaced_identities where batch_id > ?", [since_batch]
     ).fetchall()

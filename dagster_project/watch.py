@@ -17,7 +17,7 @@ from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, F
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from dagster_project.crm_changes import ENTITIES
+from dagster_project.crm_changes import FOR_DELTAS
 from dagster_project.errors import PlsError
 from dagster_project.landing.crm import crm_files
 from dagster_project.landing.discovery import EVENTS, LandedFile, event_files, state_of
@@ -178,7 +178,7 @@ class Worker:
         """See `Batch`. Some of what a run of everything does nobody else asks for where no schedule runs."""
         if not self.seen or all(file.source == EVENTS for file in ready):
             return True
-        return self.everything_on == _day(now) and all(file.source in (EVENTS, *ENTITIES) for file in ready)
+        return self.everything_on == _day(now) and all(file.source in (EVENTS, *FOR_DELTAS) for file in ready)
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:
         doublings = min(failures - 1, 9)  # that is beyond the longest; what fails for days would be beyond any number

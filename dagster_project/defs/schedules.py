@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from dagster_project.crm_changes import ENTITIES
+from dagster_project.crm_changes import FOR_DELTAS
 from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
@@ -167,7 +167,7 @@ def _version(files: Mapping[str, os.stat_result]) -> str:
 
 def _is_for_delta(name: str) -> bool:
     entity = name.rpartition("/")[2].partition(".")[0].lower()
-    return name.startswith(f"{EVENTS}/") or not ENTITIES.isdisjoint((entity, f"crm.{entity}"))
+    return name.startswith(f"{EVENTS}/") or not FOR_DELTAS.isdisjoint((entity, f"crm.{entity}"))
 
 
 def _now() -> datetime:

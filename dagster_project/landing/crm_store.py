@@ -18,6 +18,8 @@ from dagster_project.landing.discovery import API
 from dagster_project.landing.register import refused_first
 from dagster_project.landing.reports import RowCounts
 
+_READ_FROM = f"case when starts_with(path, '{API}') then path else '' end"
+
 
 @dataclass(frozen=True)
 class Extract:
@@ -35,11 +37,10 @@ class Extract:
 def extracts_of(connection: duckdb.DuckDBPyConnection, entity: str) -> list[Extract]:
     """The extracts of an entity, oldest first."""
     rows = connection.execute(
-        "select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash, "
-        "case when starts_with(path, ?) then path else '' end "
+        f"select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash, {_READ_FROM} "
         "from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? "
         "order by extracts.extract_at, extracts.extract_id",
-        [API, entity],
+        [entity],
     ).fetchall()
     return [Extract(*row) for row in rows]
 
@@ -193,19 +194,18 @@ def join_rows(connection: duckdb.DuckDBPyConnection) -> None:
     """
     if not connection.sql("select 1 from raw.crm_extract_rows where first_extract_id is null limit 1").fetchall():
         return
-    connection.execute(_JOINED_ROWS, [API])
-    connection.execute(
-        "delete from raw.crm_extract_rows; insert into raw.crm_extract_rows by name from crm_joined_rows"
-    )
+    connection.execute(_JOINED_ROWS)
+    connection.execute("delete from raw.crm_extract_rows where first_extract_id is null")
+    connection.execute("insert into raw.crm_extract_rows by name from crm_joined_rows")
     connection.execute("drop table crm_joined_rows")
 
 
-_JOINED_ROWS = """
+_JOINED_ROWS = f"""
 create or replace temp table crm_joined_rows as
 with numbered as (
   select
     extract_id,
-    case when starts_with(path, ?) then path else '' end as read_from,
+    {_READ_FROM} as read_from,
     row_number() over (partition by entity order by extracts.extract_at, extract_id) as number,
     not is_complete or 1 = sum(cast(is_complete as integer)) over (
       partition by entity order by extracts.extract_at, extract_id
@@ -215,6 +215,7 @@ with numbered as (
 held as (
   select version_id, extract_id, number, read_from, is_alone
   from raw.crm_extract_rows join numbered using (extract_id)
+  where first_extract_id is null
 ),
 placed as (
   select

@@ -270,5 +270,5 @@ left join group_names on account_ids.as_of = group_names.as_of and account_ids.a
 left join opportunities
     on account_ids.as_of = opportunities.as_of and account_ids.account_id = opportunities.account_id
 left join suppressions as by_host
-    on by_host.suppression_key = 'domain:' || coalesce({{ host_of('crm_accounts.domain') }}, account_ids.own_domain)
+    on by_host.suppression_key = 'domain:' || coalesce(crm_accounts.host, account_ids.own_domain)
 left join suppressions as by_domain on by_domain.suppression_key = 'domain:' || crm_accounts.registrable_domain

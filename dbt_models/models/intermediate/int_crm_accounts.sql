@@ -54,6 +54,7 @@ domains as (
 select
     records.as_of,
     accounts.*,
+    {{ host_of('accounts.domain') }} as host,
     coalesce(by_host.registrable_domain, by_text.registrable_domain) as registrable_domain,
     case
         when accounts.subscription_status is not null then nullif(status_dates.since, timestamp '0001-01-01 00:00:00')

@@ -30,6 +30,7 @@ known as (
     from versions
     inner join {{ source('raw', 'crm_extract_rows') }} as held on versions.version_id = held.version_id
     inner join extracts on held.extract_id = extracts.extract_id and versions.entity = extracts.entity
+    -- What an earlier version has stored names no first one until the next load.
     inner join extracts as first_extracts
         on coalesce(held.first_extract_id, held.extract_id) = first_extracts.extract_id
 
