@@ -52,24 +52,38 @@ def run(yes: bool) -> None:
 @click.option("--poll", type=click.FloatRange(min=0.05), default=0.5, show_default=True, help="Seconds between looks.")
 def watch(poll: float) -> None:
     """Score what lands within seconds, until stopped; each batch is a run in the UI."""
+    from dagster_project.clients.connectors import LOCAL
+    from dagster_project.crm_beside import CrmBeside
     from dagster_project.defs.resources import Workplace
-    from dagster_project.run import BatchRunner
+    from dagster_project.run import BatchRunner, calibrated_on
     from dagster_project.watch import Closed, Waiting, Worker, stop_on_signals
     from dagster_project.watch import watch as work
 
     workplace = Workplace()
     stop, closed = threading.Event(), Closed()
+
+    def say(text: str) -> None:
+        _say(f"{datetime.now(UTC):%H:%M:%S} {text}")
+
+    is_connected = workplace.settings.crm != LOCAL
+    beside = CrmBeside(Workplace, say, done=closed.changed.set) if is_connected else None
     worker = Worker(
         landing=workplace.settings.landing,
         settle_seconds=workplace.playbook.sources.settle_seconds,
         run=BatchRunner(Path(os.environ["DAGSTER_HOME"])).run,
-        say=lambda text: _say(f"{datetime.now(UTC):%H:%M:%S} {text}"),
+        say=say,
         closed=closed,
+        crm=beside,
+        calibrated_on=lambda: calibrated_on(workplace),
         waiting=Waiting(pause=lambda seconds: None if stop.wait(seconds) else None),
     )
     stop_on_signals(stop, closed)
     _say(f"Watching {worker.landing}; stop with Ctrl-C")
-    work(worker, workplace.settings.watch_lease, poll_seconds=poll, stop=stop)
+    try:
+        work(worker, workplace.settings.watch_lease, poll_seconds=poll, stop=stop)
+    finally:
+        if beside is not None:
+            beside.end()
     _say("Stopped")
 
 

@@ -3,7 +3,7 @@
 When an extract is due is decided here as well. What becomes of a complete one is `landing/crm_api.py`'s business.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -55,11 +55,30 @@ class Fetched:
     trouble: str | None = None
 
 
-def is_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, mapping: Mapping[str, Any]) -> bool:
-    """Whether an entity is to be read again: never tried, long enough ago, or with another mapping."""
-    if standing.tried_at is None or not is_of_mapping(standing.wanted, mapping):
-        return True
-    return now - standing.tried_at >= timedelta(minutes=rules.extract_every_minutes)
+def due_entities(known: Mapping[str, Standing], rules: CrmSourceRules, now: datetime, *, crm: str) -> list[str]:
+    """Those that are to be read again: never tried, long enough ago, or with another mapping.
+
+    Args:
+        known: How far each was read; one that was never tried is absent.
+        rules: `crm_sources.yml`.
+        now: Naive UTC.
+        crm: The CRM's name.
+    """
+    return [entity for entity in ENTITIES if due_in(entity, known, rules, now, crm=crm) <= timedelta()]
+
+
+def due_in(entity: str, known: Mapping[str, Standing], rules: CrmSourceRules, now: datetime, *, crm: str) -> timedelta:
+    """How long until an entity is to be read again, zero or less if it is; arguments as of `due_entities`."""
+    if is_unknown(entity, known, rules, crm=crm):
+        return timedelta()
+    tried_at, every = known[entity].tried_at or now, timedelta(minutes=rules.extract_every_minutes)
+    return min(every, tried_at + every - now)  # the clock may have been wrong
+
+
+def is_unknown(entity: str, known: Mapping[str, Standing], rules: CrmSourceRules, *, crm: str) -> bool:
+    """Whether nobody has tried to read an entity, or not by this mapping; arguments as of `due_entities`."""
+    standing = known.get(entity, Standing())
+    return standing.tried_at is None or not is_of_mapping(standing.wanted, rules.mapping_of(crm, entity))
 
 
 def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, fields: str) -> bool:
@@ -85,6 +104,7 @@ def fetch(
     *,
     rules: CrmSourceRules,
     now: datetime,
+    after_page: Callable[[], None] = lambda: None,
 ) -> list[Fetched]:
     """Read entities. One that fails keeps its pages, and no other from being read, unless nobody answers.
 
@@ -95,6 +115,7 @@ def fetch(
         root: Where page stores are.
         rules: `crm_sources.yml`.
         now: Naive UTC.
+        after_page: Called after each page.
     """
     fetched = []
     silence: str | None = None
@@ -109,11 +130,12 @@ def fetch(
             continue
         begun = store.progress()
         try:
-            progress = _unfinished(store, now)
+            progress = _unfinished(store, standing, now)
             if progress is None or not (progress.is_complete and is_of_mapping(progress.fields, mapping)):
                 wanted = fields_text(mapping, crm.missing_fields(entity))
                 progress = _begun(store, standing, rules, now=now, fields=wanted)
-            fetched.append(Fetched(entity, _read(crm, entity, store, progress), progress.fields or wanted))
+            progress = _read(crm, entity, store, progress, after_page)
+            fetched.append(Fetched(entity, progress, progress.fields or wanted))
         except CrmError as error:
             # The CRM may have forgotten how far we were when we went on.
             if isinstance(error, CrmRefused) and begun is not None and store.progress() == begun:
@@ -126,21 +148,68 @@ def fetch(
     return fetched
 
 
+def read_before(
+    entities: Mapping[str, str],
+    standings: Mapping[str, Standing],
+    root: Path,
+    *,
+    rules: CrmSourceRules,
+    crm: str,
+) -> list[Fetched]:
+    """What became of reading entities, by their pages.
+
+    What somebody else has loaded since is not among it, nor what was read by another mapping or is no news any more.
+
+    Args:
+        entities: Those that were read, each with why it is not complete, empty if it is.
+        standings: By entity; one that was never read is absent.
+        root: Where page stores are.
+        rules: `crm_sources.yml`.
+        crm: The CRM's name.
+    """
+    found = []
+    for entity, trouble in entities.items():
+        standing, mapping = standings.get(entity, Standing()), rules.mapping_of(crm, entity)
+        progress, wanted = page_store(root, crm, entity).progress(), _last_wanted(standing, mapping)
+        if trouble:
+            found.append(Fetched(entity, progress, wanted, trouble))
+        elif (
+            progress is not None
+            and progress.is_complete
+            and is_of_mapping(progress.fields, mapping)
+            and _is_news(progress, standing)
+        ):
+            found.append(Fetched(entity, progress, progress.fields or wanted))
+    return found
+
+
+def unread(entity: str, standings: Mapping[str, Standing], trouble: str, *, rules: CrmSourceRules, crm: str) -> Fetched:
+    """What becomes of an entity that is not even asked for, and why; arguments as of `read_before`."""
+    wanted = _last_wanted(standings.get(entity, Standing()), rules.mapping_of(crm, entity))
+    return Fetched(entity, None, wanted, trouble)
+
+
 def _last_wanted(standing: Standing, mapping: Mapping[str, Any]) -> str:
     """What rows are to be made of, as far as that is known without asking the CRM."""
     known = standing.wanted
     return known if known is not None and is_of_mapping(known, mapping) else fields_text(mapping, None)
 
 
-def _unfinished(store: PageStore, now: datetime) -> Progress | None:
-    """The extract that was interrupted, unless it is too old to be worth going on with."""
+def _unfinished(store: PageStore, standing: Standing, now: datetime) -> Progress | None:
+    """The extract that was interrupted, unless it is too old to be worth going on with, or older than what is known."""
     before = store.progress()
-    return before if before is not None and now - before.started_at < timedelta(days=1) else None
+    is_worth = before is not None and now - before.started_at < timedelta(days=1) and _is_news(before, standing)
+    return before if is_worth else None
+
+
+def _is_news(progress: Progress, standing: Standing) -> bool:
+    """Whether an extract began after the one that is known. Of what it lacks the cursor behind it would never tell."""
+    return standing.extracted_at is None or progress.started_at >= standing.extracted_at
 
 
 def _begun(store: PageStore, standing: Standing, rules: CrmSourceRules, *, now: datetime, fields: str) -> Progress:
     """The extract to go on with: the one that was interrupted, if its rows are made of the same fields."""
-    before = _unfinished(store, now)
+    before = _unfinished(store, standing, now)
     if before is not None and before.fields == fields:
         return before
     store.clear()
@@ -148,11 +217,14 @@ def _begun(store: PageStore, standing: Standing, rules: CrmSourceRules, *, now: 
     return Progress(now, is_full, None if is_full else standing.cursor, fields=fields)
 
 
-def _read(crm: CrmClient, entity: str, store: PageStore, progress: Progress) -> Progress:
+def _read(
+    crm: CrmClient, entity: str, store: PageStore, progress: Progress, after_page: Callable[[], None]
+) -> Progress:
     if progress.is_complete:
         return progress
     for page in crm.extract(entity, progress.cursor):
         progress = store.keep(progress, list(page.rows), page.cursor, is_last=page.is_last)
+        after_page()
     if not progress.is_complete:
         raise CrmError(f"{entity} ended without a last page")
     return progress

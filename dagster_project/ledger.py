@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -28,6 +29,15 @@ CRM_HOLD = "crm_hold_reason"
 """The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
 GONE = "the record is not there any more"
 """What a delivery says that was still to be tried when its record had gone."""
+
+
+def calibrated_at(data_dir: Path) -> str:
+    """The key under which it says when a data folder's past scores were last compared with outcomes, naive UTC.
+
+    Args:
+        data_dir: Several may share a ledger.
+    """
+    return f"calibrated_at {data_dir}"
 
 
 class Ledger(LedgerWriter):

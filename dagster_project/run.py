@@ -14,9 +14,12 @@ from dagster._core.instance.ref import InstanceRef  # the only way to give absol
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_project.core.handoff_plan import BY_PRIORITY
 from dagster_project.defs.resources import Workplace
+from dagster_project.ledger import calibrated_at
+from dagster_project.ledger_engine import LedgerError
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
@@ -158,7 +161,7 @@ class BatchRunner:
         self._is_warm = False
 
     def run(self, batch: Batch) -> BatchOutcome:
-        """Score what the files touch; everything, when a delta won't do or has nothing to stand on."""
+        """Score what files and CRM touch; everything, when a delta won't do or has nothing to stand on."""
         from dagster_project.defs.new_events import SCORE_NEW_EVENTS
         from dagster_project.defs.schedules import SCORE_EVERYTHING
 
@@ -169,11 +172,13 @@ class BatchRunner:
         return self._execute(SCORE_EVERYTHING, batch) if NEEDS_EVERYTHING in outcome.cause else outcome
 
     def _execute(self, name: str, batch: Batch) -> BatchOutcome:
+        complete = sorted(file.version for file in batch.complete)
+        workplace = Workplace(complete_files=complete, read_beside=dict(batch.fetched))
         result = self._definitions.resolve_job_def(name).execute_in_process(
             instance=self._instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            resources={"workplace": Workplace(complete_files=sorted(file.version for file in batch.complete))},
-            tags={"pls/watch": str(len(batch.complete))},
+            resources={"workplace": workplace},
+            tags={"pls/watch": str(batch)},
             raise_on_error=False,
         )
         checks = [event.asset_check_evaluation_data for event in result.all_events if event.event_type == _CHECKED]
@@ -182,6 +187,16 @@ class BatchRunner:
             keep_for_good()
             self._is_warm = True
         return outcome
+
+
+def calibrated_on(workplace: Workplace) -> date | None:
+    """The UTC day on which past scores were last compared with outcomes; None for never, or if the ledger can't say."""
+    try:
+        with workplace.ledger() as ledger:
+            said = ledger.get_meta(calibrated_at(workplace.settings.data_dir))
+    except (LedgerError, SQLAlchemyError, OSError):  # a run will say so
+        return None
+    return datetime.fromisoformat(said).date() if said else None
 
 
 def keep_for_good() -> None:

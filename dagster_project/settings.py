@@ -100,6 +100,11 @@ class Settings:
         return self.data_dir / ".crm_pages"
 
     @property
+    def crm_pages_lock(self) -> Path:
+        """The file whose lock is held by whoever reads such pages or loads them."""
+        return self.data_dir / ".crm_pages.lock"
+
+    @property
     def outbox(self) -> Path:
         """Where handoffs are written as Markdown while no chat is connected."""
         return self.data_dir / "outbox"

@@ -7,10 +7,11 @@ jobs' business. Everything that waits or looks at a clock does so through `Waiti
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
@@ -36,16 +37,24 @@ class WatchError(PlsError):
 
 @dataclass(frozen=True)
 class Batch:
-    """Files that have landed since the last one.
+    """Files that have landed since the last one, or what a connected CRM has said since.
 
     Attributes:
         complete: The files that are complete, as they were then: one that is written to since is another batch's.
-        may_be_delta: Whether a delta may do: all of them are product events, or of the CRM and not the day's first, or
-            most have been there since before this worker began, so that the run has to find out what is new.
+        may_be_delta: Whether a delta may do: all of it is product events, or of the CRM and calibration was measured
+            today, or most files have been there since before this worker began, so that the run has to find out what is
+            new.
+        fetched: What was read of the connected CRM, as `Beside` has it.
     """
 
     complete: frozenset[LandedFile]
     may_be_delta: bool
+    fetched: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.complete:
+            return "what the CRM says"
+        return f"{len(self.complete)} file{'s' if len(self.complete) > 1 else ''}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,23 @@ class _Handler(FileSystemEventHandler):
             self._closed.note(Path(str(event.dest_path)))
 
 
+class Beside(Protocol):
+    """Reads a connected CRM while batches run."""
+
+    @property
+    def fetched(self) -> Mapping[str, str]:
+        """The entities that were read and are not taken yet, each with why it is not complete, empty if it is."""
+        ...
+
+    def begin(self) -> None:
+        """Begin to read, if it is time."""
+        ...
+
+    def taken(self, *, is_loaded: bool) -> None:
+        """A run had what was read to load, and may have failed: then it is for this one to offer it again."""
+        ...
+
+
 @dataclass
 class Waiting:
     """How the worker waits: `pause` returns early when a file is closed or the worker is stopped."""
@@ -126,11 +152,14 @@ class Worker:
         say: Tells a person what happens.
         closed: Files that are complete at once.
         waiting: Clock and pause.
+        crm: Reads the connected CRM; None for the embedded one, which only we write to.
+        calibrated_on: The UTC day on which calibration was last measured, None for never. It is part of each run of
+            everything, and of no delta.
         seen: Size and time of every file that was part of a batch that succeeded.
         met: When each of the other files was first found as it is.
         failures: Tries of a batch in a row that failed.
         failed_looks: Looks at the folder in a row that failed.
-        everything_on: The last UTC day on which files of the CRM were part of a run of everything.
+        files_are_next: Whether it is the files' turn, where the CRM has something to say as well.
     """
 
     landing: Path
@@ -139,11 +168,13 @@ class Worker:
     say: Callable[[str], None]
     closed: Closed = field(default_factory=Closed)
     waiting: Waiting = field(default_factory=Waiting)
+    crm: Beside | None = None
+    calibrated_on: Callable[[], date | None] = lambda: None
     seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     met: dict[LandedFile, float] = field(default_factory=dict)
     failures: int = 0
     failed_looks: int = 0
-    everything_on: date | None = None
+    files_are_next: bool = True
 
     def step(self) -> bool:
         """Run a batch if one is complete; whether there was one."""
@@ -154,31 +185,53 @@ class Worker:
             self._wait_after(self.failed_looks, f"can't look at {self.landing}, try {self.failed_looks}", str(error))
             return False
         self.failed_looks = 0
-        ready = self._ready(found)
-        if not ready:
-            return False
         began = self.waiting.now()
-        batch = Batch(frozenset(ready), self._may_be_delta(ready, began))
+        batch = self._next_batch(self._ready(found), began)
+        if batch is not None:
+            self._run(batch, began)
+        if self.crm is not None:
+            self.crm.begin()
+        return batch is not None
+
+    def _next_batch(self, ready: Collection[LandedFile], now: float) -> Batch | None:
+        """Files first, since somebody may wait for what they say; but where there are always some, by turns."""
+        fetched = self.crm.fetched if self.crm is not None else {}
+        if ready and (self.files_are_next or not fetched):
+            self.files_are_next = not fetched
+            return Batch(frozenset(ready), self._may_be_delta(ready, now))
+        if fetched:
+            self.files_are_next = True
+            brings_nothing = all(fetched.values())
+            return Batch(frozenset(), brings_nothing or self._is_calibrated(now), fetched)
+        return None
+
+    def _may_be_delta(self, ready: Collection[LandedFile], now: float) -> bool:
+        """See `Batch`."""
+        if not self.seen or all(file.source == EVENTS for file in ready):
+            return True
+        return all(file.source in (EVENTS, *FOR_DELTAS) for file in ready) and self._is_calibrated(now)
+
+    def _is_calibrated(self, now: float) -> bool:
+        """Whether outcomes were looked at today; where no schedule runs, nobody else asks for it."""
+        return self.calibrated_on() == datetime.fromtimestamp(now, UTC).date()
+
+    def _run(self, batch: Batch, began: float) -> None:
         outcome = self.run(batch)
         took = self.waiting.now() - began
+        if batch.fetched and self.crm is not None:
+            self.crm.taken(is_loaded=not outcome.cause)
+        if outcome.cause and not batch.complete:  # files need not wait for what the CRM says
+            self.say(f"{batch}: failed after {took:.1f} s: {outcome.cause}")
+            return
         if outcome.cause:
             self.failures += 1
             self._wait_after(self.failures, f"failed after {took:.1f} s, try {self.failures}", outcome.cause)
-            return True
+            return
         self.failures = 0
-        self.seen.update({file.name: file.state for file in ready})
-        if not batch.may_be_delta:
-            self.everything_on = _day(began)
-        self.closed.forget(ready)
+        self.seen.update({file.name: file.state for file in batch.complete})
+        self.closed.forget(batch.complete)
         told = f"; failed checks, see the run: {', '.join(outcome.failed_checks)}" if outcome.failed_checks else ""
-        self.say(f"{len(ready)} file{'s' if len(ready) > 1 else ''} in {took:.1f} s{told}")
-        return True
-
-    def _may_be_delta(self, ready: Collection[LandedFile], now: float) -> bool:
-        """See `Batch`. Some of what a run of everything does nobody else asks for where no schedule runs."""
-        if not self.seen or all(file.source == EVENTS for file in ready):
-            return True
-        return self.everything_on == _day(now) and all(file.source in (EVENTS, *FOR_DELTAS) for file in ready)
+        self.say(f"{batch} in {took:.1f} s{told}")
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:
         doublings = min(failures - 1, 9)  # that is beyond the longest; what fails for days would be beyond any number
@@ -193,10 +246,6 @@ class Worker:
         # A time in the future says nothing about the age: then it counts for how long we have known the file as it is.
         touched = {file: min(_modified(file), self.met[file]) for file in new}
         return [file for file in new if self.closed.has(file) or now - touched[file] >= self.settle_seconds]
-
-
-def _day(now: float) -> date:
-    return datetime.fromtimestamp(now, UTC).date()
 
 
 def _modified(file: LandedFile) -> float:

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -17,9 +17,11 @@ from dagster_project.core.calibration.findings import find
 from dagster_project.core.calibration.fitting import expected_rate
 from dagster_project.core.models import Model
 from dagster_project.defs.calibration import CALIBRATION_MARTS
+from dagster_project.defs.resources import Workplace
 from dagster_project.past_scores import observed_until, read_past
 from dagster_project.playbook_files import PACKAGED, read_playbook
 from dagster_project.playbook_plan import make_plan
+from dagster_project.run import calibrated_on
 from dagster_project.settings import settings_from
 from dagster_project.warehouse import Warehouse
 
@@ -42,6 +44,18 @@ def command(demo_run: Installation, monkeypatch, capsys):
         return code, out, error
 
     return run
+
+
+def test_a_run_of_everything_leaves_word_of_the_day_and_a_ledger_that_cannot_say_so_is_no_end(
+    demo_run: Installation, tmp_path: Path
+) -> None:
+    def day(data_dir: Path, **more: str) -> date | None:
+        return calibrated_on(Workplace(overrides={"PLS_DATA_DIR": str(data_dir), **more}))
+
+    today = datetime.now(UTC).date()
+    assert day(demo_run.data_dir) in (today, today - timedelta(days=1))
+    assert day(tmp_path) is None
+    assert day(tmp_path, PLS_LEDGER_URL=f"sqlite:///{tmp_path}") is None, "that is a folder"
 
 
 def proposal(folder: Path, old: str, new: str, file: str = "scoring.yml") -> Path:

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -27,23 +29,43 @@ NOW = 1_782_800_000.0
 
 @dataclass
 class Pipeline:
-    """Stands where the jobs stand: remembers its batches and fails as often as told."""
+    """Stands where the jobs stand: remembers its batches and when it ran everything, fails as often as told."""
 
+    now: Callable[[], float]
     failures: int = 0
     failed_checks: tuple[str, ...] = ()
     batches: list[Batch] = field(default_factory=list)
+    calibrated_on: date | None = None
 
     def run(self, batch: Batch) -> BatchOutcome:
         self.batches.append(batch)
         if self.failures:
             self.failures -= 1
             return BatchOutcome("the warehouse is locked")
+        if not batch.may_be_delta:
+            self.calibrated_on = datetime.fromtimestamp(self.now(), UTC).date()
         return BatchOutcome("", self.failed_checks)
 
     @property
     def taken(self) -> list[set[str]]:
         """The names of the files of each batch."""
         return [{file.name for file in batch.complete} for batch in self.batches]
+
+
+@dataclass
+class ConnectedCrm:
+    """Has been read if told so, and offers again what no run has loaded."""
+
+    fetched: dict[str, str] = field(default_factory=dict)
+    begun: int = 0
+    loaded: list[bool] = field(default_factory=list)
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def taken(self, *, is_loaded: bool) -> None:
+        self.loaded.append(is_loaded)
+        self.fetched = {}
 
 
 @dataclass
@@ -59,8 +81,15 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    pipeline, pauses, said = Pipeline(), [], []
-    worker = Worker(tmp_path / "landing", settle_seconds=2.0, run=pipeline.run, say=said.append)
+    pauses, said = [], []
+    pipeline = Pipeline(now=lambda: desk.now)
+    worker = Worker(
+        tmp_path / "landing",
+        settle_seconds=2.0,
+        run=pipeline.run,
+        say=said.append,
+        calibrated_on=lambda: pipeline.calibrated_on,
+    )
     desk = Desk(worker, pipeline, pauses, said)
     worker.waiting = Waiting(now=lambda: desk.now, pause=pauses.append)
     return desk
@@ -164,6 +193,55 @@ def test_owners_are_more_than_a_delta(desk: Desk) -> None:
         put(desk, "crm/owners.csv", "x" * number, age=10)
         desk.worker.step()
     assert [batch.may_be_delta for batch in desk.pipeline.batches] == [True, False, False]
+
+
+def test_what_a_connected_crm_says_is_a_batch_without_files(desk: Desk) -> None:
+    desk.worker.crm = crm = ConnectedCrm({"contacts": ""})
+    assert desk.worker.step()
+    assert (desk.pipeline.batches[0].fetched, desk.pipeline.taken) == ({"contacts": ""}, [set()])
+    assert not crm.fetched, "it is loaded"
+    assert desk.said[-1].startswith("what the CRM says in ")
+    assert not desk.worker.step()
+    assert crm.begun == 2, "whether it is time is for the CRM to know"
+
+
+def test_files_come_first_and_by_turns_where_there_are_always_some(desk: Desk) -> None:
+    """Somebody may wait for what a file says; but a CRM that is never taken gets too old to act on."""
+    desk.worker.crm = crm = ConnectedCrm()
+    for number in range(4):
+        crm.fetched = {"contacts": ""}
+        put(desk, f"events/{number}.ndjson", age=10)
+        desk.worker.step()
+    assert [bool(batch.fetched) for batch in desk.pipeline.batches] == [False, True, False, True]
+    assert desk.pipeline.taken[2] == {"events/1.ndjson", "events/2.ndjson"}
+
+
+def test_files_wait_for_nothing_that_the_crm_says_and_no_run_can_load(desk: Desk) -> None:
+    desk.worker.crm = crm = ConnectedCrm({"contacts": ""})
+    desk.pipeline.failures = 1
+    assert desk.worker.step()
+    assert crm.loaded == [False], "it offers it again, when it is time"
+    assert (desk.pauses, desk.worker.failures) == ([], 0)
+    assert desk.said[-1].startswith("what the CRM says: failed after ")
+    assert desk.said[-1].endswith("the warehouse is locked")
+
+
+def test_a_crm_that_could_not_be_read_is_no_reason_to_run_everything(desk: Desk) -> None:
+    desk.worker.crm = ConnectedCrm({"contacts": "no answer", "accounts": "no answer"})
+    desk.worker.step()
+    assert desk.pipeline.batches[0].may_be_delta
+
+
+def test_calibration_is_measured_once_a_day_whoever_asked_for_it(desk: Desk) -> None:
+    desk.worker.crm = crm = ConnectedCrm()
+    for _ in range(2):
+        crm.fetched = {"contacts": ""}
+        desk.worker.step()
+    desk.now += 86_400
+    desk.pipeline.calibrated_on = datetime.fromtimestamp(desk.now, UTC).date()  # the schedule was there first
+    crm.fetched = {"contacts": ""}
+    desk.worker.step()
+    assert [batch.may_be_delta for batch in desk.pipeline.batches] == [False, True, True]
 
 
 def test_a_worker_that_starts_anew_leaves_it_to_the_run_what_is_new(desk: Desk) -> None:

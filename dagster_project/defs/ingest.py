@@ -1,7 +1,8 @@
 """Landing files into raw tables, and what dbt needs beside them: the rules and the moments of this run."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,16 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, sql_settings
 from dagster_project.event_catalog import check_catalog
-from dagster_project.extraction import ENTITIES, Fetched, Standing, fetch, is_due, page_store
+from dagster_project.extraction import (
+    ENTITIES,
+    Fetched,
+    due_entities,
+    fetch,
+    is_unknown,
+    page_store,
+    read_before,
+    unread,
+)
 from dagster_project.landing.crm import load_crm
 from dagster_project.landing.crm_api import first_extract_at, load_fetched, standings
 from dagster_project.landing.domains import update_email_domains
@@ -28,6 +38,10 @@ from dagster_project.refresh import NEXT_MOMENTS
 
 COMMON: dict[str, Any] = {"group_name": "ingest", "owners": OWNERS, "pool": WAREHOUSE_POOL}
 BASELINE_DONE = "baseline_done_at"
+PAGES_PATIENCE = 30.0
+"""Seconds that a run waits for somebody else who reads the connected CRM; then it goes on with what is known."""
+LATE = timedelta(minutes=5)
+"""Whoever reads the connected CRM beside runs is late after twice the time between two readings, and at least this."""
 
 
 @dg.asset(key=["raw", "moments"], kinds={"duckdb", "python"}, **COMMON)
@@ -112,8 +126,7 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
     A connected CRM is read itself, what has changed since the last time; then files count as history from before.
     """
     rules, landing, now = workplace.playbook.sources, workplace.settings.landing, workplace.now()
-    fetched = _fetched(context, workplace) if workplace.settings.crm != LOCAL else []
-    with workplace.connect(stays_open=True) as connection:
+    with _fetched(context, workplace) as fetched, workplace.connect(stays_open=True) as connection:
         batch_id = begin_batch(connection, now)
         until = None if workplace.settings.crm == LOCAL else first_extract_at(connection) or now
         report = load_crm(connection, landing, rules, batch_id, now, complete=workplace.complete_files, until=until)
@@ -135,23 +148,44 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
     return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **_fetch_metadata(fetched), **shown})
 
 
-def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> list[Fetched]:
-    """Read the connected CRM; others may open the warehouse while that takes long. What fails is tried again later."""
-    rules, now = workplace.playbook.crm_sources, workplace.now()
+@contextmanager
+def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[list[Fetched]]:
+    """What is read of the connected CRM, its pages nobody else's until the end of the block.
+
+    Others may open the warehouse while reading takes long. What fails is tried again later.
+    """
+    settings, rules, now = workplace.settings, workplace.playbook.crm_sources, workplace.now()
+    if settings.crm == LOCAL:
+        yield []
+        return
     with workplace.connect(stays_open=True) as connection:
-        known = standings(connection, workplace.settings.crm)
-    due = [
-        entity
-        for entity in ENTITIES
-        if is_due(known.get(entity, Standing()), rules, now, mapping=rules.mapping_of(workplace.settings.crm, entity))
-    ]
-    if due:
-        workplace.connect_anew()  # a field that it does not show any more is missing from the rows to come
-    fetched = fetch(workplace.crm(), due, known, workplace.settings.crm_pages, rules=rules, now=now) if due else []
-    for one in fetched:
-        if one.trouble:
-            context.log.warning(f"{one.entity} of the connected CRM stay as they were: {one.trouble}")
-    return fetched
+        known = standings(connection, settings.crm)
+    unknown = [entity for entity in ENTITIES if is_unknown(entity, known, rules, crm=settings.crm)]
+    all_due, given = due_entities(known, rules, now, crm=settings.crm), workplace.read_beside
+    due = all_due
+    if given is not None:
+        # Somebody else reads what is due, unless he is late. Nor does that do where nothing is known, or by another
+        # mapping: who may not be contacted has to be known, or not to be known, before anybody is.
+        late = now - max(2 * timedelta(minutes=rules.extract_every_minutes), LATE)
+        due = [entity for entity in all_due if entity in unknown or (known[entity].tried_at or now) <= late]
+    if not due and not given:
+        yield []
+        return
+    with workplace.crm_pages_locked(PAGES_PATIENCE if unknown or given is None else 0) as are_ours:
+        if are_ours:
+            told = {entity: trouble for entity, trouble in (given or {}).items() if not trouble or entity in all_due}
+            fetched = read_before(told, known, settings.crm_pages, rules=rules, crm=settings.crm)
+            if still_due := [entity for entity in due if entity not in {one.entity for one in fetched}]:
+                workplace.connect_anew()  # a field that it does not show any more is missing from the rows to come
+                fetched += fetch(workplace.crm(), still_due, known, settings.crm_pages, rules=rules, now=now)
+        else:
+            fetched = [
+                unread(one, known, "somebody else is reading them", rules=rules, crm=settings.crm) for one in unknown
+            ]
+        for one in fetched:
+            if one.trouble:
+                context.log.warning(f"{one.entity} of the connected CRM stay as they were: {one.trouble}")
+        yield fetched
 
 
 def _fetch_metadata(fetched: Sequence[Fetched]) -> dict[str, dg.MetadataValue]:

@@ -1,9 +1,10 @@
 """The resources of the code location."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -31,6 +32,21 @@ WAREHOUSE_POOL = "warehouse"
 _CLIENTS = KeptClients()
 
 
+@contextmanager
+def _held_lock(path: Path, timeout_seconds: float) -> Iterator[bool]:
+    """Whether a file's lock could be had within so many seconds; it is held until the end of the block."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout_seconds)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 class Workplace(dg.ConfigurableResource):
     """The stores and rules of one installation, held by one run at a time.
 
@@ -50,6 +66,11 @@ class Workplace(dg.ConfigurableResource):
     yes: bool = Field(
         default=False, description="Whether a run may change more records of the CRM than crm_fields.yml allows"
     )
+    read_beside: dict[str, str] | None = Field(
+        default=None,
+        description="Entities of the connected CRM that somebody else has read into the data folder for this run to "
+        "load, each with why it could not be read, or nothing. Without it the run reads what is due itself",
+    )
     lock_timeout_seconds: float = 600.0
     _held: HeldWarehouse = PrivateAttr(default_factory=HeldWarehouse)
     """Dagster copies the resource, and the copies share this."""
@@ -68,27 +89,29 @@ class Workplace(dg.ConfigurableResource):
         Raises:
             AnotherRun: It was held for longer than `lock_timeout_seconds`.
         """
+        with self.folder_locked(), only_run_on(self.settings.ledger_url, self.lock_timeout_seconds) as is_ours:
+            if not is_ours:
+                shown = make_url(self.settings.ledger_url).render_as_string()
+                raise AnotherRun(
+                    f"another run, on another data folder, has held the ledger {shown} for "
+                    f"{self.lock_timeout_seconds:.0f} s; wait for it to end, or stop it"
+                )
+            yield
+
+    @contextmanager
+    def folder_locked(self) -> Iterator[None]:
+        """Hold the data folder's lock alone, for a look into the warehouse; raises what `locked` does."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.settings.run_lock)
-        try:
-            lock.acquire(timeout=self.lock_timeout_seconds)
-        except Timeout:
-            raise AnotherRun(
-                f"another run has held {self.settings.run_lock} for {self.lock_timeout_seconds:.0f} s; "
-                "wait for it to end, or stop it"
-            ) from None
-        try:
-            with only_run_on(self.settings.ledger_url, self.lock_timeout_seconds) as is_ours:
-                if not is_ours:
-                    shown = make_url(self.settings.ledger_url).render_as_string()
-                    raise AnotherRun(
-                        f"another run, on another data folder, has held the ledger {shown} for "
-                        f"{self.lock_timeout_seconds:.0f} s; wait for it to end, or stop it"
-                    )
+        with _held_lock(self.settings.run_lock, self.lock_timeout_seconds) as is_ours:
+            if not is_ours:
+                raise AnotherRun(
+                    f"another run has held {self.settings.run_lock} for {self.lock_timeout_seconds:.0f} s; "
+                    "wait for it to end, or stop it"
+                )
+            try:
                 yield
-        finally:
-            self._held.let_go()
-            lock.release()
+            finally:
+                self._held.let_go()
 
     @cached_property
     def settings(self) -> Settings:
@@ -110,6 +133,16 @@ class Workplace(dg.ConfigurableResource):
         with self._held.connect(self.settings.warehouse, stays_open=stays_open) as connection:
             yield connection
 
+    def crm_pages_locked(self, timeout_seconds: float) -> AbstractContextManager[bool]:
+        """Whether nobody else reads pages of the connected CRM, or loads them, until the end of the block.
+
+        Whoever holds this waits for no run, so that a run may wait for it.
+
+        Args:
+            timeout_seconds: How long to wait for somebody else who does.
+        """
+        return _held_lock(self.settings.crm_pages_lock, timeout_seconds)
+
     def ledger(self) -> Ledger:
         """The ledger, migrated to this version's schema."""
         return Ledger(self.settings.ledger_url)
@@ -120,16 +153,17 @@ class Workplace(dg.ConfigurableResource):
         Raises:
             SettingsError: What it needs is not set.
         """
-        settings, rules = self.settings, self.playbook.crm_sources
+        settings = self.settings
+        if settings.crm == LOCAL:
+            return self.own_crm()
+        access = (settings.crm, frozenset(settings.crm_access.items()), self.playbook.crm_sources.model_dump_json())
+        return _CLIENTS.get("crm", access, self.own_crm)
 
-        def connect() -> CrmClient:
-            return connect_crm(settings.crm, settings.crm_access, rules, local=settings.local_crm)
-
+    def own_crm(self) -> CrmClient:
+        """The connected CRM, with a client that nobody shares and that knows nothing yet; raises what `crm` does."""
+        settings = self.settings
         try:
-            if settings.crm == LOCAL:
-                return connect()
-            access = (settings.crm, frozenset(settings.crm_access.items()), rules.model_dump_json())
-            return _CLIENTS.get("crm", access, connect)
+            return connect_crm(settings.crm, settings.crm_access, self.playbook.crm_sources, local=settings.local_crm)
         except ValueError as error:
             raise SettingsError(f"PLS_CRM is {settings.crm}: {error}") from None
 

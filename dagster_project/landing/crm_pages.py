@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ class PageStore:
     def progress(self) -> Progress | None:
         """How far the extract in here has come; None if there is none."""
         paths = self._paths()
-        if not paths:
+        if not paths or paths[-1].stem != _number(len(paths)):  # without one in between it is half an extract
             return None
         last = json.loads(paths[-1].read_text())
         return Progress(
@@ -78,7 +79,7 @@ class PageStore:
             "rows": rows,
         }
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{before.pages + 1:08d}.json"
+        path = self._folder / f"{_number(before.pages + 1)}.json"
         unfinished = path.with_suffix(".part")
         with unfinished.open("w") as file:
             json.dump(said, file, default=str)
@@ -93,8 +94,16 @@ class PageStore:
             yield from json.loads(path.read_text())["rows"]
 
     def clear(self) -> None:
-        """Forget all pages."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Forget all pages, at once: what is left of some would look like an extract."""
+        going = self._folder.with_name(f".{self._folder.name}.going")
+        shutil.rmtree(going, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            self._folder.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))
+
+
+def _number(page: int) -> str:
+    return f"{page:08d}"

@@ -16,7 +16,7 @@ from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.hubspot import HubSpot, connect
 from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.source_rules import SourceRules
-from dagster_project.extraction import ENTITIES, Fetched, Standing, fetch, is_due, page_store
+from dagster_project.extraction import ENTITIES, Fetched, due_entities, fetch, page_store
 from dagster_project.landing.crm_api import first_extract_at, load_fetched, standings
 from dagster_project.landing.events import begin_batch
 from dagster_project.landing.freshness import crm_freshness
@@ -57,11 +57,7 @@ class Bench:
         """Let time pass and read what is due."""
         self.server.clock.advance(timedelta(**hours).total_seconds())
         known, now = standings(self.connection, "hubspot"), self.now
-        due = [
-            entity
-            for entity in ENTITIES
-            if is_due(known.get(entity, Standing()), self.rules, now, mapping=self.rules.mapping_of("hubspot", entity))
-        ]
+        due = due_entities(known, self.rules, now, crm="hubspot")
         return fetch(self.crm(), due, known, self.root, rules=self.rules, now=now)
 
     def load(self, fetched: list[Fetched], *, shrink_limit: float = 0.2) -> dict[str, FileOutcome | None]:
