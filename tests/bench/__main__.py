@@ -178,7 +178,9 @@ def _batch_lines(bench: Bench) -> Iterator[Line]:
     assert isinstance(answer, dict)
     yield Line("full refresh in a warm process", answer["full"], took.megabytes)
     yield Line("publish: the serving copy written anew", _step(answer["full_steps"], PUBLISHING))
-    yield Line(f"micro-batch of {BATCH_EVENTS:,} events, median", statistics.median(answer["batches"]))
+    # With the same events more users are touched where there are more, and far more accounts.
+    touched = f"{answer['users']:,} users and {answer['accounts']:,} accounts scored again"
+    yield Line(f"micro-batch of {BATCH_EVENTS:,} events ({touched}), median", statistics.median(answer["batches"]))
     yield Line("micro-batch, slowest", max(answer["batches"]))
     for step, seconds in answer["steps"].items():
         yield Line(f"  of a micro-batch: {step}", seconds)

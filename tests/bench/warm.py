@@ -42,7 +42,8 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
     """A full refresh and then batches, in one process on one instance.
 
     Returns:
-        Seconds: `full`, `full_steps` by step, `batches` one by one, `steps` by step, of the median batch.
+        Seconds: `full`, `full_steps` by step, `batches` one by one, `steps` by step, of the median batch. And how many
+        `users` and `accounts` the last batch has scored again.
     """
 
     def land_events(number: int) -> None:
@@ -50,7 +51,12 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
 
     with _warm(folder) as execute:
         full, full_steps = execute("score_everything")
-        return {"full": full, "full_steps": full_steps, **_batches(execute, batches, land_events)}
+        found = _batches(execute, batches, land_events)
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
+        [(users, accounts)] = warehouse.sql(
+            "select (select count(*) from scores.rescored_users), (select count(*) from scores.rescored_accounts)"
+        ).fetchall()
+    return {"full": full, "full_steps": full_steps, "users": users, "accounts": accounts, **found}
 
 
 def crm_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
