@@ -56,7 +56,7 @@ def watch(poll: float) -> None:
     from dagster_project.crm_beside import CrmBeside
     from dagster_project.defs.resources import Workplace
     from dagster_project.run import BatchRunner, calibrated_on
-    from dagster_project.watch import Closed, Waiting, Worker, stop_on_signals
+    from dagster_project.watch import Closed, Daily, Waiting, Worker, stop_on_signals
     from dagster_project.watch import watch as work
 
     workplace = Workplace()
@@ -66,7 +66,7 @@ def watch(poll: float) -> None:
         _say(f"{datetime.now(UTC):%H:%M:%S} {text}")
 
     is_connected = workplace.settings.crm != LOCAL
-    beside = CrmBeside(Workplace, say, done=closed.changed.set) if is_connected else None
+    beside = CrmBeside(Workplace, say, done=closed.changed.set, stop=stop) if is_connected else None
     worker = Worker(
         landing=workplace.settings.landing,
         settle_seconds=workplace.playbook.sources.settle_seconds,
@@ -74,7 +74,7 @@ def watch(poll: float) -> None:
         say=say,
         closed=closed,
         crm=beside,
-        calibrated_on=lambda: calibrated_on(workplace),
+        daily=Daily(lambda: calibrated_on(workplace)),
         waiting=Waiting(pause=lambda seconds: None if stop.wait(seconds) else None),
     )
     stop_on_signals(stop, closed)

@@ -19,16 +19,17 @@ LOOK_SECONDS = 60.0
 LONGEST_PAUSE = 3600.0
 """After what was read could not be loaded: doubled from `LOOK_SECONDS` each time, up to this."""
 LAST_WORDS_SECONDS = 2.0
-"""For which the end waits for a reading: enough to close the warehouse. Pages that have come stay."""
+"""For which the end waits. A look changes nothing in the warehouse, so that closing it is quick."""
 
 
 class CrmBeside:
-    """Reads what is due of the connected CRM, each time in a thread of its own.
+    """Reads what is due of the connected CRM, each time in a thread of its own, until it is told to stop.
 
     Args:
         workplace: Makes the stores and rules of a reading, as they are by then.
         say: Tells a person why there is nothing new.
         done: Called in the thread when a look is over.
+        stop: Set from elsewhere to begin nothing more. Pages that have come stay.
         clock: Seconds since whenever.
     """
 
@@ -38,6 +39,7 @@ class CrmBeside:
         say: Callable[[str], None],
         *,
         done: Callable[[], None],
+        stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workplace = workplace
@@ -49,7 +51,7 @@ class CrmBeside:
         self._rules: CrmSourceRules | None = None
         self._failures = 0
         self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
+        self._stop = stop
 
     @property
     def fetched(self) -> Mapping[str, str]:
@@ -59,27 +61,27 @@ class CrmBeside:
     def begin(self) -> None:
         """Begin to read, unless it is not time yet, somebody is at it, or what was read is still to be taken."""
         is_looking = self._thread is not None and self._thread.is_alive()
-        if is_looking or self._fetched or self._ended.is_set() or self._clock() < self._look_at:
+        if is_looking or self._fetched or self._stop.is_set() or self._clock() < self._look_at:
             return
         self._look_at = self._clock() + LOOK_SECONDS
         self._thread = threading.Thread(target=self._look, name="pls-watch-crm", daemon=True)
         self._thread.start()
 
-    def taken(self, *, is_loaded: bool) -> None:
+    def taken(self, *, is_done: bool) -> None:
         """A run had what was read to load. Of what it has not loaded the next look finds the pages.
 
         Args:
-            is_loaded: Whether it came to its end.
+            is_done: Whether the run came to its end: otherwise it may have loaded it, or not.
         """
         self._fetched = {}
-        self._failures = 0 if is_loaded else self._failures + 1
-        if not is_loaded:
+        self._failures = 0 if is_done else self._failures + 1
+        if not is_done:
             self._due_at = self._clock()
             self._look_at = self._due_at + min(LOOK_SECONDS * 2 ** min(self._failures - 1, 9), LONGEST_PAUSE)
 
     def end(self) -> None:
-        """Begin nothing more; what has come so far is where the next one goes on."""
-        self._ended.set()
+        """Give a look that goes on the time to close the warehouse; for pages nobody waits."""
+        self._stop.set()
         if self._thread is not None:
             self._thread.join(LAST_WORDS_SECONDS)
 
@@ -105,6 +107,7 @@ class CrmBeside:
         waits = [due_in(one, known, rules, now, crm=settings.crm) for one in ENTITIES if one not in due]
         wait = min([timedelta(minutes=rules.extract_every_minutes), *waits])
         if not due:
+            self._failures = 0  # what failed was not the loading
             return wait, {}
         with workplace.crm_pages_locked(timeout_seconds=0) as are_ours:
             if not are_ours:
@@ -115,12 +118,12 @@ class CrmBeside:
         return wait, {one.entity: one.trouble or "" for one in fetched}
 
     def _rest(self) -> Callable[[], None]:
-        """Rests after a page for as long as it took, so that half of what the CRM allows is left to batches."""
+        """Rests after a page for as long as it took, so that half of the time is left to batches."""
         began = self._clock()
 
         def rest() -> None:
             nonlocal began
-            self._ended.wait(self._clock() - began)
+            self._stop.wait(self._clock() - began)
             began = self._clock()
 
         return rest

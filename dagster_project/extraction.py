@@ -17,6 +17,12 @@ from dagster_project.landing.crm_pages import PageStore, Progress
 ENTITIES = ("owners", "accounts", "contacts", "opportunities", "tickets")
 
 
+FRESH = timedelta(days=1)
+"""How old an extract may be that was interrupted and is gone on with."""
+LATE = timedelta(minutes=5)
+"""Whoever reads beside runs is late after twice the time between two readings, and at the least after this."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """What is known of one entity of the connected CRM.
@@ -25,7 +31,7 @@ class Standing:
         cursor: Where the next extract goes on.
         extracted_at: When the last complete extract began, naive UTC; None before the first.
         full_at: When the last one began that read everything.
-        tried_at: When the last attempt was made.
+        tried_at: When the last attempt was made; None also where the next one is to be made at once.
         fields: What all that is known was made of, from `fields_text`; None if nobody wrote it down.
         wanted: What the last attempt was to be made of.
     """
@@ -47,12 +53,14 @@ class Fetched:
         progress: How far it has come; None if not even the first page came.
         wanted: What its rows are to be made of, from `fields_text`.
         trouble: Why it is not complete, in the CRM's words; None if it is.
+        is_asked: Whether the CRM was asked for it.
     """
 
     entity: str
     progress: Progress | None
     wanted: str
     trouble: str | None = None
+    is_asked: bool = True
 
 
 def due_entities(known: Mapping[str, Standing], rules: CrmSourceRules, now: datetime, *, crm: str) -> list[str]:
@@ -69,16 +77,30 @@ def due_entities(known: Mapping[str, Standing], rules: CrmSourceRules, now: date
 
 def due_in(entity: str, known: Mapping[str, Standing], rules: CrmSourceRules, now: datetime, *, crm: str) -> timedelta:
     """How long until an entity is to be read again, zero or less if it is; arguments as of `due_entities`."""
-    if is_unknown(entity, known, rules, crm=crm):
-        return timedelta()
-    tried_at, every = known[entity].tried_at or now, timedelta(minutes=rules.extract_every_minutes)
-    return min(every, tried_at + every - now)  # the clock may have been wrong
-
-
-def is_unknown(entity: str, known: Mapping[str, Standing], rules: CrmSourceRules, *, crm: str) -> bool:
-    """Whether nobody has tried to read an entity, or not by this mapping; arguments as of `due_entities`."""
     standing = known.get(entity, Standing())
-    return standing.tried_at is None or not is_of_mapping(standing.wanted, rules.mapping_of(crm, entity))
+    was_the_clock_wrong = standing.tried_at is not None and standing.tried_at > now
+    if standing.tried_at is None or was_the_clock_wrong or is_mapped_anew(standing, rules.mapping_of(crm, entity)):
+        return timedelta()
+    return standing.tried_at + timedelta(minutes=rules.extract_every_minutes) - now
+
+
+def is_mapped_anew(standing: Standing, mapping: Mapping[str, Any]) -> bool:
+    """Whether an entity was tried, but not by this mapping."""
+    return standing.tried_at is not None and not is_of_mapping(standing.wanted, mapping)
+
+
+def is_late(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
+    """Whether whoever reads an entity beside runs should have long since, and a run had better ask what has changed.
+
+    To read everything would take a run too long: what is known is held to be too old before that is.
+    """
+    if standing.tried_at is None or is_full_due(standing, rules, now, fields=standing.wanted or ""):
+        return False
+    return now - standing.tried_at >= _too_long(rules)
+
+
+def _too_long(rules: CrmSourceRules) -> timedelta:
+    return max(2 * timedelta(minutes=rules.extract_every_minutes), LATE)
 
 
 def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, fields: str) -> bool:
@@ -130,7 +152,7 @@ def fetch(
             continue
         begun = store.progress()
         try:
-            progress = _unfinished(store, standing, now)
+            progress = _unfinished(store, standing, rules, now)
             if progress is None or not (progress.is_complete and is_of_mapping(progress.fields, mapping)):
                 wanted = fields_text(mapping, crm.missing_fields(entity))
                 progress = _begun(store, standing, rules, now=now, fields=wanted)
@@ -155,6 +177,7 @@ def read_before(
     *,
     rules: CrmSourceRules,
     crm: str,
+    now: datetime,
 ) -> list[Fetched]:
     """What became of reading entities, by their pages.
 
@@ -166,6 +189,7 @@ def read_before(
         root: Where page stores are.
         rules: `crm_sources.yml`.
         crm: The CRM's name.
+        now: Naive UTC.
     """
     found = []
     for entity, trouble in entities.items():
@@ -177,16 +201,16 @@ def read_before(
             progress is not None
             and progress.is_complete
             and is_of_mapping(progress.fields, mapping)
-            and _is_news(progress, standing)
+            and _is_news(progress, standing, now)
         ):
             found.append(Fetched(entity, progress, progress.fields or wanted))
     return found
 
 
-def unread(entity: str, standings: Mapping[str, Standing], trouble: str, *, rules: CrmSourceRules, crm: str) -> Fetched:
-    """What becomes of an entity that is not even asked for, and why; arguments as of `read_before`."""
-    wanted = _last_wanted(standings.get(entity, Standing()), rules.mapping_of(crm, entity))
-    return Fetched(entity, None, wanted, trouble)
+def still_to_come(entity: str, standing: Standing, mapping: Mapping[str, Any]) -> Fetched:
+    """What becomes of an entity that is mapped anew and that somebody else will read: that it is unknown until then."""
+    trouble = "they are mapped anew, and are still to be read by that"
+    return Fetched(entity, None, _last_wanted(standing, mapping), trouble, is_asked=False)
 
 
 def _last_wanted(standing: Standing, mapping: Mapping[str, Any]) -> str:
@@ -195,21 +219,25 @@ def _last_wanted(standing: Standing, mapping: Mapping[str, Any]) -> str:
     return known if known is not None and is_of_mapping(known, mapping) else fields_text(mapping, None)
 
 
-def _unfinished(store: PageStore, standing: Standing, now: datetime) -> Progress | None:
-    """The extract that was interrupted, unless it is too old to be worth going on with, or older than what is known."""
+def _unfinished(store: PageStore, standing: Standing, rules: CrmSourceRules, now: datetime) -> Progress | None:
+    """The extract that was interrupted, or not loaded, unless it is too old or older than what is known."""
     before = store.progress()
-    is_worth = before is not None and now - before.started_at < timedelta(days=1) and _is_news(before, standing)
-    return before if is_worth else None
+    if before is None or not _is_news(before, standing, now):
+        return None
+    # One that is complete asks nobody any more: what has changed since would count as read.
+    is_old = now - before.kept_at >= _too_long(rules) if before.is_complete else now - before.started_at >= FRESH
+    return None if is_old else before
 
 
-def _is_news(progress: Progress, standing: Standing) -> bool:
+def _is_news(progress: Progress, standing: Standing, now: datetime) -> bool:
     """Whether an extract began after the one that is known. Of what it lacks the cursor behind it would never tell."""
-    return standing.extracted_at is None or progress.started_at >= standing.extracted_at
+    known_at = standing.extracted_at
+    return known_at is None or known_at > now or progress.started_at >= known_at
 
 
 def _begun(store: PageStore, standing: Standing, rules: CrmSourceRules, *, now: datetime, fields: str) -> Progress:
     """The extract to go on with: the one that was interrupted, if its rows are made of the same fields."""
-    before = _unfinished(store, standing, now)
+    before = _unfinished(store, standing, rules, now)
     if before is not None and before.fields == fields:
         return before
     store.clear()

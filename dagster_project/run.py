@@ -14,12 +14,10 @@ from dagster._core.instance.ref import InstanceRef  # the only way to give absol
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_project.core.handoff_plan import BY_PRIORITY
 from dagster_project.defs.resources import Workplace
 from dagster_project.ledger import calibrated_at
-from dagster_project.ledger_engine import LedgerError
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
@@ -194,9 +192,9 @@ def calibrated_on(workplace: Workplace) -> date | None:
     try:
         with workplace.ledger() as ledger:
             said = ledger.get_meta(calibrated_at(workplace.settings.data_dir))
-    except (LedgerError, SQLAlchemyError, OSError):  # a run will say so
+        return datetime.fromisoformat(said).date() if said else None
+    except Exception:  # whatever it is, a run will say so
         return None
-    return datetime.fromisoformat(said).date() if said else None
 
 
 def keep_for_good() -> None:

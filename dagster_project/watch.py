@@ -27,6 +27,11 @@ from dagster_project.open_files import is_written_by_nobody
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 """Seconds between two tries of a batch, or of a look, that fails: doubled each time, up to the longest."""
+EVERYTHING_AGAIN = 3600.0
+"""Seconds before a run of everything that was due is tried again; after failures they begin with `LONGEST_PAUSE`."""
+AFTER_MIDNIGHT = 900.0
+"""Seconds after midnight, UTC, for which an idle worker leaves the day's run of everything to the schedule."""
+_DAY = 86_400
 SIGNAL_SECONDS = 0.5
 """How often the main thread wakes up, so that it hears of signals everywhere."""
 
@@ -41,9 +46,8 @@ class Batch:
 
     Attributes:
         complete: The files that are complete, as they were then: one that is written to since is another batch's.
-        may_be_delta: Whether a delta may do: all of it is product events, or of the CRM and calibration was measured
-            today, or most files have been there since before this worker began, so that the run has to find out what is
-            new.
+        may_be_delta: Whether a delta may do: all of it is product events or of the CRM, or most files have been there
+            since before this worker began, so that the run has to find out what is new; and everything was run today.
         fetched: What was read of the connected CRM, as `Beside` has it.
     """
 
@@ -53,7 +57,7 @@ class Batch:
 
     def __str__(self) -> str:
         if not self.complete:
-            return "what the CRM says"
+            return "what the CRM says" if self.fetched else "the day's run of everything"
         return f"{len(self.complete)} file{'s' if len(self.complete) > 1 else ''}"
 
 
@@ -128,9 +132,47 @@ class Beside(Protocol):
         """Begin to read, if it is time."""
         ...
 
-    def taken(self, *, is_loaded: bool) -> None:
+    def taken(self, *, is_done: bool) -> None:
         """A run had what was read to load, and may have failed: then it is for this one to offer it again."""
         ...
+
+
+@dataclass
+class Daily:
+    """When everything is to be run: once a UTC day, whoever does. Windows slide, and outcomes are looked at.
+
+    Attributes:
+        done_on: The last day on which it was, None for never.
+        known: What that said the last time.
+        failures: Tries in a row that failed.
+        tried_at: When the last one began.
+    """
+
+    done_on: Callable[[], date | None]
+    known: date | None = None
+    failures: int = 0
+    tried_at: float | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be run now."""
+        if self._was_tried(now):
+            return False
+        # One that has failed may have come as far as that by which others know of it.
+        if not self.failures and self.known != _day(now):
+            self.known = self.done_on()
+        return bool(self.failures) or self.known != _day(now)
+
+    def tried(self, now: float, *, succeeded: bool) -> None:
+        """It was run."""
+        self.tried_at = now
+        self.failures = 0 if succeeded else self.failures + 1
+
+    def _was_tried(self, now: float) -> bool:
+        """Whether that was too short ago for another try; yesterday's says nothing, nor that of a clock set back."""
+        if self.tried_at is None or _day(now) != _day(self.tried_at) or now < self.tried_at:
+            return False
+        pause = LONGEST_PAUSE * 2 ** min(self.failures - 1, 9) if self.failures else EVERYTHING_AGAIN
+        return now - self.tried_at < min(pause, EVERYTHING_AGAIN)
 
 
 @dataclass
@@ -150,11 +192,10 @@ class Worker:
         settle_seconds: How long a file must have been left alone when nobody told that it is complete.
         run: Runs one batch.
         say: Tells a person what happens.
+        daily: When that is everything.
         closed: Files that are complete at once.
         waiting: Clock and pause.
         crm: Reads the connected CRM; None for the embedded one, which only we write to.
-        calibrated_on: The UTC day on which calibration was last measured, None for never. It is part of each run of
-            everything, and of no delta.
         seen: Size and time of every file that was part of a batch that succeeded.
         met: When each of the other files was first found as it is.
         failures: Tries of a batch in a row that failed.
@@ -166,10 +207,10 @@ class Worker:
     settle_seconds: float
     run: Callable[[Batch], BatchOutcome]
     say: Callable[[str], None]
+    daily: Daily
     closed: Closed = field(default_factory=Closed)
     waiting: Waiting = field(default_factory=Waiting)
     crm: Beside | None = None
-    calibrated_on: Callable[[], date | None] = lambda: None
     seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     met: dict[LandedFile, float] = field(default_factory=dict)
     failures: int = 0
@@ -198,36 +239,33 @@ class Worker:
         fetched = self.crm.fetched if self.crm is not None else {}
         if ready and (self.files_are_next or not fetched):
             self.files_are_next = not fetched
-            return Batch(frozenset(ready), self._may_be_delta(ready, now))
+            is_for_delta = not self.seen or all(file.source in (EVENTS, *FOR_DELTAS) for file in ready)
+            return Batch(frozenset(ready), is_for_delta and not self.daily.is_due(now))
         if fetched:
             self.files_are_next = True
-            brings_nothing = all(fetched.values())
-            return Batch(frozenset(), brings_nothing or self._is_calibrated(now), fetched)
+            return Batch(frozenset(), not self.daily.is_due(now), fetched)
+        # On a day on which nothing comes windows slide as well, and whoever comes first need not wait for that.
+        is_in_use = bool(self.seen) or self.crm is not None
+        if is_in_use and now % _DAY >= AFTER_MIDNIGHT and self.daily.is_due(now):
+            return Batch(frozenset(), may_be_delta=False)
         return None
-
-    def _may_be_delta(self, ready: Collection[LandedFile], now: float) -> bool:
-        """See `Batch`."""
-        if not self.seen or all(file.source == EVENTS for file in ready):
-            return True
-        return all(file.source in (EVENTS, *FOR_DELTAS) for file in ready) and self._is_calibrated(now)
-
-    def _is_calibrated(self, now: float) -> bool:
-        """Whether outcomes were looked at today; where no schedule runs, nobody else asks for it."""
-        return self.calibrated_on() == datetime.fromtimestamp(now, UTC).date()
 
     def _run(self, batch: Batch, began: float) -> None:
         outcome = self.run(batch)
         took = self.waiting.now() - began
+        if not batch.may_be_delta:
+            self.daily.tried(began, succeeded=not outcome.cause)
         if batch.fetched and self.crm is not None:
-            self.crm.taken(is_loaded=not outcome.cause)
-        if outcome.cause and not batch.complete:  # files need not wait for what the CRM says
+            self.crm.taken(is_done=not outcome.cause)
+        if outcome.cause and not batch.complete:  # files need not wait for it
             self.say(f"{batch}: failed after {took:.1f} s: {outcome.cause}")
             return
         if outcome.cause:
             self.failures += 1
             self._wait_after(self.failures, f"failed after {took:.1f} s, try {self.failures}", outcome.cause)
             return
-        self.failures = 0
+        if batch.complete:
+            self.failures = 0
         self.seen.update({file.name: file.state for file in batch.complete})
         self.closed.forget(batch.complete)
         told = f"; failed checks, see the run: {', '.join(outcome.failed_checks)}" if outcome.failed_checks else ""
@@ -246,6 +284,10 @@ class Worker:
         # A time in the future says nothing about the age: then it counts for how long we have known the file as it is.
         touched = {file: min(_modified(file), self.met[file]) for file in new}
         return [file for file in new if self.closed.has(file) or now - touched[file] >= self.settle_seconds]
+
+
+def _day(now: float) -> date:
+    return datetime.fromtimestamp(now, UTC).date()
 
 
 def _modified(file: LandedFile) -> float:

@@ -14,10 +14,12 @@ from filelock import FileLock
 
 from dagster_project.open_files import is_written_by_nobody
 from dagster_project.watch import (
+    AFTER_MIDNIGHT,
     FIRST_PAUSE,
     LONGEST_PAUSE,
     Batch,
     BatchOutcome,
+    Daily,
     Waiting,
     WatchError,
     Worker,
@@ -25,6 +27,11 @@ from dagster_project.watch import (
 )
 
 NOW = 1_782_800_000.0
+DAY = 86_400
+
+
+def day_of(now: float) -> date:
+    return datetime.fromtimestamp(now, UTC).date()
 
 
 @dataclass
@@ -35,7 +42,7 @@ class Pipeline:
     failures: int = 0
     failed_checks: tuple[str, ...] = ()
     batches: list[Batch] = field(default_factory=list)
-    calibrated_on: date | None = None
+    everything_on: date | None = field(default_factory=lambda: day_of(NOW))
 
     def run(self, batch: Batch) -> BatchOutcome:
         self.batches.append(batch)
@@ -43,7 +50,7 @@ class Pipeline:
             self.failures -= 1
             return BatchOutcome("the warehouse is locked")
         if not batch.may_be_delta:
-            self.calibrated_on = datetime.fromtimestamp(self.now(), UTC).date()
+            self.everything_on = day_of(self.now())
         return BatchOutcome("", self.failed_checks)
 
     @property
@@ -58,13 +65,13 @@ class ConnectedCrm:
 
     fetched: dict[str, str] = field(default_factory=dict)
     begun: int = 0
-    loaded: list[bool] = field(default_factory=list)
+    done: list[bool] = field(default_factory=list)
 
     def begin(self) -> None:
         self.begun += 1
 
-    def taken(self, *, is_loaded: bool) -> None:
-        self.loaded.append(is_loaded)
+    def taken(self, *, is_done: bool) -> None:
+        self.done.append(is_done)
         self.fetched = {}
 
 
@@ -88,7 +95,7 @@ def desk(tmp_path: Path) -> Desk:
         settle_seconds=2.0,
         run=pipeline.run,
         say=said.append,
-        calibrated_on=lambda: pipeline.calibrated_on,
+        daily=Daily(lambda: pipeline.everything_on),
     )
     desk = Desk(worker, pipeline, pauses, said)
     worker.waiting = Waiting(now=lambda: desk.now, pause=pauses.append)
@@ -172,20 +179,6 @@ def test_a_file_that_was_moved_into_place_with_a_time_in_the_future_is_complete_
     assert desk.worker.step()
 
 
-def test_the_first_crm_files_of_a_day_are_more_than_a_delta(desk: Desk) -> None:
-    """Some of what a run of everything does nobody else asks for where no schedule runs."""
-    put(desk, "events/a.ndjson", age=10)
-    desk.worker.step()
-    for name in ("crm/accounts.csv", "crm/contacts.csv", "suppression.csv"):
-        put(desk, "events/b.ndjson", name, age=10)
-        put(desk, name, age=10)
-        desk.worker.step()
-    desk.now += 86_400
-    put(desk, "crm/tickets.csv", age=10)
-    desk.worker.step()
-    assert [batch.may_be_delta for batch in desk.pipeline.batches] == [True, False, True, True, False]
-
-
 def test_owners_are_more_than_a_delta(desk: Desk) -> None:
     put(desk, "events/a.ndjson", age=10)
     desk.worker.step()
@@ -220,27 +213,77 @@ def test_files_wait_for_nothing_that_the_crm_says_and_no_run_can_load(desk: Desk
     desk.worker.crm = crm = ConnectedCrm({"contacts": ""})
     desk.pipeline.failures = 1
     assert desk.worker.step()
-    assert crm.loaded == [False], "it offers it again, when it is time"
+    assert crm.done == [False], "it offers it again, when it is time"
     assert (desk.pauses, desk.worker.failures) == ([], 0)
     assert desk.said[-1].startswith("what the CRM says: failed after ")
     assert desk.said[-1].endswith("the warehouse is locked")
 
 
-def test_a_crm_that_could_not_be_read_is_no_reason_to_run_everything(desk: Desk) -> None:
-    desk.worker.crm = ConnectedCrm({"contacts": "no answer", "accounts": "no answer"})
-    desk.worker.step()
-    assert desk.pipeline.batches[0].may_be_delta
-
-
-def test_calibration_is_measured_once_a_day_whoever_asked_for_it(desk: Desk) -> None:
-    desk.worker.crm = crm = ConnectedCrm()
-    for _ in range(2):
-        crm.fetched = {"contacts": ""}
+def test_the_first_batch_of_a_day_is_everything_whatever_it_brings(desk: Desk) -> None:
+    """Its windows slide anyway; and outcomes are looked at, for which nobody else asks where no schedule runs."""
+    desk.pipeline.everything_on = None
+    for name in ("events/a.ndjson", "crm/accounts.csv", "suppression.csv"):
+        put(desk, name, age=10)
         desk.worker.step()
-    desk.now += 86_400
-    desk.pipeline.calibrated_on = datetime.fromtimestamp(desk.now, UTC).date()  # the schedule was there first
-    crm.fetched = {"contacts": ""}
+    desk.now += DAY
+    put(desk, "crm/tickets.csv", age=10)
     desk.worker.step()
+    put(desk, "events/b.ndjson", age=10)
+    desk.worker.step()
+    assert [batch.may_be_delta for batch in desk.pipeline.batches] == [False, True, True, False, True]
+
+
+def test_where_the_schedule_was_first_it_is_not_done_again(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.worker.step()
+    desk.now += DAY
+    desk.pipeline.everything_on = day_of(desk.now)
+    assert not desk.worker.step()
+    put(desk, "crm/tickets.csv", age=10)
+    desk.worker.step()
+    assert [batch.may_be_delta for batch in desk.pipeline.batches] == [True, True]
+
+
+def test_on_a_day_on_which_nothing_comes_windows_slide_as_well(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.worker.step()
+    desk.now += DAY - desk.now % DAY + AFTER_MIDNIGHT - 1
+    assert not desk.worker.step(), "the schedule may be at it"
+    desk.now += 1
+    assert desk.worker.step()
+    assert (desk.pipeline.taken[1], desk.pipeline.batches[1].may_be_delta) == (set(), False)
+    assert desk.said[-1].startswith("the day's run of everything in ")
+    assert not desk.worker.step()
+
+
+def test_a_folder_in_which_nothing_ever_was_is_left_alone(desk: Desk) -> None:
+    desk.pipeline.everything_on = None
+    desk.now += DAY / 2
+    assert not desk.worker.step()
+
+
+def test_everything_that_fails_is_tried_again_after_longer_pauses_and_files_do_not_wait(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.worker.step()
+    desk.now += DAY - desk.now % DAY + DAY / 2
+    for pause in (LONGEST_PAUSE, 2 * LONGEST_PAUSE):
+        desk.pipeline.failures = 1
+        assert desk.worker.step()
+        assert not desk.worker.step()
+        put(desk, f"events/{pause}.ndjson", age=10)
+        assert desk.worker.step()
+        assert desk.pipeline.batches[-1].may_be_delta
+        desk.now += pause
+    assert desk.worker.step()
+    assert not desk.pipeline.batches[-1].may_be_delta
+    assert (desk.pipeline.everything_on, desk.pauses) == (day_of(desk.now), [])
+
+
+def test_everything_is_not_run_again_and_again_where_nobody_can_say_that_it_was(desk: Desk) -> None:
+    desk.worker.daily.done_on = lambda: None
+    for number in range(3):
+        put(desk, "events/a.ndjson", "a" * number, age=10)
+        desk.worker.step()
     assert [batch.may_be_delta for batch in desk.pipeline.batches] == [False, True, True]
 
 
@@ -330,7 +373,7 @@ def test_there_is_one_worker_at_a_time(desk: Desk, tmp_path: Path) -> None:
 STOPPED_WHILE_WORKING = """
 import os, signal, sys, threading
 from pathlib import Path
-from dagster_project.watch import BatchOutcome, Closed, Worker, stop_on_signals, watch
+from dagster_project.watch import BatchOutcome, Closed, Daily, Worker, stop_on_signals, watch
 
 stop, closed = threading.Event(), Closed()
 stop_on_signals(stop, closed)
@@ -343,7 +386,8 @@ def run(batch):
     print("finished")
     return BatchOutcome("")
 
-worker = Worker(Path(sys.argv[1]), settle_seconds=0, run=run, say=lambda text: None, closed=closed)
+daily = Daily(lambda: None)
+worker = Worker(Path(sys.argv[1]), settle_seconds=0, run=run, say=lambda text: None, daily=daily, closed=closed)
 watch(worker, Path(sys.argv[1]) / ".lease", poll_seconds=0.05, stop=stop)
 print("stopped")
 """
@@ -373,7 +417,8 @@ def test_a_file_moved_into_place_is_scored_at_once_and_a_stop_ends_the_work(
         return outcome
 
     # Against the real clock and the operating system: nothing but the move says that the file is complete.
-    worker = Worker(desk.worker.landing, settle_seconds=3600, run=run, say=desk.said.append)
+    today = Daily(lambda: datetime.now(UTC).date())
+    worker = Worker(desk.worker.landing, settle_seconds=3600, run=run, say=desk.said.append, daily=today)
     if comes_from == "elsewhere" and not is_written_by_nobody(Path(__file__)):
         pytest.skip("the operating system doesn't say who writes a file here")
     working = threading.Thread(

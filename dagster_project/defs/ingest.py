@@ -1,8 +1,8 @@
 """Landing files into raw tables, and what dbt needs beside them: the rules and the moments of this run."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -20,12 +20,14 @@ from dagster_project.event_catalog import check_catalog
 from dagster_project.extraction import (
     ENTITIES,
     Fetched,
+    Standing,
     due_entities,
     fetch,
-    is_unknown,
+    is_late,
+    is_mapped_anew,
     page_store,
     read_before,
-    unread,
+    still_to_come,
 )
 from dagster_project.landing.crm import load_crm
 from dagster_project.landing.crm_api import first_extract_at, load_fetched, standings
@@ -40,8 +42,7 @@ COMMON: dict[str, Any] = {"group_name": "ingest", "owners": OWNERS, "pool": WARE
 BASELINE_DONE = "baseline_done_at"
 PAGES_PATIENCE = 30.0
 """Seconds that a run waits for somebody else who reads the connected CRM; then it goes on with what is known."""
-LATE = timedelta(minutes=5)
-"""Whoever reads the connected CRM beside runs is late after twice the time between two readings, and at least this."""
+FOR_EVER = -1.0
 
 
 @dg.asset(key=["raw", "moments"], kinds={"duckdb", "python"}, **COMMON)
@@ -128,7 +129,7 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
     rules, landing, now = workplace.playbook.sources, workplace.settings.landing, workplace.now()
     with _fetched(context, workplace) as fetched, workplace.connect(stays_open=True) as connection:
         batch_id = begin_batch(connection, now)
-        until = None if workplace.settings.crm == LOCAL else first_extract_at(connection) or now
+        until = None if workplace.settings.crm == LOCAL else first_extract_at(connection) or _began(fetched, now)
         report = load_crm(connection, landing, rules, batch_id, now, complete=workplace.complete_files, until=until)
         loaded = [
             load_fetched(
@@ -148,6 +149,11 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
     return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **_fetch_metadata(fetched), **shown})
 
 
+def _began(fetched: Sequence[Fetched], now: datetime) -> datetime:
+    """When the extracts began that are about to be loaded."""
+    return min([now, *(one.progress.started_at for one in fetched if one.progress is not None)])
+
+
 @contextmanager
 def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[list[Fetched]]:
     """What is read of the connected CRM, its pages nobody else's until the end of the block.
@@ -160,28 +166,30 @@ def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterato
         return
     with workplace.connect(stays_open=True) as connection:
         known = standings(connection, settings.crm)
-    unknown = [entity for entity in ENTITIES if is_unknown(entity, known, rules, crm=settings.crm)]
-    all_due, given = due_entities(known, rules, now, crm=settings.crm), workplace.read_beside
-    due = all_due
+    due, given = due_entities(known, rules, now, crm=settings.crm), workplace.read_beside
+    standing_of = {entity: known.get(entity, Standing()) for entity in ENTITIES}
+    mapping_of = {entity: rules.mapping_of(settings.crm, entity) for entity in ENTITIES}
+    never_tried = [one for one in due if standing_of[one].tried_at is None and standing_of[one].extracted_at is None]
+    mapped_anew = [entity for entity in due if is_mapped_anew(standing_of[entity], mapping_of[entity])]
+    to_read = due
     if given is not None:
-        # Somebody else reads what is due, unless he is late. Nor does that do where nothing is known, or by another
-        # mapping: who may not be contacted has to be known, or not to be known, before anybody is.
-        late = now - max(2 * timedelta(minutes=rules.extract_every_minutes), LATE)
-        due = [entity for entity in all_due if entity in unknown or (known[entity].tried_at or now) <= late]
-    if not due and not given:
-        yield []
-        return
-    with workplace.crm_pages_locked(PAGES_PATIENCE if unknown or given is None else 0) as are_ours:
-        if are_ours:
-            told = {entity: trouble for entity, trouble in (given or {}).items() if not trouble or entity in all_due}
-            fetched = read_before(told, known, settings.crm_pages, rules=rules, crm=settings.crm)
-            if still_due := [entity for entity in due if entity not in {one.entity for one in fetched}]:
-                workplace.connect_anew()  # a field that it does not show any more is missing from the rows to come
-                fetched += fetch(workplace.crm(), still_due, known, settings.crm_pages, rules=rules, now=now)
-        else:
-            fetched = [
-                unread(one, known, "somebody else is reading them", rules=rules, crm=settings.crm) for one in unknown
-            ]
+        late = [one for one in due if one not in mapped_anew and is_late(standing_of[one], rules, now)]
+        to_read = [*never_tried, *late]
+    fetched: list[Fetched] = []
+    with ExitStack() as stack:
+        if to_read or given:
+            # Of what was never read nobody knows who says no, and whom to compare with: the first run waits for it.
+            patience = FOR_EVER if never_tried else PAGES_PATIENCE if given is None else 0
+            if stack.enter_context(workplace.crm_pages_locked(patience)):
+                told = {entity: trouble for entity, trouble in (given or {}).items() if not trouble or entity in due}
+                fetched = read_before(told, known, settings.crm_pages, rules=rules, crm=settings.crm, now=now)
+                if still := [entity for entity in to_read if entity not in {one.entity for one in fetched}]:
+                    workplace.connect_anew()  # a field that it does not show any more is missing from the rows to come
+                    fetched += fetch(workplace.crm(), still, known, settings.crm_pages, rules=rules, now=now)
+            else:
+                context.log.warning("The connected CRM is being read by somebody else: what is known of it stands.")
+        read = {one.entity for one in fetched}
+        fetched += [still_to_come(e, standing_of[e], mapping_of[e]) for e in mapped_anew if e not in read]
         for one in fetched:
             if one.trouble:
                 context.log.warning(f"{one.entity} of the connected CRM stay as they were: {one.trouble}")

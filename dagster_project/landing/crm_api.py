@@ -77,7 +77,8 @@ def load_fetched(
     """
     if fetched.trouble is not None or fetched.progress is None:
         with transaction(connection):
-            _stand(connection, crm, fetched.entity, tried_at=now, trouble=fetched.trouble, wanted=fetched.wanted)
+            tried_at = now if fetched.is_asked else None  # at once
+            _stand(connection, crm, fetched.entity, tried_at=tried_at, trouble=fetched.trouble, wanted=fetched.wanted)
         return None
     with TemporaryDirectory() as folder:
         loading = _Loading(connection, crm, fetched, Path(folder) / "rows.ndjson")
@@ -260,7 +261,7 @@ def _stand(
     crm: str,
     entity: str,
     *,
-    tried_at: datetime,
+    tried_at: datetime | None,
     trouble: str | None,
     wanted: str,
     fields: str | None = None,
@@ -268,7 +269,7 @@ def _stand(
     extracted_at: datetime | None = None,
     full_at: datetime | None = None,
 ) -> None:
-    """Write down how an entity stands; what is None stays as it was, except the trouble."""
+    """Write down how an entity stands; what is None stays as it was, except the trouble and when it was tried."""
     before = connection.execute(
         "delete from raw.crm_cursors where crm = ? and entity = ? returning cursor, extracted_at, full_at, fields",
         [crm, entity],

@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Progress:
         pages: How many pages have arrived.
         is_complete: Whether the last one has.
         fields: What its rows are made of, from `fields_text`; None if nobody wrote it down.
+        last_page_at: When the last page was kept, naive UTC; None before the first, and while others follow it.
     """
 
     started_at: datetime
@@ -34,6 +36,12 @@ class Progress:
     pages: int = 0
     is_complete: bool = False
     fields: str | None = None
+    last_page_at: datetime | None = None
+
+    @property
+    def kept_at(self) -> datetime:
+        """When the last page was kept, naive UTC; when it began, before the first."""
+        return self.last_page_at or self.started_at
 
 
 class PageStore:
@@ -59,6 +67,7 @@ class PageStore:
             pages=len(paths),
             is_complete=last["is_last"],
             fields=last.get("fields"),
+            last_page_at=datetime.fromtimestamp(paths[-1].stat().st_mtime, UTC).replace(tzinfo=None),
         )
 
     def keep(self, before: Progress, rows: list[Mapping[str, Any]], cursor: str, *, is_last: bool) -> Progress:
@@ -95,8 +104,7 @@ class PageStore:
 
     def clear(self) -> None:
         """Forget all pages, at once: what is left of some would look like an extract."""
-        going = self._folder.with_name(f".{self._folder.name}.going")
-        shutil.rmtree(going, ignore_errors=True)
+        going = self._folder.with_name(f".{self._folder.name}.{uuid4().hex}")
         with suppress(FileNotFoundError):
             self._folder.rename(going)
         shutil.rmtree(going, ignore_errors=True)
