@@ -55,7 +55,7 @@ def watch(poll: float) -> None:
     from dagster_project.clients.connectors import LOCAL
     from dagster_project.crm_beside import CrmBeside
     from dagster_project.defs.resources import Workplace
-    from dagster_project.run import BatchRunner, calibrated_on
+    from dagster_project.run import BatchRunner, everything_on
     from dagster_project.watch import Closed, Daily, Waiting, Worker, stop_on_signals
     from dagster_project.watch import watch as work
 
@@ -74,7 +74,7 @@ def watch(poll: float) -> None:
         say=say,
         closed=closed,
         crm=beside,
-        daily=Daily(lambda: calibrated_on(workplace)),
+        daily=Daily(lambda: everything_on(workplace)),
         waiting=Waiting(pause=lambda seconds: None if stop.wait(seconds) else None),
     )
     stop_on_signals(stop, closed)

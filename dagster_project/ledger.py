@@ -31,13 +31,13 @@ GONE = "the record is not there any more"
 """What a delivery says that was still to be tried when its record had gone."""
 
 
-def calibrated_at(data_dir: Path) -> str:
-    """The key under which it says when a data folder's past scores were last compared with outcomes, naive UTC.
+def everything_at(data_dir: Path) -> str:
+    """The key under which it says when the last run of everything on a data folder began that has published, naive UTC.
 
     Args:
         data_dir: Several may share a ledger.
     """
-    return f"calibrated_at {data_dir}"
+    return f"everything_at {data_dir}"
 
 
 class Ledger(LedgerWriter):

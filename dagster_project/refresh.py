@@ -18,11 +18,13 @@ ROLLUP_TABLES = ("int_user_days", "rollup_mark", "rolled_up_identities")
 """What is kept between runs and has to go when its definition changes."""
 
 
+SCORE_EVERYTHING = "score_everything"
+"""The job that computes everything, calibration and what comes back from the CRM included."""
 NEXT_MOMENTS = "raw.next_moments"
 """What `raw.moments` will be once features are computed: until then these rows stand for what the tables hold."""
 LIVE = "as_of = (select as_of from raw.moments where is_live)"
 """Rows of the moment that is scored, in any table that is made for several."""
-NEEDS_EVERYTHING = "run score_everything once"
+NEEDS_EVERYTHING = f"run {SCORE_EVERYTHING} once"
 NOTHING_YET = "nothing was computed yet: run `pls run` once"
 NO_FEATURES = (
     "the last run did not come to the end of the features, and who may be contacted is not known: run `pls run`"

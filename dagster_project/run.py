@@ -17,9 +17,9 @@ from rich.console import Console
 
 from dagster_project.core.handoff_plan import BY_PRIORITY
 from dagster_project.defs.resources import Workplace
-from dagster_project.ledger import calibrated_at
+from dagster_project.ledger import everything_at
 from dagster_project.progress import step_logger
-from dagster_project.refresh import NEEDS_EVERYTHING
+from dagster_project.refresh import NEEDS_EVERYTHING, SCORE_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
 from dagster_project.warm_instance import warm
 from dagster_project.watch import Batch, BatchOutcome
@@ -83,7 +83,6 @@ def run_pipeline(console: Console, home: Path, *, yes: bool = False) -> RunOutco
         yes: Whether it may change more records of the CRM than crm_fields.yml allows.
     """
     from dagster_project.definitions import build_definitions
-    from dagster_project.defs.schedules import SCORE_EVERYTHING
 
     settings = environment_settings()
     started_at = datetime.now(UTC).replace(tzinfo=None)
@@ -161,7 +160,6 @@ class BatchRunner:
     def run(self, batch: Batch) -> BatchOutcome:
         """Score what files and CRM touch; everything, when a delta won't do or has nothing to stand on."""
         from dagster_project.defs.new_events import SCORE_NEW_EVENTS
-        from dagster_project.defs.schedules import SCORE_EVERYTHING
 
         if not batch.may_be_delta or not Workplace().settings.serving.exists():
             return self._execute(SCORE_EVERYTHING, batch)
@@ -187,11 +185,11 @@ class BatchRunner:
         return outcome
 
 
-def calibrated_on(workplace: Workplace) -> date | None:
-    """The UTC day on which past scores were last compared with outcomes; None for never, or if the ledger can't say."""
+def everything_on(workplace: Workplace) -> date | None:
+    """The UTC day on which everything was last run; None for never, or if the ledger can't say."""
     try:
         with workplace.ledger() as ledger:
-            said = ledger.get_meta(calibrated_at(workplace.settings.data_dir))
+            said = ledger.get_meta(everything_at(workplace.settings.data_dir))
         return datetime.fromisoformat(said).date() if said else None
     except Exception:  # whatever it is, a run will say so
         return None

@@ -157,10 +157,9 @@ class Daily:
         """Whether it is to be run now."""
         if self._was_tried(now):
             return False
-        # One that has failed may have come as far as that by which others know of it.
-        if not self.failures and self.known != _day(now):
+        if self.known != _day(now):
             self.known = self.done_on()
-        return bool(self.failures) or self.known != _day(now)
+        return self.known != _day(now)
 
     def tried(self, now: float, *, succeeded: bool) -> None:
         """It was run."""

@@ -21,7 +21,7 @@ from dagster_project.defs.resources import Workplace
 from dagster_project.past_scores import observed_until, read_past
 from dagster_project.playbook_files import PACKAGED, read_playbook
 from dagster_project.playbook_plan import make_plan
-from dagster_project.run import calibrated_on
+from dagster_project.run import everything_on
 from dagster_project.settings import settings_from
 from dagster_project.warehouse import Warehouse
 
@@ -50,7 +50,7 @@ def test_a_run_of_everything_leaves_word_of_the_day_and_a_ledger_that_cannot_say
     demo_run: Installation, tmp_path: Path
 ) -> None:
     def day(data_dir: Path, **more: str) -> date | None:
-        return calibrated_on(Workplace(overrides={"PLS_DATA_DIR": str(data_dir), **more}))
+        return everything_on(Workplace(overrides={"PLS_DATA_DIR": str(data_dir), **more}))
 
     today = datetime.now(UTC).date()
     assert day(demo_run.data_dir) in (today, today - timedelta(days=1))

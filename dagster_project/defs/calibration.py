@@ -19,7 +19,6 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.event_catalog import CATALOGUE
-from dagster_project.ledger import calibrated_at
 from dagster_project.past_scores import observed_until, read_past
 from dagster_project.warehouse import memory_limited, transaction
 
@@ -77,7 +76,7 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Compare past scores with deals; nothing is changed by what is found."""
     from dagster_project.reports.charts import as_markdown_image, pictures  # loads matplotlib
 
-    playbook, began_at = workplace.playbook, workplace.now()
+    playbook = workplace.playbook
     models = models_of(playbook, CATALOGUE.read_text(encoding="utf-8"))
     with workplace.ledger() as ledger:
         decisions, handoffs = ledger.read_frame("handoff_decisions"), ledger.read_frame("handoffs")
@@ -98,8 +97,6 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
             table: shown_table(connection, f"calibration.{table}", published_columns(mart))
             for table, mart in MARTS.items()
         }
-    with workplace.ledger() as ledger:
-        ledger.set_meta(calibrated_at(workplace.settings.data_dir), began_at.isoformat())
     about = published_of(frames, models[0].version)
     drawn = pictures(about)
     for table in MARTS:

@@ -169,7 +169,7 @@ def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterato
     due, given = due_entities(known, rules, now, crm=settings.crm), workplace.read_beside
     standing_of = {entity: known.get(entity, Standing()) for entity in ENTITIES}
     mapping_of = {entity: rules.mapping_of(settings.crm, entity) for entity in ENTITIES}
-    never_tried = [one for one in due if standing_of[one].tried_at is None and standing_of[one].extracted_at is None]
+    never_tried = [entity for entity in due if entity not in known]
     mapped_anew = [entity for entity in due if is_mapped_anew(standing_of[entity], mapping_of[entity])]
     to_read = due
     if given is not None:

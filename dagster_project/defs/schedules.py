@@ -18,9 +18,9 @@ from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.landing.discovery import EVENTS, readable_files
 from dagster_project.playbook_files import read_playbook
+from dagster_project.refresh import SCORE_EVERYTHING
 from dagster_project.settings import environment_settings
 
-SCORE_EVERYTHING = "score_everything"
 LOOKS_FOR_SECONDS = 4.0
 """How long a tick looks at the landing folder: the daemon begins one every five seconds, if the last one is over."""
 LOOK_AGAIN_SECONDS = 0.25

@@ -16,11 +16,11 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import subjects_among
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
-from dagster_project.ledger import Ledger
+from dagster_project.ledger import Ledger, everything_at
 from dagster_project.ledger_memory import note_copy
 from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
-from dagster_project.refresh import current_refresh, finish_refresh
+from dagster_project.refresh import SCORE_EVERYTHING, current_refresh, finish_refresh
 from dagster_project.unpublished import (
     first_moment,
     forget_published,
@@ -201,7 +201,9 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     with workplace.connect(stays_open=True) as connection:
         is_delta = not current_refresh(connection, context.run.run_id).is_full
         is_full = not (is_delta and is_as_published(connection, settings.serving))
-        [(batch,)] = connection.sql("select max(batch_id) from raw.batches").fetchall()
+        [(batch, began_at)] = connection.sql(
+            "select batch_id, started_at from raw.batches order by batch_id desc limit 1"
+        ).fetchall()
     may_be_worn = batch % WEAR_BATCHES == 0
     in_spare = False if is_full else _publish_delta(workplace, may_be_worn=may_be_worn)
     if is_full:
@@ -212,6 +214,9 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
         finish_refresh(connection, context.run.run_id)
         if is_full or (may_be_worn and is_worn(connection, f"{settings.warehouse.stem}.features.user_features")):
             clear_deleted_rows(connection)
+    if context.run.job_name == SCORE_EVERYTHING:
+        with workplace.ledger() as ledger:
+            ledger.set_meta(everything_at(settings.data_dir), began_at.isoformat())
     size = settings.serving.stat().st_size
     return dg.MaterializeResult(
         metadata={

@@ -4,6 +4,8 @@ twice."""
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from dagster_project.defs.resources import Workplace
 from dagster_project.extraction import ENTITIES
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.playbook_files import PACKAGED
+from dagster_project.run import everything_on
 
 OTHER_FIELDS = "the contacts of the connected CRM are read from other fields now"
 CONTACTS = re.compile(r"/contacts(/search)?$")
@@ -323,6 +326,18 @@ def test_while_somebody_reads_for_long_runs_go_on_with_what_is_known(
     assert desk.hold() is None
 
 
+def test_what_was_tried_in_vain_and_is_mapped_anew_keeps_nobody_waiting(desk: Desk) -> None:
+    desk.rule("extract_every_minutes: 0", "extract_every_minutes: 15")
+    desk.server.fail("answer", "/tickets", times=99, reply=Reply(403, {"message": "no tickets for you"}))
+    desk.run(None)
+    desk.rule("category: hs_ticket_category", "category: subject")
+    assert desk.run({}) == 0
+    assert desk.troubles()["tickets"].startswith("they are mapped anew")
+    with desk.workplace().crm_pages_locked(timeout_seconds=0):
+        assert desk.run({}) == 0
+    assert desk.read_beside().keys() == {"tickets"}
+
+
 def test_what_nobody_has_read_for_long_a_run_reads_itself(desk: Desk) -> None:
     """After a night without a worker, or while what was read can't be loaded."""
     desk.rule("extract_every_minutes: 0", "extract_every_minutes: 15")
@@ -410,6 +425,23 @@ def test_another_mapping_is_read_at_once_and_nothing_else_before_it_is_due(desk:
     assert len(desk.server.asked) == asked
     desk.rule("role: jobtitle", "role: firstname")
     assert desk.read_beside() == {"contacts": ""}
+
+
+def test_pls_watch_takes_what_the_crm_says_where_nothing_lands_and_ends_when_it_is_told(desk: Desk) -> None:
+    (desk.data_dir / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    environment = {**os.environ, **desk.workplace().overrides, "DAGSTER_HOME": str(desk.data_dir)}
+    words = [sys.executable, "-c", "from dagster_project.cli import main; main(['watch'])"]
+    with subprocess.Popen(words, env=environment, cwd=desk.data_dir, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        said = [watching.stdout.readline() for _ in range(2)]
+        watching.terminate()
+        said += watching.stdout.readlines()
+    # Right after midnight the day's run is left to the schedule.
+    assert re.search(r" (the day's run of everything|what the CRM says)", said[1]), said
+    assert "have no field" in said[1], "it was told, and everything else was done"
+    assert everything_on(desk.workplace()) == datetime.now(UTC).date()
+    assert (watching.returncode, said[-1]) == (0, "Stopped\n")
+    assert desk.roles == {"1": "CTO", "2": "Clerk"}
 
 
 def test_nobody_reads_while_somebody_else_does(desk: Desk) -> None:
