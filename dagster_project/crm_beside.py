@@ -1,4 +1,4 @@
-"""Reads a connected CRM beside the batches of `pls watch`, so that none of them waits for the CRM's pages.
+"""Reads a connected CRM beside the batches of `pls watch`, so that they don't wait for the CRM's pages.
 
 What belongs here: when it is read, and that one reading goes on at a time. What is read is `extraction.py`'s business;
 what becomes of it, that of the run which loads it.

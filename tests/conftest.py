@@ -32,6 +32,7 @@ settings.load_profile("pls")
 LONGEST = (
     "test_deltas.py", "test_sync_kills.py", "test_crm_pipeline.py", "test_crm_deltas.py", "test_pipeline.py",
     "test_handoffs.py", "test_dbt_crm_deltas.py",
+    "test_crm_beside.py",
     "test_dbt_deltas.py", "test_stories.py", "test_node_statements.py", "test_extraction.py", "test_event_rows.py",
     "test_dbt_increments.py", "test_event_bulk.py", "test_cli.py", "test_past_features.py", "test_calibration.py",
     "test_calibration_tiers.py", "test_challengers.py", "test_delivery_kills.py", "test_demo_truth.py",
