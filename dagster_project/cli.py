@@ -54,9 +54,10 @@ def watch(poll: float) -> None:
     """Score what lands within seconds, until stopped; each batch is a run in the UI."""
     from dagster_project.clients.connectors import LOCAL
     from dagster_project.crm_beside import CrmBeside
+    from dagster_project.daily import Daily
     from dagster_project.defs.resources import Workplace
     from dagster_project.run import BatchRunner, everything_on
-    from dagster_project.watch import Closed, Daily, Waiting, Worker, stop_on_signals
+    from dagster_project.watch import Closed, Waiting, Worker, stop_on_signals
     from dagster_project.watch import watch as work
 
     workplace = Workplace()

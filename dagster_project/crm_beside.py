@@ -13,6 +13,7 @@ from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.defs.resources import Workplace
 from dagster_project.extraction import ENTITIES, due_entities, due_in, fetch
 from dagster_project.landing.crm_api import standings
+from dagster_project.pauses import doubled
 
 LOOK_SECONDS = 60.0
 """Between two looks at the rules, and at the least between two looks into the warehouse, which others may want."""
@@ -77,7 +78,7 @@ class CrmBeside:
         self._failures = 0 if is_done else self._failures + 1
         if not is_done:
             self._due_at = self._clock()
-            self._look_at = self._due_at + min(LOOK_SECONDS * 2 ** min(self._failures - 1, 9), LONGEST_PAUSE)
+            self._look_at = self._due_at + doubled(LOOK_SECONDS, self._failures, longest=LONGEST_PAUSE)
 
     def end(self) -> None:
         """Give a look that goes on the time to close the warehouse; for pages nobody waits."""

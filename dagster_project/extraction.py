@@ -79,17 +79,17 @@ def due_in(entity: str, known: Mapping[str, Standing], rules: CrmSourceRules, no
     """How long until an entity is to be read again, zero or less if it is; arguments as of `due_entities`."""
     standing = known.get(entity, Standing())
     was_the_clock_wrong = standing.tried_at is not None and standing.tried_at > now
-    if standing.tried_at is None or was_the_clock_wrong or is_mapped_anew(standing, rules.mapping_of(crm, entity)):
+    if standing.tried_at is None or was_the_clock_wrong or _is_mapped_anew(standing, rules.mapping_of(crm, entity)):
         return timedelta()
     return standing.tried_at + timedelta(minutes=rules.extract_every_minutes) - now
 
 
-def is_mapped_anew(standing: Standing, mapping: Mapping[str, Any]) -> bool:
+def _is_mapped_anew(standing: Standing, mapping: Mapping[str, Any]) -> bool:
     """Whether an entity was tried, but not by this mapping."""
     return standing.tried_at is not None and not is_of_mapping(standing.wanted, mapping)
 
 
-def is_late(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
+def _is_late(standing: Standing, rules: CrmSourceRules, now: datetime) -> bool:
     """Whether whoever reads an entity beside runs should have long since, and a run had better ask what has changed.
 
     To read everything would take a run too long: what is known is held to be too old before that is.
@@ -116,6 +116,45 @@ def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, fie
 def page_store(root: Path, crm: str, entity: str) -> PageStore:
     """Where the pages of an entity are kept, below the data folder's `.crm_pages`."""
     return PageStore(root / crm / entity)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a run has to do with the connected CRM.
+
+    Attributes:
+        never_tried: Entities of which nothing is known: who says no, or whom to compare with.
+        to_ask_for: Those that the run asks the CRM for, unless their pages are there.
+        told: What was read beside the run and is to be loaded, each with why it is not complete, empty if it is.
+        unknown_until_read: Those of which nothing may be believed any more, since they are mapped anew.
+    """
+
+    never_tried: tuple[str, ...]
+    to_ask_for: tuple[str, ...]
+    told: Mapping[str, str]
+    unknown_until_read: tuple[str, ...]
+
+
+def plan_reading(
+    known: Mapping[str, Standing], beside: Mapping[str, str] | None, rules: CrmSourceRules, now: datetime, *, crm: str
+) -> Reading:
+    """What a run reads itself, and what it leaves to whoever reads beside runs.
+
+    Args:
+        known: How far each entity was read; one that was never tried is absent.
+        beside: What was read beside runs, each entity with why it is not complete; None where nobody reads beside.
+        rules: `crm_sources.yml`.
+        now: Naive UTC.
+        crm: The CRM's name.
+    """
+    due = due_entities(known, rules, now, crm=crm)
+    never_tried = tuple(entity for entity in due if entity not in known)
+    mapped_anew = tuple(one for one in due if one in known and _is_mapped_anew(known[one], rules.mapping_of(crm, one)))
+    if beside is None:
+        return Reading(never_tried, tuple(due), {}, mapped_anew)
+    late = (one for one in due if one in known and one not in mapped_anew and _is_late(known[one], rules, now))
+    told = {entity: trouble for entity, trouble in beside.items() if not trouble or entity in due}
+    return Reading(never_tried, (*never_tried, *late), told, mapped_anew)
 
 
 def fetch(

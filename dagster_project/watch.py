@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -19,16 +19,16 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from dagster_project.crm_changes import FOR_DELTAS
+from dagster_project.daily import Daily
 from dagster_project.errors import PlsError
 from dagster_project.landing.crm import crm_files
 from dagster_project.landing.discovery import EVENTS, LandedFile, event_files, state_of
 from dagster_project.open_files import is_written_by_nobody
+from dagster_project.pauses import doubled
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 """Seconds between two tries of a batch, or of a look, that fails: doubled each time, up to the longest."""
-EVERYTHING_AGAIN = 3600.0
-"""Seconds before a run of everything that was due is tried again; after failures they begin with `LONGEST_PAUSE`."""
 AFTER_MIDNIGHT = 900.0
 """Seconds after midnight, UTC, for which an idle worker leaves the day's run of everything to the schedule."""
 _DAY = 86_400
@@ -138,43 +138,6 @@ class Beside(Protocol):
 
 
 @dataclass
-class Daily:
-    """When everything is to be run: once a UTC day, whoever does. Windows slide, and outcomes are looked at.
-
-    Attributes:
-        done_on: The last day on which it was, None for never.
-        known: What that said the last time.
-        failures: Tries in a row that failed.
-        tried_at: When the last one began.
-    """
-
-    done_on: Callable[[], date | None]
-    known: date | None = None
-    failures: int = 0
-    tried_at: float | None = None
-
-    def is_due(self, now: float) -> bool:
-        """Whether it is to be run now."""
-        if self._was_tried(now):
-            return False
-        if self.known != _day(now):
-            self.known = self.done_on()
-        return self.known != _day(now)
-
-    def tried(self, now: float, *, succeeded: bool) -> None:
-        """It was run."""
-        self.tried_at = now
-        self.failures = 0 if succeeded else self.failures + 1
-
-    def _was_tried(self, now: float) -> bool:
-        """Whether that was too short ago for another try; yesterday's says nothing, nor that of a clock set back."""
-        if self.tried_at is None or _day(now) != _day(self.tried_at) or now < self.tried_at:
-            return False
-        pause = LONGEST_PAUSE * 2 ** min(self.failures - 1, 9) if self.failures else EVERYTHING_AGAIN
-        return now - self.tried_at < min(pause, EVERYTHING_AGAIN)
-
-
-@dataclass
 class Waiting:
     """How the worker waits: `pause` returns early when a file is closed or the worker is stopped."""
 
@@ -271,8 +234,7 @@ class Worker:
         self.say(f"{batch} in {took:.1f} s{told}")
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:
-        doublings = min(failures - 1, 9)  # that is beyond the longest; what fails for days would be beyond any number
-        pause = min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
+        pause = doubled(FIRST_PAUSE, failures, longest=LONGEST_PAUSE)
         self.say(f"{what}; the next in {pause:.0f} s: {cause}")
         self.waiting.pause(pause)
 
@@ -283,10 +245,6 @@ class Worker:
         # A time in the future says nothing about the age: then it counts for how long we have known the file as it is.
         touched = {file: min(_modified(file), self.met[file]) for file in new}
         return [file for file in new if self.closed.has(file) or now - touched[file] >= self.settle_seconds]
-
-
-def _day(now: float) -> date:
-    return datetime.fromtimestamp(now, UTC).date()
 
 
 def _modified(file: LandedFile) -> float:

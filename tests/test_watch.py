@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from dagster_project.daily import Daily
 from dagster_project.open_files import is_written_by_nobody
 from dagster_project.watch import (
     AFTER_MIDNIGHT,
@@ -19,7 +20,6 @@ from dagster_project.watch import (
     LONGEST_PAUSE,
     Batch,
     BatchOutcome,
-    Daily,
     Waiting,
     WatchError,
     Worker,
@@ -373,7 +373,8 @@ def test_there_is_one_worker_at_a_time(desk: Desk, tmp_path: Path) -> None:
 STOPPED_WHILE_WORKING = """
 import os, signal, sys, threading
 from pathlib import Path
-from dagster_project.watch import BatchOutcome, Closed, Daily, Worker, stop_on_signals, watch
+from dagster_project.daily import Daily
+from dagster_project.watch import BatchOutcome, Closed, Worker, stop_on_signals, watch
 
 stop, closed = threading.Event(), Closed()
 stop_on_signals(stop, closed)

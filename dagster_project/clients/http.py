@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from dagster_project.pauses import doubled
+
 RETRYABLE = frozenset({408, 423, 425, 429, 477, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 """Statuses that may be another one next time."""
 NOT_CARRIED_OUT = frozenset({429, 503})
@@ -300,7 +302,7 @@ class HttpApi:
         return ApiRefused(self._say(method, path, words), status=answer.status, body=answer.body)
 
     def _backoff(self, attempt: int) -> float:
-        longest = min(self._policy.first_pause * 2 ** (attempt - 1), self._policy.longest_pause)
+        longest = doubled(self._policy.first_pause, attempt, longest=self._policy.longest_pause)
         return longest * (0.5 + random.random() / 2)  # apart from others who were turned away at the same moment
 
     def _say(self, method: str, path: str, words: str) -> str:

@@ -18,14 +18,10 @@ from dagster_project.defs.tables import markdown_table, replace_table, shown_tab
 from dagster_project.defs.transform import OWNERS, sql_settings
 from dagster_project.event_catalog import check_catalog
 from dagster_project.extraction import (
-    ENTITIES,
     Fetched,
-    Standing,
-    due_entities,
     fetch,
-    is_late,
-    is_mapped_anew,
     page_store,
+    plan_reading,
     read_before,
     still_to_come,
 )
@@ -43,6 +39,7 @@ BASELINE_DONE = "baseline_done_at"
 PAGES_PATIENCE = 30.0
 """Seconds that a run waits for somebody else who reads the connected CRM; then it goes on with what is known."""
 FOR_EVER = -1.0
+"""How a file's lock is asked to wait without an end."""
 
 
 @dg.asset(key=["raw", "moments"], kinds={"duckdb", "python"}, **COMMON)
@@ -166,30 +163,23 @@ def _fetched(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterato
         return
     with workplace.connect(stays_open=True) as connection:
         known = standings(connection, settings.crm)
-    due, given = due_entities(known, rules, now, crm=settings.crm), workplace.read_beside
-    standing_of = {entity: known.get(entity, Standing()) for entity in ENTITIES}
-    mapping_of = {entity: rules.mapping_of(settings.crm, entity) for entity in ENTITIES}
-    never_tried = [entity for entity in due if entity not in known]
-    mapped_anew = [entity for entity in due if is_mapped_anew(standing_of[entity], mapping_of[entity])]
-    to_read = due
-    if given is not None:
-        late = [one for one in due if one not in mapped_anew and is_late(standing_of[one], rules, now)]
-        to_read = [*never_tried, *late]
+    reading = plan_reading(known, workplace.read_beside, rules, now, crm=settings.crm)
     fetched: list[Fetched] = []
     with ExitStack() as stack:
-        if to_read or given:
-            # Of what was never read nobody knows who says no, and whom to compare with: the first run waits for it.
-            patience = FOR_EVER if never_tried else PAGES_PATIENCE if given is None else 0
+        if reading.to_ask_for or reading.told:
+            # The first run waits for what was never read: nobody knows who says no, and whom to compare with.
+            patience = FOR_EVER if reading.never_tried else PAGES_PATIENCE if workplace.read_beside is None else 0
             if stack.enter_context(workplace.crm_pages_locked(patience)):
-                told = {entity: trouble for entity, trouble in (given or {}).items() if not trouble or entity in due}
-                fetched = read_before(told, known, settings.crm_pages, rules=rules, crm=settings.crm, now=now)
-                if still := [entity for entity in to_read if entity not in {one.entity for one in fetched}]:
+                fetched = read_before(reading.told, known, settings.crm_pages, rules=rules, crm=settings.crm, now=now)
+                read = {one.entity for one in fetched}
+                if still := [entity for entity in reading.to_ask_for if entity not in read]:
                     workplace.connect_anew()  # a field that it does not show any more is missing from the rows to come
                     fetched += fetch(workplace.crm(), still, known, settings.crm_pages, rules=rules, now=now)
             else:
                 context.log.warning("The connected CRM is being read by somebody else: what is known of it stands.")
         read = {one.entity for one in fetched}
-        fetched += [still_to_come(e, standing_of[e], mapping_of[e]) for e in mapped_anew if e not in read]
+        unread = [entity for entity in reading.unknown_until_read if entity not in read]
+        fetched += [still_to_come(one, known[one], rules.mapping_of(settings.crm, one)) for one in unread]
         for one in fetched:
             if one.trouble:
                 context.log.warning(f"{one.entity} of the connected CRM stay as they were: {one.trouble}")

@@ -17,6 +17,7 @@ from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.landing.discovery import EVENTS, readable_files
+from dagster_project.pauses import doubled
 from dagster_project.playbook_files import read_playbook
 from dagster_project.refresh import SCORE_EVERYTHING
 from dagster_project.settings import environment_settings
@@ -94,7 +95,8 @@ def request_again(instance: dg.DagsterInstance, version: str, *, now: datetime) 
     if not tries or tries[0].dagster_run.status != dg.DagsterRunStatus.FAILURE:
         return None
     ended_at = datetime.fromtimestamp(tries[0].end_time or tries[0].update_timestamp.timestamp(), UTC)
-    again_at = ended_at.replace(tzinfo=None) + _pause_after(len(tries))
+    pause = doubled(FIRST_PAUSE.total_seconds(), len(tries), longest=LONGEST_PAUSE.total_seconds())
+    again_at = ended_at.replace(tzinfo=None) + timedelta(seconds=pause)
     if now < again_at:
         return dg.SkipReason(f"the run for what has landed failed; the next is at {again_at:%H:%M:%S} UTC")
     if _any_succeeded(instance, since=ended_at.timestamp()):
@@ -105,11 +107,6 @@ def request_again(instance: dg.DagsterInstance, version: str, *, now: datetime) 
         run_key=f"{version} {len(tries) + 1}",  # Dagster takes no run key twice
         tags={LANDING_VERSION: version},
     )
-
-
-def _pause_after(failures: int) -> timedelta:
-    doublings = min(failures - 1, 6)  # that is beyond the longest; what fails for days would be beyond any number
-    return min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
 
 
 def _any_succeeded(instance: dg.DagsterInstance, *, since: float) -> bool:
