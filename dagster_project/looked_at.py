@@ -18,7 +18,7 @@ from dagster_project.landing.feeds import known_silences
 from dagster_project.ledger import Ledger
 from dagster_project.portions import PORTION, portions
 from dagster_project.scored_features import scored_features
-from dagster_project.warehouse import key_of
+from dagster_project.warehouse import key_of, rows_where
 
 LOOKED_AT: Mapping[Subject, str] = {
     "user": "user_key in (select user_key from scores.looked_at_users)",
@@ -81,8 +81,9 @@ def select_touched(
     connection.execute(
         "create or replace table scores.looked_at_accounts as select account_id from ("
         "from scores.rescored_accounts union select account_id from waiting "
-        f"union select account_id from scores.pql_scores where user_key in (select {key_of('user_id')} from waiting)) "
-        "where account_id is not null"
+        "union select account_id from scores.pql_scores where "
+        + rows_where("scores.pql_scores", f"user_key in (select {key_of('user_id')} from waiting)")
+        + ") where account_id is not null"
     )
     accounts = connection.sql(scored_features(connection, "account", LOOKED_AT["account"], ACCOUNT_COLUMNS)).pl()
     nobody = connection.sql(scored_features(connection, "user", "false", USER_COLUMNS)).pl()
@@ -94,8 +95,9 @@ def select_touched(
         _noted(
             "select user_id from scores.rescored_users union from people "
             "union select user_id from waiting where user_id is not null "
-            "union select user_id from scores.pql_scores "
-            f"where account_key in (select {key_of('account_id')} from fired) and account_id in (from fired)"
+            "union select user_id from scores.pql_scores where "
+            + rows_where("scores.pql_scores", f"account_key in (select {key_of('account_id')} from fired)")
+            + " and account_id in (from fired)"
         )
     )
 
@@ -117,10 +119,11 @@ def rises_of(connection: duckdb.DuckDBPyConnection, users: pl.DataFrame, since: 
     history = connection.sql(
         "select subject_id, score, as_of, model_version, causes.definition from scores.score_history "
         "semi join users on subject_id = user_id "
-        "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live) "
-        f"and subject_key in (select {key_of('user_id')} from users) "
+        "where subject_type = 'user' and as_of <= (select until from raw.moments where is_live) and "
+        + rows_where("scores.score_history", f"subject_key in (select {key_of('user_id')} from users)")
         # of what was before the moment only the last counts
-        "qualify as_of > $since or row_number() over (partition by subject_id, as_of > $since order by as_of desc) = 1",
+        + " qualify as_of > $since "
+        "or row_number() over (partition by subject_id, as_of > $since order by as_of desc) = 1",
         params={"since": since},
     ).pl()
     return score_rises(history, since)

@@ -5,14 +5,15 @@ It is replaced in one piece: made anew by a full run, by a delta from an earlier
 
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -33,6 +34,8 @@ NOTHING = "false"
 """The condition that no row meets."""
 TABLES_AT_ONCE = 2
 """Whose changes are published side by side: one core plans a statement, which takes longer than its few rows do."""
+_COPIES = count(1)
+"""Numbers of the files that this process writes."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,14 @@ def publish_changes(
             shutil.copyfile(serving_path, fresh)
         with _attached(warehouse_path, fresh) as connection, _excerpt_first(connection, excerpt) as search_path:
             queries = _view_queries(connection, excerpt.views)
-            with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
-                published = [
-                    pool.submit(_publish_rows, connection.cursor(), table, condition, queries.get(table), search_path)
+            _side_by_side(
+                _publish_rows,
+                (
+                    (connection.cursor(), table, condition, queries.get(table), search_path)
                     for table, condition in changed.items()
                     if condition != NOTHING
-                ]
-            for one in published:
-                one.result()
+                ),
+            )
             if may_be_worn and is_worn(connection, "serving.marts.user_profiles"):
                 clear_deleted_rows(connection)
             connection.execute("checkpoint serving")
@@ -166,18 +169,31 @@ def _excerpt_first(connection: duckdb.DuckDBPyConnection, excerpt: Excerpt) -> I
     path = [(warehouse, "main")]
     connection.execute("attach ':memory:' as excerpt")
     try:
-        for table, condition in excerpt.rows.items():
-            schema = table.partition(".")[0]
-            path += [("excerpt", schema)] * (("excerpt", schema) not in path)
-            connection.execute(f"create schema if not exists excerpt.{schema}")
-            connection.execute(
-                f"create table excerpt.{table} as select * from {table} where {rows_where(table, condition)}"
-            )
+        for schema in dict.fromkeys(table.partition(".")[0] for table in excerpt.rows):
+            path.append(("excerpt", schema))
+            connection.execute(f"create schema excerpt.{schema}")
+        _side_by_side(_pick_rows, ((connection.cursor(), *table) for table in excerpt.rows.items()))
         path += [(warehouse, schema) for (schema,) in schemas]
         yield ",".join(f"{identifier(catalog)}.{identifier(schema)}" for catalog, schema in path)
     finally:
         connection.execute("reset search_path")
         connection.execute("detach excerpt")
+
+
+def _side_by_side(work: Callable[..., None], each: Iterable[tuple[Any, ...]]) -> None:
+    """Do it with each of these, and wait for all, also where one has failed: what they use is put away after that."""
+    with ThreadPoolExecutor(TABLES_AT_ONCE) as pool:
+        submitted = [pool.submit(work, *arguments) for arguments in each]
+    for one in submitted:
+        one.result()
+
+
+def _pick_rows(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -> None:
+    with closing(connection):
+        use_utc(connection)
+        connection.execute(
+            f"create table excerpt.{table} as select * from {table} where {rows_where(table, condition)}"
+        )
 
 
 def _view_queries(connection: duckdb.DuckDBPyConnection, views: Collection[str]) -> dict[str, str]:
@@ -223,9 +239,11 @@ def _fresh_copy(serving_path: Path, *, keeps_spare: bool = False) -> Iterator[Pa
     serving_path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in serving_path.parent.glob(f".{serving_path.name}.*.publishing*"):
         leftover.unlink(missing_ok=True)
-    fresh = serving_path.with_name(f".{serving_path.name}.{os.getpid()}.publishing")
+    # A name of its own: the last one stays open until those transactions end that have looked through all catalogs.
+    fresh = serving_path.with_name(f".{serving_path.name}.{os.getpid()}.{next(_COPIES)}.publishing")
     try:
         yield fresh
+        # Closing it here gives back the lock by which DuckDB would keep readers out while it still has it open.
         _sync(fresh)
         with _kept_as_spare(serving_path) if keeps_spare else _freed_later(serving_path):
             fresh.replace(serving_path)

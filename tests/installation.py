@@ -93,6 +93,7 @@ class Installation:
         only: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
         crm: "CrmClient | None" = None,
+        scores_first_from: int = 1,
         **variables: str,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, by default the whole graph, in this process on a throw-away instance.
@@ -106,6 +107,8 @@ class Installation:
             raise_on_error: Whether a failing step is the caller's error.
             tags: Of the run.
             crm: Instead of the connected one.
+            scores_first_from: How many users make a delta publish scores before anything else; in an installation
+                those of a test would be too few.
             variables: More PLS_* variables.
         """
         from dagster_project.definitions import build_definitions
@@ -120,7 +123,8 @@ class Installation:
             def crm(self) -> "CrmClient":
                 return crm or super().crm()
 
-        workplace = Clocked(overrides={**places, "PLS_AS_OF": as_of.isoformat(), **variables})
+        overrides = {**places, "PLS_AS_OF": as_of.isoformat(), **variables}
+        workplace = Clocked(overrides=overrides, scores_first_from=scores_first_from)
         definition = build_definitions(workplace=workplace).resolve_job_def(job)
         with forgetful_instance() as instance:
             return definition.execute_in_process(

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -77,12 +78,16 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for number in range(0, len(waiting), 2):
         for path in waiting[number : number + 2]:
             shutil.move(aside / path.name, path)
-        result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+        early = 1 if number == 0 else 10_000
+        result = Installation(data_dir).run("score_new_events", raise_on_error=False, scores_first_from=early)
         assert result.success
         assert refreshed(data_dir) == (False, "only events have come")
         told = {event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()}
-        copied_whole.append(told[dg.AssetKey(["serving", "serving_database"])]["copied whole"].value)
-    assert copied_whole == [True, *2 * [not was_left_alone(spare_of(data_dir / "serving.duckdb"))]]
+        published_by = told[dg.AssetKey(["serving", "serving_database"])]
+        assert ("scores published" in published_by) == (early == 1)
+        copied_whole.append(published_by["copied whole"].value)
+    # what scores replace is the spare in which decisions are published
+    assert copied_whole == 3 * [not was_left_alone(spare_of(data_dir / "serving.duckdb"))]
     yield data_dir
 
 
@@ -127,7 +132,9 @@ def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes
         said.append({"type": "group", "user_id": "a stranger", "group_id": domain, "traits": {"name": f"New {number}"}})
         moment = day + timedelta(minutes=number)
         land_events(data_dir, f"said-{number}", said, at=moment)
-        assert Installation(data_dir).run("score_new_events", as_of=moment, now=moment).success
+        early = 1 if number % 2 else 10_000
+        run = Installation(data_dir).run("score_new_events", as_of=moment, now=moment, scores_first_from=early)
+        assert run.success
         assert refreshed(data_dir) == (False, "only events have come")
         copied_like_the_warehouse(data_dir)
         with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
@@ -302,6 +309,24 @@ def test_a_part_that_fails_keeps_only_what_stands_on_it_from_being_done(grown: P
     (data_dir / "serving.duckdb").rmdir()
     assert Installation(data_dir).run("score_new_events").success
     assert refreshed(data_dir) == (True, "the run before did not come to its end")
+
+
+def test_scores_are_published_before_anything_is_decided(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    assert Installation(data_dir).run("score_new_events").success  # a copied folder's serving copy is another file
+    land_events(data_dir, "late", [{"type": "track", "event": "Upgrade Clicked", "user_id": "late"}], at=END)
+    with sqlite3.connect(data_dir / "ledger.sqlite") as ledger:
+        ledger.execute("alter table trigger_states rename to mislaid")
+    result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.user_failure_data.description.startswith("handoffs__decisions: ")
+    found = "select count(*) from marts.pql_scores where user_id = 'late'"
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        assert serving.sql(found).fetchall() == [(1,)]
+    with sqlite3.connect(data_dir / "ledger.sqlite") as ledger:
+        ledger.execute("alter table mislaid rename to trigger_states")
+    assert Installation(data_dir).run("score_new_events").success
+    assert copied_like_the_warehouse(data_dir) == set(PUBLISHED)
 
 
 def test_after_a_run_that_fails_while_it_loads_everything_stands_as_before(grown: Path, tmp_path: Path) -> None:

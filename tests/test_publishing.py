@@ -2,8 +2,9 @@
 
 import multiprocessing
 import os
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -95,6 +96,34 @@ def test_a_failed_publication_leaves_the_old_copy(warehouse_with_marts: Path, tm
     with duckdb.connect(str(serving), read_only=True) as connection:
         assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(1,)]
     assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
+
+
+def test_it_is_published_again_and_read_at_once_while_others_look_through_all_catalogs(
+    warehouse_with_marts: Path, tmp_path: Path
+) -> None:
+    """What they have looked at stays open in this process until their transactions end, the copy included."""
+    serving, over = tmp_path / "serving.duckdb", threading.Event()
+    publish_serving_copy(warehouse_with_marts, serving)
+
+    def look() -> int:
+        looks = 0
+        while not over.is_set():
+            with Warehouse(warehouse_with_marts).change() as connection, transaction(connection):
+                connection.sql("select count(*) from duckdb_tables()").fetchall()
+                time.sleep(0.03)
+            looks += 1
+        return looks
+
+    others = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with ThreadPoolExecutor(1) as pool, others:
+        looking = pool.submit(look)
+        try:
+            for _ in range(10):
+                publish_changes(warehouse_with_marts, serving, {"pql_scores": "true"})
+                assert len(others.submit(_rows, serving, "pql_scores").result(20)) == 1
+        finally:
+            over.set()
+        assert looking.result() > 0
 
 
 PEOPLE = st.dictionaries(st.integers(0, 9), st.integers(0, 3), min_size=1)

@@ -5,8 +5,13 @@ functions of the assets run one after the other in one, and the run tells of the
 freshness and checks are as after a run of everything. Decision 0025.
 """
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature, unwrap
 from typing import Any
@@ -21,10 +26,12 @@ from dagster_project.defs.ingest import crm_records, email_domains, moments, pla
 from dagster_project.defs.product import product_traits_sent
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import scores
-from dagster_project.defs.serving import ledger_copy, serving_database
+from dagster_project.defs.serving import ledger_copy, publish_scores, serving_database
 from dagster_project.defs.transform import feature_models, touched_features
 
 SCORE_NEW_EVENTS = "score_new_events"
+BESIDE_NICENESS = 10
+"""Of the thread that publishes scores: somebody waits for the alert that is decided meanwhile."""
 Made = dg.MaterializeResult | dg.AssetCheckResult
 Told = dg.AssetMaterialization | dg.AssetCheckEvaluation
 
@@ -70,6 +77,7 @@ def _stage(assets: dg.AssetsDefinition, make: Callable[..., Any] | None = None) 
     )
 
 
+_SCORES, _LEDGER_COPY = _stage(scores), _stage(ledger_copy)
 STAGES = (
     _stage(crm_records),
     _stage(moments),
@@ -77,14 +85,14 @@ STAGES = (
     _stage(product_events),
     _stage(email_domains),
     _stage(feature_models, touched_features),
-    _stage(scores),
+    _SCORES,
     _stage(handoff_decisions),
     _stage(delivered_handoffs),
     _stage(crm_plan),
     _stage(crm_fields),
     _stage(the_crm_took_what_was_sent),
     _stage(crm_actions),
-    _stage(ledger_copy),
+    _LEDGER_COPY,
     _stage(serving_database),
     _stage(product_traits_sent),
 )
@@ -96,25 +104,39 @@ def new_events(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator
     """Load, score, decide, write back and publish; what doesn't stand on something that failed is done all the same.
 
     What was made is told at the end: to record it takes Dagster a quarter of a second, and somebody waits for the news.
+    Many scores are published beside what follows them; whoever reads them need not wait for what is decided.
     """
     told: list[Told] = []
     failed: dict[str, Exception] = {}
     missing: set[dg.AssetKey] = set()
-    for stage in STAGES:
-        if stage.upstream & missing:
-            missing |= stage.keys
-            continue
-        began = time.perf_counter()
-        try:
-            for result in stage.results(context, workplace):
-                told.append(_told(stage, result, seconds=time.perf_counter() - began))
-        except Exception as error:
-            context.log.error(f"{stage.name} failed", exc_info=True)
-            failed[stage.name] = error
-            missing |= stage.keys
+    with ThreadPoolExecutor(1, initializer=_step_aside) as beside:
+        publication: Future[None] | None = None
+        for stage in STAGES:
+            if stage is _LEDGER_COPY and publication is not None and (cause := publication.exception()):
+                context.log.warning("Scores could not be published before the rest", exc_info=cause)
+            if stage.upstream & missing:
+                missing |= stage.keys
+                continue
+            began = time.perf_counter()
+            try:
+                for result in stage.results(context, workplace):
+                    told.append(_told(stage, result, seconds=time.perf_counter() - began))
+            except Exception as error:
+                context.log.error(f"{stage.name} failed", exc_info=True)
+                failed[stage.name] = error
+                missing |= stage.keys
+            if stage is _SCORES and stage.name not in failed:
+                with suppress(RuntimeError):  # no thread can be had: they are published with the rest
+                    publication = beside.submit(publish_scores, context.run_id, workplace)
     yield from told
     if failed:
         raise dg.Failure("\n".join(f"{name}: {_words(error)}" for name, error in failed.items()))
+
+
+def _step_aside() -> None:
+    """This thread, and those that it starts, leave the cores to whoever wants them, where threads have priorities."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BESIDE_NICENESS)
 
 
 @dg.job(

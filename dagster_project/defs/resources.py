@@ -71,6 +71,11 @@ class Workplace(dg.ConfigurableResource):
         description="Entities of the connected CRM that somebody else has read into the data folder for this run to "
         "load, each with why it could not be read, or nothing. Without it the run reads what is due itself",
     )
+    scores_first_from: int = Field(
+        default=500,
+        description="Users whom a delta has to have scored for it to publish scores before anything is decided. Fewer "
+        "are published with what was decided: that takes less time than publishing twice, and alerts come sooner",
+    )
     lock_timeout_seconds: float = 600.0
     _held: HeldWarehouse = PrivateAttr(default_factory=HeldWarehouse)
     """Dagster copies the resource, and the copies share this."""

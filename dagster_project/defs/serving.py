@@ -1,7 +1,7 @@
 """What SQL users read: the ledger's tables copied beside the scores, and the serving database itself."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
@@ -22,18 +22,23 @@ from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
 from dagster_project.refresh import SCORE_EVERYTHING, current_refresh, finish_refresh
 from dagster_project.unpublished import (
+    BOTH,
+    DECIDED,
+    SCORED,
     first_moment,
     forget_published,
     is_as_published,
     note_delta,
     note_published,
+    scores_published_at,
 )
 from dagster_project.warehouse import clear_deleted_rows, is_worn, key_of, transaction
 
 SCORE_TABLES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 WEAR_BATCHES = 7
 """After so many batches it is asked whether files are worn, which takes a thirtieth of a batch; an odd number, so that
-both serving copies have their turn."""
+both serving copies have their turn where each batch is published once."""
+LAST_BATCH = "select batch_id, started_at from raw.batches order by batch_id desc limit 1"
 COPIED = {
     "handoff_decisions": "decision_id",
     "handoffs": "handoff_id",
@@ -74,6 +79,8 @@ _SUBJECTS_BY_NUMBER = (
 )
 _ADDED_SCORES = f"as_of >= $since and {_SUBJECTS}"
 """A delta adds to the history and changes nothing of what was before."""
+_OF_SCORED = (_USERS, _ACCOUNTS, _ADDED_SCORES, _SUBJECTS)
+"""The conditions that nobody meets where nobody was scored."""
 CHANGED = {
     "pql_scores": _USERS,
     "pqa_scores": _ACCOUNTS,
@@ -101,8 +108,10 @@ CHANGED = {
 `$since` is the moment of the first of them, and what they have changed is in schema `publishing` (see `unpublished`).
 """
 
+LONG_TABLES = ("handoff_decisions", "deliveries", "rule_decisions")
+"""Those of the ledger that grow from day to day, and whose published ones have their columns."""
 EXCERPT = Excerpt(
-    views=(*SCORE_TABLES, "product_traits", "user_profiles", "account_profiles", "leads", "audiences"),
+    views=(*SCORE_TABLES, "product_traits", "user_profiles", "account_profiles", "leads", "audiences", *LONG_TABLES),
     rows={
         "scores.pql_scores": (
             # those scored again are among them
@@ -116,9 +125,10 @@ EXCERPT = Excerpt(
         # Accounts of rescored users are among them.
         "features.account_features": _ACCOUNTS,
         "ops.audience_members": _AUDIENCES_CONCERNED,
+        **{f"ops.{table}": CHANGED[table] for table in LONG_TABLES},
     },
 )
-"""What those of them are made of that are about users and accounts scored again."""
+"""What those of them are made of that are about users and accounts scored again, or long."""
 
 PUBLISHED = (
     "pql_scores", "pqa_scores", "score_history", "segment_history", "handoff_decisions", "handoffs",
@@ -197,52 +207,92 @@ def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> dict
 )
 def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
-    settings = workplace.settings
+    settings, run_id = workplace.settings, context.run.run_id
     with workplace.connect(stays_open=True) as connection:
-        is_delta = not current_refresh(connection, context.run.run_id).is_full
+        is_delta = not current_refresh(connection, run_id).is_full
         is_full = not (is_delta and is_as_published(connection, settings.serving))
-        [(batch, began_at)] = connection.sql(
-            "select batch_id, started_at from raw.batches order by batch_id desc limit 1"
-        ).fetchall()
+        scores_at = scores_published_at(connection, run_id)
+        [(batch, began_at)] = connection.sql(LAST_BATCH).fetchall()
     may_be_worn = batch % WEAR_BATCHES == 0
-    in_spare = False if is_full else _publish_delta(workplace, may_be_worn=may_be_worn)
+    what = DECIDED if scores_at else BOTH
+    in_spare = False if is_full else _publish_delta(workplace, what, may_be_worn=may_be_worn)
     if is_full:
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
         publish_serving_copy(settings.warehouse, settings.serving, views)
     with workplace.connect(stays_open=True) as connection:
         note_published(connection, settings.serving, is_full=is_full)
-        finish_refresh(connection, context.run.run_id)
+        finish_refresh(connection, run_id)
         if is_full or (may_be_worn and is_worn(connection, f"{settings.warehouse.stem}.features.user_features")):
             clear_deleted_rows(connection)
     if context.run.job_name == SCORE_EVERYTHING:
         with workplace.ledger() as ledger:
             ledger.set_meta(everything_at(settings.data_dir), began_at.isoformat())
-    size = settings.serving.stat().st_size
-    return dg.MaterializeResult(
-        metadata={
-            "path": str(settings.serving),
-            "megabytes": round(size / 1e6, 1),
-            "copied whole": not in_spare,
-        }
-    )
+    told: dict[str, dg.MetadataValue | str | float | bool] = {
+        "path": str(settings.serving),
+        "megabytes": round(settings.serving.stat().st_size / 1e6, 1),
+        "copied whole": not in_spare,
+    }
+    if scores_at:
+        told["scores published"] = dg.MetadataValue.timestamp(scores_at.replace(tzinfo=UTC))
+    return dg.MaterializeResult(metadata=told)
 
 
-def _publish_delta(workplace: Workplace, *, may_be_worn: bool) -> bool:
+def publish_scores(run_id: str, workplace: Workplace) -> None:
+    """Publish what a delta has scored, if that is much, while others decide what comes of it.
+
+    Args:
+        run_id: The run whose scores they are.
+        workplace: Where; others may use it at the same time.
+    """
+    settings = workplace.settings
+    # One connection all the time: where this opened the file, DuckDB's own threads would have the rank of this one.
+    with workplace.connect(stays_open=True) as connection:
+        if current_refresh(connection, run_id).is_full or not is_as_published(connection, settings.serving):
+            return
+        [(users,)] = connection.sql(f"select count(*) from ({SCORED['users']})").fetchall()
+        if users < workplace.scores_first_from:
+            return
+        [(batch, _)] = connection.sql(LAST_BATCH).fetchall()
+        _publish_delta(workplace, SCORED, may_be_worn=batch % WEAR_BATCHES == 0)
+        note_published(connection, settings.serving, is_full=False, scores_of=(run_id, workplace.now()))
+
+
+def _publish_delta(workplace: Workplace, what: Mapping[str, str], *, may_be_worn: bool) -> bool:
     """Publish what has changed; whether that was done in the spare."""
     settings = workplace.settings
     with workplace.connect(stays_open=True) as connection:
-        in_spare = note_delta(connection, spare_of(settings.serving))
+        in_spare = note_delta(connection, spare_of(settings.serving), what)
         unchanged, since = _unchanged(connection), first_moment(connection)
     changed = _since(since, CHANGED) | dict.fromkeys(unchanged, NOTHING)
-    excerpt = Excerpt(EXCERPT.views, _since(since, EXCERPT.rows))
+    excerpt = _excerpt_of(changed, since)
     publish_changes(settings.warehouse, settings.serving, changed, excerpt, in_spare=in_spare, may_be_worn=may_be_worn)
     return in_spare
 
 
+def _excerpt_of(changed: Mapping[str, str], since: datetime) -> Excerpt:
+    """What changed tables are made of."""
+    views = [view for view in EXCERPT.views if changed[view] != NOTHING]
+    long = {f"ops.{table}" for table in LONG_TABLES}
+    of_scores = [table for table in EXCERPT.rows if table not in long]
+    rows = [
+        *(of_scores if set(views) - set(LONG_TABLES) else ()),
+        *(f"ops.{view}" for view in views if view in LONG_TABLES),
+    ]
+    return Excerpt(views, _since(since, {table: EXCERPT.rows[table] for table in rows}))
+
+
 def _unchanged(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """The published tables of nothing but the ledger, or of opportunities, of which there is nothing to publish."""
+    """The published tables of which there is nothing to publish."""
     changed = {table for (table,) in connection.sql("select distinct table_name from publishing.changed").fetchall()}
-    return [table for table in (*COPIED, "crm_opportunities") if table not in changed and table not in PUBLISHED_AS]
+    [(are_scored, are_touched)] = connection.sql(
+        "select exists(from publishing.users) or exists(from publishing.accounts), "
+        "exists(from publishing.touched_users)"
+    ).fetchall()
+    unchanged = [t for t in (*COPIED, "crm_opportunities") if t not in changed and t not in PUBLISHED_AS]
+    if not are_scored:
+        unchanged += [table for table, rows in CHANGED.items() if rows in _OF_SCORED]
+        unchanged += [PUBLISHED_AS[table] for table in PUBLISHED_AS if table not in changed]
+    return [*unchanged, *([] if are_touched else ["exclusions"])]
 
 
 def _since(moment: datetime, conditions: Mapping[str, str]) -> dict[str, str]:

@@ -48,11 +48,14 @@
   In a `from`, the rows of a wide table whose key is among those of a query. Which ones are looked for in one narrow column,
   and only then are they read in their whole width: a delta's own rows stand together at the end of a table. What was found
   is kept apart, since DuckDB may take it for more than all rows when it is none, and reads all of these then.
+
+  `day` narrows them to those of a day.
 #}
-{% macro rows_among(relation, key, keys) -%}
+{% macro rows_among(relation, key, keys, day=none) -%}
 (
         with found as {{ materialized() }} (
-            select narrow.rowid as place from {{ relation }} as narrow where narrow.{{ key }} in ({{ keys }})
+            select narrow.rowid as place from {{ relation }} as narrow
+            where narrow.{{ key }} in ({{ keys }}){{ ' and narrow.day = ' ~ day if day }}
         )
 
         select whole.* from {{ relation }} as whole where whole.rowid in (select place from found)

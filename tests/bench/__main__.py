@@ -182,9 +182,11 @@ def _batch_lines(bench: Bench) -> Iterator[Line]:
     touched = f"{answer['users']:,} users and {answer['accounts']:,} accounts scored again"
     yield Line(f"micro-batch of {BATCH_EVENTS:,} events ({touched}), median", statistics.median(answer["batches"]))
     yield Line("micro-batch, slowest", max(answer["batches"]))
+    yield Line("micro-batch, from file to published scores, median", statistics.median(answer["scores"]))
+    yield Line("micro-batch, from file to published scores, slowest", max(answer["scores"]))
     for step, seconds in answer["steps"].items():
         yield Line(f"  of a micro-batch: {step}", seconds)
-    yield Line("publish: a micro-batch's changes", _step(answer["steps"], PUBLISHING))
+    yield Line("publish: what a micro-batch has decided", _step(answer["steps"], PUBLISHING))
 
 
 def _crm_lines(bench: Bench) -> Iterator[Line]:

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 PAUSE_SECONDS = 0.5
 """Between the end of one batch and the next file, so that no two are gathered into one."""
 
+LOOK_SECONDS = 0.002
+"""Between two looks at which file is the serving copy."""
+
 RECEIPTS = {
     "alert": "operation = 'alert'",
     "CRM update": "destination like 'crm:%' and operation = 'update'",
@@ -42,8 +46,8 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
     """A full refresh and then batches, in one process on one instance.
 
     Returns:
-        Seconds: `full`, `full_steps` by step, `batches` one by one, `steps` by step, of the median batch. And how many
-        `users` and `accounts` the last batch has scored again.
+        Seconds: `full`, `full_steps` by step, `batches` one by one, `scores` until each one's were published, `steps`
+        by step, of the median batch. And how many `users` and `accounts` the last batch has scored again.
     """
 
     def land_events(number: int) -> None:
@@ -51,7 +55,7 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
 
     with _warm(folder) as execute:
         full, full_steps = execute("score_everything")
-        found = _batches(execute, batches, land_events)
+        found = _batches(execute, batches, land_events, folder)
     with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
         [(users, accounts)] = warehouse.sql(
             "select (select count(*) from scores.rescored_users), (select count(*) from scores.rescored_accounts)"
@@ -60,7 +64,7 @@ def micro_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
 
 
 def crm_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
-    """Extracts of all contacts in which some have another role; `batches` and `steps` as `micro_batches` has them.
+    """Extracts of all contacts in which some have another role; `batches`, `scores`, `steps` as of `micro_batches`.
 
     Raises:
         PhaseFailed: Some were computed with everybody.
@@ -73,7 +77,7 @@ def crm_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
         write_contacts(folder / "landing" / "crm", size, taken + number)
 
     with _warm(folder) as execute:
-        found = _batches(execute, batches, land_contacts)
+        found = _batches(execute, batches, land_contacts, folder)
     with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
         [(is_full, why)] = warehouse.sql("select is_full, reason from raw.refreshes").fetchall()
     if is_full:
@@ -81,17 +85,51 @@ def crm_batches(folder: Path, size: Size, batches: int) -> dict[str, Any]:
     return found
 
 
-def _batches(execute: Execute, batches: int, land_one: Callable[[int], None]) -> dict[str, Any]:
+def _batches(execute: Execute, batches: int, land_one: Callable[[int], None], folder: Path) -> dict[str, Any]:
     from dagster_project.run import keep_for_good
 
     execute("score_new_events")  # opens what a process opens once
     keep_for_good()
-    runs = []
-    for number in range(batches):
-        land_one(number)
-        runs.append(execute("score_new_events"))
+    runs, scores = [], []
+    with Swaps(folder / "serving.duckdb") as swaps:
+        for number in range(batches):
+            land_one(number)
+            began = time.time()
+            runs.append(execute("score_new_events"))
+            if not (seen := swaps.since(began)):
+                raise PhaseFailed("a batch has published nothing")
+            scores.append(seen[0] - began)
     steps = {step: median([found.get(step, 0.0) for _, found in runs]) for step in runs[0][1]}
-    return {"batches": [took for took, _ in runs], "steps": steps}
+    return {"batches": [took for took, _ in runs], "scores": scores, "steps": steps}
+
+
+class Swaps:
+    """Sees in a thread of its own when another file is put in the place of one; stopped at the end of the block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "Swaps":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def since(self, moment: float) -> list[float]:
+        """When that was since a moment, seconds since 1970."""
+        return [seen for seen in self._seen if seen >= moment]
+
+    def _look(self) -> None:
+        before = self._path.stat().st_ino
+        while not self._stop.wait(LOOK_SECONDS):
+            if (now := self._path.stat().st_ino) != before:
+                self._seen.append(time.time())
+                before = now
 
 
 @contextmanager

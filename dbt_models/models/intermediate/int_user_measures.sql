@@ -30,8 +30,11 @@ today as (
     {%- for moment in moments %}
     {{ 'union all' if not loop.first }}
     select {{ moment.as_of }} as as_of, *
-    from {{ ref('int_user_days') }}
-    where day = {{ moment.day }} and {{ only_touched('user_id', 'user_ids') }}
+    {%- if is_incremental() %}
+    from {{ rows_among(ref('int_user_days'), 'user_id', touched_keys('user_ids')[1], day=moment.day) }} as user_days
+    {%- else %}
+    from {{ ref('int_user_days') }} where day = {{ moment.day }}
+    {%- endif %}
     {%- endfor %}
 
 ),
