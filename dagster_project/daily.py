@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from dagster_project.pauses import doubled
 
@@ -12,9 +13,18 @@ AGAIN_AFTER_FAILURE = 300.0
 """The same where it failed: doubled with each failure in a row, up to the above."""
 
 
+def everything_at(data_dir: Path) -> str:
+    """The ledger's key for when the last run of everything on a data folder began that has published, naive UTC.
+
+    Args:
+        data_dir: Several may share a ledger.
+    """
+    return f"everything_at {data_dir}"
+
+
 @dataclass
 class Daily:
-    """When everything is to be run: windows slide, and outcomes are looked at.
+    """Whether everything is to be run now: windows slide, and outcomes are looked at.
 
     Attributes:
         done_on: The last day on which it was, None for never.

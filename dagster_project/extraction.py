@@ -1,6 +1,7 @@
 """Reads what has changed in the connected CRM, page by page, into page stores; no store is locked meanwhile.
 
-When an extract is due is decided here as well. What becomes of a complete one is `landing/crm_api.py`'s business.
+When an extract is due, and whether a run reads it itself, is decided here as well. What becomes of a complete one is
+`landing/crm_api.py`'s business.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -29,15 +28,6 @@ CRM_HOLD = "crm_hold_reason"
 """The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
 GONE = "the record is not there any more"
 """What a delivery says that was still to be tried when its record had gone."""
-
-
-def everything_at(data_dir: Path) -> str:
-    """The key under which it says when the last run of everything on a data folder began that has published, naive UTC.
-
-    Args:
-        data_dir: Several may share a ledger.
-    """
-    return f"everything_at {data_dir}"
 
 
 class Ledger(LedgerWriter):

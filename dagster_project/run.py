@@ -16,8 +16,8 @@ from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
 from dagster_project.core.handoff_plan import BY_PRIORITY
+from dagster_project.daily import everything_at
 from dagster_project.defs.resources import Workplace
-from dagster_project.ledger import everything_at
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING, SCORE_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings

@@ -107,8 +107,8 @@ class Installation:
             raise_on_error: Whether a failing step is the caller's error.
             tags: Of the run.
             crm: Instead of the connected one.
-            scores_first_from: How many users make a delta publish scores before anything else; in an installation
-                those of a test would be too few.
+            scores_first_from: How many users make a delta publish scores before anything is decided; no test has as
+                many as that takes by default.
             variables: More PLS_* variables.
         """
         from dagster_project.definitions import build_definitions

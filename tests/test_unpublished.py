@@ -20,7 +20,6 @@ def test_a_spare_whose_gaps_were_forgotten_is_not_used_by_the_next_try(tmp_path:
     if not was_left_alone(serving):
         pytest.skip("the operating system doesn't say who has a file open here")
     with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
-        connection.execute("create schema scores; create table scores.rescored_users (user_id varchar)")
         note_published(connection, serving, is_full=True)
         note_delta(connection, spare, _changed("h1"))
         serving.rename(spare)

@@ -78,7 +78,7 @@ class Workplace(dg.ConfigurableResource):
     )
     lock_timeout_seconds: float = 600.0
     _held: HeldWarehouse = PrivateAttr(default_factory=HeldWarehouse)
-    """Dagster copies the resource, and the copies share this."""
+    """Of the one that a run is given: Dagster makes that anew of the fields above, and all steps share it."""
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Workplace"]:

@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 
+from dagster_project.daily import everything_at
 from dagster_project.daily_scores import published_days
 from dagster_project.defs.actions import crm_actions
 from dagster_project.defs.activation import crm_fields
@@ -16,7 +17,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.scoring import subjects_among
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
-from dagster_project.ledger import Ledger, everything_at
+from dagster_project.ledger import Ledger
 from dagster_project.ledger_memory import note_copy
 from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
