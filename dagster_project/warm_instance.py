@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dagster._core.instance.ref import InstanceRef
@@ -71,10 +72,13 @@ class WarmEventLog(SqliteEventLogStorage):
         path = Path(self._base_dir) / EMPTY_SHARD / "shard.sqlite"
         if EMPTY_SHARD not in self._initialized_dbs:
             path.parent.mkdir(exist_ok=True)
-            path.unlink(missing_ok=True)
-            engine = _engine(f"sqlite:///{path}")
-            self._initdb(engine)
-            engine.dispose()
+            # In one piece: another process that begins at the same time makes it as well, and copies it.
+            with TemporaryDirectory(dir=path.parent) as folder:
+                begun = Path(folder) / path.name
+                engine = _engine(f"sqlite:///{begun}")
+                self._initdb(engine)
+                engine.dispose()
+                begun.replace(path)
             self._initialized_dbs.add(EMPTY_SHARD)
         return path
 

@@ -11,6 +11,7 @@ from ledger_rows import LATER, NOW, handoff, plan
 from letter_rows import Clock, letter
 
 from dagster_project.clients.outbox import Outbox
+from dagster_project.core.letters import line
 from dagster_project.delivery import DeliveryReport, deliver
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_writing import Outcome
@@ -124,6 +125,17 @@ def test_a_file_that_cannot_be_written_keeps_no_other_back_and_is_tried_again(le
 
 
 HOSTILE = ["../../escaped", "/etc/passwd", "..", ".", "", "a/b", "a\\b", ".hidden", "nul\0", "line\n", "x" * 300, "ü🔥"]
+
+
+def test_a_name_in_a_line_is_no_markup_in_its_file(outbox: Path) -> None:
+    told = line(
+        "<https://x.example> *b* [x](y) went up", key=("notice", "no_1", "tell"), day=NOW.date(), channel="marketing"
+    )
+    [place] = Outbox(outbox).places(told)
+    Outbox(outbox).post(told, place)
+    written = (outbox / place.channel).read_text()
+    assert written == "\\<https\\://x.example\\> \\*b\\* \\[x\\](y) went up\n"
+    assert told.title == "<https://x.example> *b* [x](y) went up", "what is not Markdown needs no escapes"
 
 
 def test_a_hostile_id_makes_a_file_of_its_own_inside_the_day(ledger: Ledger, outbox: Path, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What a worker records on its warm instance is what anybody else reads from the same files."""
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -95,3 +98,37 @@ def test_storage_elsewhere_is_left_as_it_is(home: Path) -> None:
     )
     ref = InstanceRef.from_dir(str(home))
     assert warm(ref) is ref
+
+
+def test_two_workers_that_begin_together_find_whole_databases(home: Path) -> None:
+    """One looks for the empty database that the other is making."""
+    first, second = WarmEventLog(str(home)), Slow(str(home))
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(tables_of, second, "b")
+        second.is_at_it.wait()
+        assert tables_of(first, "a")
+        second.may_go_on.set()
+        assert making.result() == tables_of(first, "a")
+    second.dispose()
+    first.dispose()
+
+
+class Slow(WarmEventLog):
+    """Waits before it fills a database."""
+
+    def __init__(self, base_dir: str) -> None:
+        super().__init__(base_dir)
+        self.is_at_it, self.may_go_on = threading.Event(), threading.Event()
+
+    def _initdb(self, engine: Any, for_index_shard: bool = False) -> None:
+        with closing(engine.raw_connection()) as connection:
+            connection.execute("create table begun (by text)")
+            connection.execute("drop table begun")
+        self.is_at_it.set()
+        self.may_go_on.wait(60)
+        super()._initdb(engine, for_index_shard)
+
+
+def tables_of(log: WarmEventLog, run: str) -> list[str]:
+    with log._connect(run) as connection:
+        return [name for (name,) in connection.exec_driver_sql("select name from sqlite_master order by name")]

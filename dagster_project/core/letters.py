@@ -225,7 +225,7 @@ def line(text: str, *, key: tuple[str, str, str], day: date, channel: str, about
         operation=operation,
         day=day,
         title=shown,
-        markdown=shown + "\n",
+        markdown=markdown(shown, _LINE_LIMIT) + "\n",
         blocks=[_plain(shown)],
         channel=channel,
         about=about,

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature, unwrap
 from typing import Any
@@ -126,8 +125,10 @@ def new_events(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator
                 failed[stage.name] = error
                 missing |= stage.keys
             if stage is _SCORES and stage.name not in failed:
-                with suppress(RuntimeError):  # no thread can be had: they are published with the rest
+                try:
                     publication = beside.submit(publish_scores, context.run_id, workplace)
+                except RuntimeError:
+                    context.log.warning("No thread can be had: scores are published with the rest", exc_info=True)
     yield from told
     if failed:
         raise dg.Failure("\n".join(f"{name}: {_words(error)}" for name, error in failed.items()))

@@ -76,7 +76,7 @@ def skewed(rows: pl.DataFrame, *, end: datetime) -> pl.DataFrame:
     picked = rows.filter(pl.col("user_id").is_not_null() & (pl.col("type") == "track")).tail(SKEWED_ROWS)
     ahead = pl.Series([1_500_000 * (number + 1) for number in range(len(picked))], dtype=pl.Int64)
     return picked.with_columns(
-        message_id=pl.col("message_id").str.replace("msg_", "msg_skewed_"),
+        message_id=pl.col("message_id").cast(pl.String).str.replace("msg_", "msg_skewed_"),
         timestamp=(pl.lit(end).dt.replace_time_zone("UTC") + ahead.cast(pl.Duration("ms"))).cast(
             pl.Datetime("ms", "UTC")
         ),

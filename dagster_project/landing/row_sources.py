@@ -189,7 +189,7 @@ def parquet_rows(
 def parquet_text(place: str, sql_type: str) -> str:
     """A cell as text: structs and maps become JSON objects without empty fields, lists JSON arrays.
 
-    Whole numbers are written without a point: an id or a count is a DOUBLE where a column has gaps.
+    Whole numbers are written without a point: an id or a count is a DOUBLE where a column has gaps. NaN is such a gap.
     """
     if sql_type.endswith("]"):
         return f"to_json({place})::varchar"
@@ -200,10 +200,14 @@ def parquet_text(place: str, sql_type: str) -> str:
             f"then json_merge_patch('{{}}', {made})::varchar else {made} end end"
         )
     if sql_type in ("FLOAT", "DOUBLE"):
+        # NaN first: DuckDB takes no account of it where a file's statistics say that all numbers are small.
         return (
-            f"case when {place} = trunc({place}) and abs({place}) < 1e18 then {place}::bigint::varchar "
-            f"else {place}::varchar end"
+            f"case when isnan({place}) then null "
+            f"when isfinite({place}) and {place} = trunc({place}) and abs({place}) < 1e18 "
+            f"then {place}::bigint::varchar else {place}::varchar end"
         )
+    if sql_type.startswith("DECIMAL"):
+        return f"regexp_replace({place}::varchar, '[.]0+$', '')"
     return f"{place}::varchar"
 
 

@@ -24,6 +24,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DemoReport]
     return landing, write_demo_company(landing, 7, **ARGUMENTS)
 
 
+def test_the_smallest_company_has_no_event_that_could_be_ahead_of_time(tmp_path: Path) -> None:
+    report = write_demo_company(tmp_path, 7, users=60, accounts=12, days=50, end=datetime(2026, 6, 30))
+    assert report.skewed == 0 < report.events
+
+
 @pytest.fixture(scope="module")
 def events(written: tuple[Path, DemoReport]) -> pl.DataFrame:
     """All readable event rows of all files, with the file of each."""

@@ -404,6 +404,20 @@ def test_parquet_columns_of_other_types_say_the_same(landing: Landing) -> None:
     ]
 
 
+def test_a_gap_in_a_column_of_ids_is_no_id(landing: Landing) -> None:
+    nan = float("nan")
+    ids = {"message_id": ["1", "2"], "type": ["track"] * 2, "event": ["Opened"] * 2, "anonymous_id": ["a", "b"]}
+    moments = pa.array([datetime(2026, 6, 1, 8)] * 2, pa.timestamp("us"))
+    for name, kind in (("doubles", pa.float64()), ("floats", pa.float32())):
+        numbers = {"user_id": pa.array([101.0, nan], kind), "session_id": pa.array([nan, 7.0], kind)}
+        rows = {**ids, "message_id": [f"{name}{i}" for i in range(2)], "timestamp": moments, **numbers}
+        parquet.write_table(pa.table(rows), landing.put(f"events/{name}.parquet", ""))
+    landing.load()
+    assert landing.stored(["message_id", "user_id", "session_id"]) == [
+        ("doubles0", "101", None), ("doubles1", None, "7"), ("floats0", "101", None), ("floats1", None, "7"),
+    ]  # fmt: skip
+
+
 def test_json_that_only_some_read_is_kept(landing: Landing) -> None:
     landing.put(
         "events/a.ndjson",
