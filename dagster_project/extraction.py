@@ -105,13 +105,16 @@ def _too_long(rules: CrmSourceRules) -> timedelta:
 
 
 def is_full_due(standing: Standing, rules: CrmSourceRules, now: datetime, *, fields: str) -> bool:
-    """Whether everything is to be read: also when rows are made of other fields than those that are known.
+    """Whether everything is to be read: also when rows are made of other fields than those that are known, or when they
+    were read by a clock that was ahead.
 
-    A record that has not changed would otherwise stay as it was without the new ones.
+    A record that has not changed would otherwise stay as it was without the new ones, and what has changed since the
+    clock is right would count as read.
     """
     if standing.cursor is None or standing.full_at is None or standing.fields != fields:
         return True
-    return now - standing.full_at >= timedelta(days=rules.full_every_days)
+    was_clock_ahead = max(standing.full_at, standing.extracted_at or standing.full_at) > now
+    return was_clock_ahead or now - standing.full_at >= timedelta(days=rules.full_every_days)
 
 
 def page_store(root: Path, crm: str, entity: str) -> PageStore:

@@ -33,6 +33,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _IDLE_SECONDS = 60.0
 """After so long without a request a connection is not used again: what lies between may have dropped it unheard, and
 the request that tells would wait for its whole time limit."""
+_REST = 5
+"""Times as long as it was waited for in vain a system is left alone: who waits meanwhile waits for a sixth of it."""
 _WORDS = 500
 """How much of an answer a message repeats."""
 
@@ -180,6 +182,7 @@ class HttpApi:
         self._clock = clock or Clock()
         self._session = requests.Session()
         self._asked_at = self._clock.now()
+        self._rests_until = self._asked_at
         if is_loopback(base_url):
             self._session.trust_env = False
         # Without it requests looks into ~/.netrc, whose entry would replace our header.
@@ -198,7 +201,7 @@ class HttpApi:
         may_repeat: bool = True,
         also: Collection[int] = (),
     ) -> Answer:
-        """Ask, as often as the policy allows.
+        """Ask, as often as the policy allows; not at all for a while after nobody has answered in time.
 
         Args:
             method: HTTP's.
@@ -217,6 +220,10 @@ class HttpApi:
             ApiRefused: The answer is no.
         """
         sending = {"json": body, "data": form if data is None else data, "params": params}
+        began = self._clock.now()
+        if began < self._rests_until:
+            wait = f"asked again in {self._rests_until - began:.0f} s"
+            raise self._silence(ApiUnavailable(self._say(method, path, f"nobody has answered in time: {wait}")))
         trouble: _Trouble | None = None
         is_unknown = False
         unheard = 0
@@ -243,8 +250,15 @@ class HttpApi:
         kind = ApiUnknown if is_unknown else ApiBusy if trouble.status == 429 else ApiUnavailable
         words = f"{trouble.words}; it may have been carried out" if is_unknown else trouble.words
         unavailable = kind(self._say(method, path, words), status=trouble.status)
-        unavailable.is_silent = trouble.is_timeout or trouble.words == _NOBODY_THERE
-        raise unavailable
+        if trouble.is_timeout:
+            now = self._clock.now()
+            self._rests_until = now + _REST * (now - began)
+        raise self._silence(unavailable) if trouble.is_timeout or trouble.words == _NOBODY_THERE else unavailable
+
+    @staticmethod
+    def _silence(error: ApiUnavailable) -> ApiUnavailable:
+        error.is_silent = True
+        return error
 
     def _attempt(
         self, method: str, path: str, content_type: str | None, sending: Mapping[str, Any]

@@ -16,7 +16,7 @@ from dagster_project.clients.crm import IS_DELETED, Page
 from dagster_project.clients.crm_values import moment_of, utc_text
 from dagster_project.clients.cursors import Cursor
 from dagster_project.clients.salesforce_api import SalesforceApi, quoted
-from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
+from dagster_project.core.crm_source_rules import KEYS, NO_CONTACT_COLUMNS, CrmSource, CrmSourceRules
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,13 @@ class SalesforceExtract:
     def pages(self, entity: str, cursor: str | None) -> Iterator[Page]:
         """See `CrmClient.extract`."""
         at = Cursor.of(cursor, self._now)
-        columns = [ours for ours, _ in self._wanted(entity, KINDS[entity][0])]
         kinds = KINDS[entity]
+        columns = [ours for ours, _ in self._wanted(entity, kinds[0])]
+        # Of contacts whose no we don't see nobody knows it, whatever leads say: the column has to be missing.
+        unseen = set(NO_CONTACT_COLUMNS.get(entity, ())) - set(columns)
         for kind in kinds[kinds.index(at.part) if at.part else 0 :]:
             at = replace(at, part=kind, after=at.after if kind == at.part else None)
-            wanted = self._wanted(entity, kind)
+            wanted = [(ours, theirs) for ours, theirs in self._wanted(entity, kind) if ours not in unseen]
             for records in self._api.query(self._soql(entity, kind, wanted, at), deleted_too=at.since is not None):
                 rows = [self._row(entity, kind, record, wanted, columns) for record in records]
                 at = replace(at, after=records[-1]["Id"]) if records else at
@@ -116,11 +118,11 @@ class SalesforceExtract:
             case "accounts":
                 row["domain"] = _host(row.get("domain"))
                 if self._source.custom_fields:
-                    row["custom_fields"] = {n: record[n] for n in self._source.custom_fields if record.get(n)} or None
+                    said = {name: record.get(name) for name in self._source.custom_fields}
+                    row["custom_fields"] = {n: value for n, value in said.items() if value not in (None, "")} or None
             case "opportunities":
                 row["contact_id"] = _main_contact(record)
-                if not row.get("is_closed"):
-                    row["closed_at"] = None  # Salesforce's is a guess until then
+                row["closed_at"] = _closed_on(row, moment_of(record["SystemModstamp"]))
             case "owners":
                 row |= {"is_active": bool(record.get("IsActive")), "team": self._source.team(row.get("team"))}
             case "tickets":
@@ -136,11 +138,23 @@ def _text_of(column: str, said: Any) -> Any:
 
 
 def _host(website: str | None) -> str | None:
-    """The host of a website, which people write with and without a scheme."""
+    """The host of a website, which people write with and without a scheme; None where it is none."""
     if not website:
         return None
-    host = urlsplit(website if "://" in website else f"//{website}").hostname
+    try:
+        host = urlsplit(website if "://" in website else f"//{website}").hostname
+    except ValueError:  # the field is free text, such as "[tbd]"
+        return None
     return host.removeprefix("www.") if host else None
+
+
+def _closed_on(deal: Mapping[str, Any], changed_at: datetime) -> str | None:
+    """When a deal was closed. Its date is a guess until then, which may be left as it is: one that lies ahead."""
+    if not deal.get("is_closed"):
+        return None
+    guess = deal.get("closed_at")
+    is_possible = guess and guess[:10] <= f"{changed_at + timedelta(days=1):%Y-%m-%d}"  # somewhere it is tomorrow
+    return guess if is_possible else f"{changed_at:%Y-%m-%d}"
 
 
 def _main_contact(record: Mapping[str, Any]) -> str | None:

@@ -34,6 +34,11 @@ COLUMNS: Mapping[str, Collection[str]] = {
     "tickets": ("contact_id", "email", "category", "subject", "created_at", "status"),
 }  # fmt: skip
 """What may be read from fields of the CRM; keys and `updated_at` it gives by itself. Section 2.3."""
+NO_CONTACT_COLUMNS: Mapping[str, Collection[str]] = {
+    "contacts": ("email_opt_out", "do_not_contact"),
+    "accounts": ("do_not_contact",),
+}
+"""Those that say who must not be contacted: while one of them is not there, handoffs are held."""
 LIMITS = "limits"
 
 
@@ -85,16 +90,16 @@ class CrmSource(StrictModel):
         custom = self.custom_fields if entity == "accounts" else ()
         return sorted({*self.fields_of(entity).values(), *custom} - set(there))
 
-    def team(self, word: str | None) -> str | None:
+    def team(self, said: Any) -> str | None:
         """Our word for a team; None if it is none of ours."""
+        word = str(said or "")
         by_word = {theirs.strip().lower(): ours for theirs, ours in self.teams.items()}
-        ours = (word or "").strip().lower().replace(" ", "_")
-        return by_word.get((word or "").strip().lower()) or next(
-            (team for team in get_args(Team) if team == ours), None
-        )
+        ours = word.strip().lower().replace(" ", "_")
+        return by_word.get(word.strip().lower()) or next((team for team in get_args(Team) if team == ours), None)
 
-    def category(self, word: str | None) -> str | None:
-        """Our word for a ticket's category: `limits`, or the CRM's own in lower case."""
+    def category(self, said: Any) -> str | None:
+        """Our word for a ticket's category: `limits`, or the CRM's own in lower case; None for what says nothing."""
+        word = str(said or "")
         if not word:
             return None
         about_limits = {category.strip().lower() for category in self.limit_categories} | {LIMITS}

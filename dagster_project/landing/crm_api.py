@@ -137,6 +137,7 @@ class _Loading:
             self._connection.execute(
                 "create or replace temp table crm_deleted as select unnest(?::varchar[]) as key", [self._deleted]
             )
+            self._date_back(file.name)
             held = self._held(file.name)
             self._keep_what_stands(held)
             counts = self._counts(held)
@@ -165,6 +166,16 @@ class _Loading:
             record_file(self._connection, file, outcome, writing, columns=known)
             self._remember(detail, now)
         return outcome
+
+    def _date_back(self, name: str) -> None:
+        """What was read by a clock that was ahead would be the newest once its time comes: it was read before this."""
+        self._connection.execute(
+            "update raw.crm_extracts "
+            "set extract_at = $at - interval 1 microsecond, delivered_at = least(delivered_at, $at) "
+            "where extract_at > $at and entity = $entity "
+            "and file_id in (select file_id from raw.files where path = $path)",
+            {"at": self._progress.started_at, "entity": self._entity, "path": name},
+        )
 
     def _held(self, name: str) -> _Held | None:
         rows = self._connection.execute(

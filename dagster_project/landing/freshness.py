@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 
 import duckdb
 
+from dagster_project.core.crm_source_rules import NO_CONTACT_COLUMNS
 from dagster_project.core.source_rules import SourceRules
 from dagster_project.landing.crm_reading import SUPPRESSION
 from dagster_project.landing.discovery import API
-
-NO_CONTACT_COLUMNS = {"contacts": ("email_opt_out", "do_not_contact"), "accounts": ("do_not_contact",)}
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,11 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
             if _was_tried(connection, f"crm.{entity}"):
                 reasons.append(f"no {entity} could be read yet, so nobody knows who must not be contacted")
             continue
-        delivered_at, columns, path = extract
+        delivered_at, columns, path, keys = extract
         deliveries.append(delivered_at)
-        missing = [flag for flag in flags if flag not in columns]
         is_api = path.startswith(API)
+        # Columns of a connected CRM are those of its records: where there are none, nobody says no.
+        missing = [flag for flag in flags if flag not in columns] if keys or not is_api else []
         where = f"{entity} of the connected CRM have" if is_api else f"{entity} file has"
         if missing:
             reasons.append(f"the {where} no column {' and no column '.join(missing)}")
@@ -63,9 +63,9 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
     return CrmFreshness("; ".join(reasons) or None, min(deliveries, default=None))
 
 
-def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tuple[datetime, list[str], str] | None:
+def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tuple[datetime, list[str], str, int] | None:
     rows = connection.execute(
-        "select max(delivered_at) over (), coalesce(columns, []), path "
+        "select max(delivered_at) over (), coalesce(columns, []), path, keys "
         "from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? and is_complete "
         "order by extracts.extract_at desc, extracts.extract_id desc limit 1",
         [entity],

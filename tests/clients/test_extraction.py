@@ -39,10 +39,12 @@ class Bench:
     rules: CrmSourceRules
     sources: SourceRules
     policy: RetryPolicy = RetryPolicy(attempts=2, read_timeout=30)
+    ahead: timedelta = timedelta()
+    """How much our clock is ahead of the CRM's."""
 
     @property
     def now(self) -> datetime:
-        return self.server.now.replace(tzinfo=None)
+        return self.server.now.replace(tzinfo=None) + self.ahead
 
     def crm(self) -> HubSpot:
         return connect(
@@ -376,6 +378,33 @@ def test_handoffs_are_held_while_nobody_knows_who_says_no(bench: Bench) -> None:
     people(bench, 2)
     bench.run()
     assert "the contacts of the connected CRM have no column do_not_contact" in str(held(bench))
+
+
+@pytest.mark.parametrize("has_news", [False, True])
+def test_what_changed_after_a_clock_was_ahead_is_read(bench: Bench, has_news: bool) -> None:
+    first, *_ = people(bench, 3)
+    bench.run()
+    bench.ahead = timedelta(days=1)
+    if has_news:
+        bench.server.change("contacts", first, jobtitle="CTO")
+    bench.run()
+    bench.ahead = timedelta()
+    for title in ("CEO", "Owner"):
+        bench.server.change("contacts", first, jobtitle=title)
+        bench.run()
+        assert bench.now_there("contacts", "role")[0] == (first, title)
+    bench.run(days=2)
+    assert bench.now_there("contacts", "role")[0] == (first, "Owner"), "the time has come that the clock had shown"
+
+
+def test_nobody_says_no_where_there_are_no_records(bench: Bench) -> None:
+    bench.crm().create_fields("contact", [])
+    people(bench, 2)
+    bench.run()
+    assert held(bench) is None, "there is not one account"
+    bench.server.add("companies", name="Acme")
+    bench.run()
+    assert "the accounts of the connected CRM have no column do_not_contact" in str(held(bench))
 
 
 def test_handoffs_are_held_a_day_after_the_last_complete_extract(bench: Bench) -> None:

@@ -73,6 +73,23 @@ def patience(kind: FaultKind) -> RetryPolicy:
     return HASTY if kind == "delay" else CALM
 
 
+def test_who_has_not_answered_in_time_is_left_alone_for_a_while(server: Counter, clock: FakeClock) -> None:
+    server.fail("delay", "GET", times=9)
+    asked = api(server, policy=HASTY)
+    began = clock.now()
+    with pytest.raises(ApiUnavailable, match="no answer within the time limit"):
+        asked.request("GET", "/things")
+    waited = clock.now() - began
+    server.heal()
+    with pytest.raises(ApiUnavailable, match="nobody has answered in time: asked again in") as caught:
+        asked.request("POST", "/things", may_repeat=False)
+    assert caught.value.is_silent and not isinstance(caught.value, ApiUnknown), "nothing was sent"
+    clock.advance(5 * waited)
+    before = server.done
+    assert asked.request("POST", "/things", may_repeat=False).status == 200
+    assert server.done == before + 1
+
+
 def test_a_connection_is_used_again_unless_it_was_idle(server: Counter, clock: FakeClock) -> None:
     """What lies between may have dropped an idle one without a word: that request would wait for its time limit."""
     asking = api(server)

@@ -21,6 +21,7 @@ from dagster_project.clients.crm import (
 )
 from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.salesforce import Salesforce, connect
+from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.playbook_files import read_playbook
 
@@ -43,10 +44,12 @@ def crm(server: SalesforceServer) -> Salesforce:
     return crm
 
 
-def connected(server: SalesforceServer, policy: RetryPolicy = CALM, **variables: str) -> Salesforce:
+def connected(
+    server: SalesforceServer, policy: RetryPolicy = CALM, *, rules: CrmSourceRules = RULES, **variables: str
+) -> Salesforce:
     return connect(
         {"PLS_SALESFORCE_BASE_URL": server.base_url, **(variables or SIGNED)},
-        RULES,
+        rules,
         clock=server.clock,
         policy=policy,
         now=lambda: server.now.replace(tzinfo=None),
@@ -368,17 +371,45 @@ def test_everything_is_read_in_our_columns(server: SalesforceServer, crm: Salesf
     )
     server.roles[won] += [{"ContactId": ids[1], "IsPrimary": False}, {"ContactId": ids[2], "IsPrimary": True}]
     server.add("Opportunity", CloseDate="2026-12-01")
-    first, second = pages(crm, "opportunities")[0]
+    server.add("Opportunity", IsClosed=True, IsWon=False, CloseDate="2099-12-31")
+    first, second, third = pages(crm, "opportunities")[0]
     assert (first["contact_id"], first["closed_at"], first["created_at"]) == (
         ids[2],
         "2026-06-02",
         "2026-05-01T10:00:00.000Z",
     )
     assert (second["contact_id"], second["closed_at"]) == (None, None)
+    assert third["closed_at"] == third["updated_at"][:10], "a deal that is closed was closed by then"
     server.add("User", Name="Max", Department="Enterprise SDR", IsActive=True)
     assert [(r["team"], r["is_active"]) for r in pages(crm, "owners")[0]] == [("enterprise_sdr", True)]
     server.add("Case", Type="Limits", SuppliedEmail="x@y.com")
-    assert [(r["category"], r["email"]) for r in pages(crm, "tickets")[0]] == [("limits", "x@y.com")]
+    server.add("Case", Type=True)  # somebody's checkbox
+    assert [(r["category"], r["email"]) for r in pages(crm, "tickets")[0]] == [("limits", "x@y.com"), ("true", None)]
+
+
+@pytest.mark.parametrize("website", ["[tbd]", "www.acme.com [old]", "acme.com]", "℀.com"])
+def test_what_is_no_website_costs_no_other_record(server: SalesforceServer, crm: Salesforce, website: str) -> None:
+    server.add("Account", Website=website)
+    server.add("Account", Website="acme.com")
+    rows, _ = pages(crm, "accounts")
+    assert [row["domain"] for row in rows] == [None, "acme.com"]
+
+
+def test_a_no_that_our_user_does_not_see_of_contacts_is_no_column(server: SalesforceServer, crm: Salesforce) -> None:
+    server.add("Contact", Email="ann@acme.com", HasOptedOutOfEmail=True)
+    server.add("Lead", Email="lee@new.com", HasOptedOutOfEmail=True)
+    assert [row["email_opt_out"] for row in pages(crm, "contacts")[0]] == [True, True]
+    server.hidden.add("Contact.HasOptedOutOfEmail")
+    assert not any("email_opt_out" in row for row in pages(connected(server), "contacts")[0])
+
+
+def test_nothing_and_no_are_values_of_custom_fields(server: SalesforceServer) -> None:
+    for name in ("Seats__c", "Beta__c", "Tier__c"):
+        server.add_field("Account", name)
+    server.add("Account", Seats__c=0, Beta__c=False, Tier__c="")
+    source = RULES.systems["salesforce"].model_copy(update={"custom_fields": ("Seats__c", "Beta__c", "Tier__c")})
+    [row], _ = pages(connected(server, rules=RULES.model_copy(update={"systems": {"salesforce": source}})), "accounts")
+    assert row["custom_fields"] == {"Seats__c": 0, "Beta__c": False}
 
 
 def test_changes_deletions_merges_and_conversions_since_the_last_time(
