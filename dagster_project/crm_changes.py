@@ -31,6 +31,16 @@ class _Said:
     rows: str
     about: Mapping[str, str]
 
+    @property
+    def signed(self) -> str:
+        """A query for the keys of each row, in columns named by their kinds, and `said`, which stands for all of it.
+
+        It is a number of 64 bits: of a million rows, one change in ten trillion would be taken for none until the next
+        run of everything.
+        """
+        keys = ", ".join(f"{key} as {kind}" for kind, key in self.about.items())
+        return f"select {keys}, hash(whole) as said from ({self.rows}) as whole"
+
 
 _WITHOUT_MOMENT = "select * exclude (as_of) from intermediate."
 _WITHOUT_VERSION = "select * exclude (as_of, version_id) from intermediate."
@@ -113,7 +123,7 @@ def keep_what_was_said(connection: duckdb.DuckDBPyConnection) -> None:
     """
     connection.execute("create schema if not exists crm_before")
     for name, said in _SAID.items():
-        connection.execute(f"create or replace table crm_before.{name} as {said.rows}")
+        connection.execute(f"create or replace table crm_before.{name} as {said.signed}")
 
 
 def note_concerned(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -127,12 +137,12 @@ def note_concerned(connection: duckdb.DuckDBPyConnection) -> bool:
     """
     connection.execute("create or replace temp table changed (kind varchar, key varchar)")
     for name, said in _SAID.items():
-        about = ", ".join(f"{{'kind': '{kind}', 'key': {key}}}" for kind, key in said.about.items())
         connection.execute(
-            f"insert into changed with now as ({said.rows}), before as (from crm_before.{name}), "
-            "different as ((from now except from before) union all (from before except from now)), "
-            f"pairs as (select unnest([{about}], recursive := true) from different) "
-            "select distinct kind, key from pairs where key is not null"
+            f"insert into changed with now as ({said.signed}), before as (from crm_before.{name}), different as ("
+            "from now where said not in (select said from before) union all "
+            "from before where said not in (select said from now)) "
+            "select distinct kind, key "
+            "from (unpivot different on columns(* exclude (said)) into name kind value key)"
         )
     connection.execute(f"delete from {TOUCHED}")
     connection.execute(f"insert into {TOUCHED} from changed where kind in ('opportunity', 'contacts', 'accounts')")

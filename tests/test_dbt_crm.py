@@ -34,7 +34,8 @@ def shop(tmp_path_factory) -> Shop:
     shop.extract("opportunities", "2026-06-30", lasting)
     shop.extract("tickets", "2026-06-29", STORIES.tickets)
     shop.extract("owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}])
-    shop.extract("suppression", "2026-06-01", [{"key": key, "reason": "asked"} for key in SUPPRESSED])
+    stored = [key.replace("copied", "copied\u200b") for key in SUPPRESSED]  # as earlier versions did
+    shop.extract("suppression", "2026-06-01", [{"key": key, "reason": "asked"} for key in stored])
     shop.extract("suppression", "2026-06-02", [{"key": "domain:keptout.com", "reason": "asked later"}], complete=False)
     shop.execute(
         "insert into raw.email_domains values ('www.sites.com', 'sites.com'), ('bücher.com', 'xn--bcher-kva.com');"
@@ -107,7 +108,14 @@ STORIES.accounts += [
     {"account_id": "A3", "name": "Three", "domain": "shared.com", "updated_at": "2026-01-01"},
     {"account_id": "A4", "name": "Four", "domain": "https://www.shared.com/", "updated_at": "2026-01-01"},
     {"account_id": "A5", "name": "Gone", "domain": "gone.com", "employee_count": "5000"},
-    {"account_id": "A6", "name": "Young", "domain": "young.com", "updated_at": "2026-06-25"},
+    {
+        "account_id": "A6", "name": "Young", "domain": "young.com", "created_at": "2026-06-25",
+        "updated_at": "2026-06-25",
+    },
+    {
+        "account_id": "A11", "name": "Edited", "domain": "edited.com", "employee_count": "5000",
+        "subscription_status": "paying", "updated_at": "2026-06-26",
+    },
     {"account_id": "A7", "name": "Undated", "domain": "undated.com", "employee_count": "5000",
      "updated_at": "2026-06-01", "later": {"employee_count": "20", "updated_at": None}},
     {"account_id": "A8", "name": "Older", "domain": "older.com", "employee_count": "5000", "updated_at": "2026-06-01",
@@ -197,6 +205,12 @@ def test_accounts_are_as_known_at_the_moment(shop):
     assert is_absent(shop, "account_features", "account_id", "A6", as_of=BASELINE)
 
 
+def test_that_a_record_was_changed_lately_is_no_news_to_a_new_installation(shop):
+    columns = ("employee_count", "subscription_status", "subscription_status_since::varchar")
+    as_known = (5000, "paying", "2026-06-26 00:00:00")
+    assert [account(shop, "A11", *columns, as_of=as_of) for as_of in (LIVE, BASELINE)] == [as_known, as_known]
+
+
 def test_a_version_without_a_date_is_as_new_as_its_extract(shop):
     assert account(shop, "A7", "employee_count", as_of=BASELINE) == 5000
     assert account(shop, "A7", "employee_count") == 20
@@ -261,7 +275,7 @@ def test_orphans_warn(shop):
     assert shop.warnings["contacts_have_accounts"] == 2, "at both moments"
 
 
-SUPPRESSED = ["domain:stop.com", "domain:https://www.sites.com/team", "domain:bücher.com"]
+SUPPRESSED = ["domain:stop.com", "domain:https://www.sites.com/team", "domain:bücher.com", "email:copied@hosts.com"]
 identify("stopped", "06-01 10:00:00", email="p@mail.stop.com")
 
 
@@ -299,10 +313,44 @@ def test_a_no_in_an_extract_that_was_kept_out_since_counts(shop):
     ]
 
 
+WRITTEN = {
+    "named": "Named Person <Named@written.com>",
+    "mailed": "mailto:mailed@written.com",
+    "spaced": "\u00a0spaced@written.com\t",
+    "unseen": "unseen\u200b@written.com",
+}
+for person in WRITTEN:
+    identify(person, "06-01 10:00:00", email=f"\u200e{person}@written.com\u00a0")
+STORIES.contacts += [
+    {"contact_id": f"c_{person}", "email": email, "email_opt_out": "yes", "updated_at": "2026-01-01"}
+    for person, email in WRITTEN.items()
+]
+
+
+def test_a_no_is_found_however_the_address_is_written(shop):
+    for person in WRITTEN:
+        found = user(shop, person, "email", "contact_id", "email_opt_out")
+        assert found == (f"{person}@written.com", f"c_{person}", True)
+
+
+identify("listed", "06-01 10:00:00", email='["listed@written.com"]')
+
+
+def test_the_text_of_a_list_is_no_address(shop):
+    assert user(shop, "listed", "email") is None
+
+
 identify("later", "06-01 10:00:00", email="Later@later.com")
 identify("ahead", "06-01 10:00:00", email="p@ahead.com")
 STORIES.accounts.append(
-    {"account_id": "A10", "name": "Ahead", "domain": "ahead.com", "do_not_contact": True, "updated_at": "2026-06-27"}
+    {
+        "account_id": "A10",
+        "name": "Ahead",
+        "domain": "ahead.com",
+        "do_not_contact": True,
+        "created_at": "2026-06-27",
+        "updated_at": "2026-06-27",
+    }  # fmt: skip
 )
 
 

@@ -43,7 +43,7 @@ NOBODY_NAMED, UNCLEAR = "neither email nor domain is given", "this names neither
 """Why a row of the suppression list is quarantined that names nobody, or nobody knows whom."""
 CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"
-_WORD = r'[^\s,;|<>()"\[\]]+'
+_WORD = r'[^\s\pZ,;|<>()"\[\]]+'
 """Of a field of the suppression list: what may be an address or a domain."""
 _NOTHING = "'-', '--', 'n/a', 'na', 'none', 'null', 'nil'"
 """What people write into a field that has to say something."""
@@ -239,8 +239,12 @@ def _keys_in(value: str, *, is_domain: bool) -> str:
 
 
 def _said_in(value: str) -> str:
-    """SQL of a field of the suppression list in small letters, empty where it says that there is nothing."""
-    return f"case when lower({value}) in ({_NOTHING}) then '' else coalesce(lower({value}), '') end"
+    """SQL of a field of the suppression list in small letters, empty where it says that there is nothing.
+
+    Without what nobody sees in a text that was copied from a page or a sheet.
+    """
+    seen = f"regexp_replace(regexp_replace(lower({value}), '\\p{{Cf}}+', '', 'g'), '^\\pZ+|\\pZ+$', '', 'g')"
+    return f"case when {seen} in ({_NOTHING}) then '' else coalesce({seen}, '') end"
 
 
 def _require_key(entity: str, fields: _Fields) -> None:

@@ -12,7 +12,10 @@ from publicsuffixlist import PublicSuffixList
 
 from dagster_project.warehouse import transaction
 
-HOST_OF_EMAIL = "split_part(lower(trim({})), '@', 2)"
+HOST_OF_EMAIL = (
+    "split_part(lower(regexp_replace(regexp_replace(regexp_replace({}, '\\pC+', '', 'g'), "
+    "'^.*<([^<>]*)>[^<>]*$', '\\1'), '[\\s\\pZ]+$', '')), '@', 2)"
+)
 HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', '')"
 
 _NEW_HOSTS = f"""
@@ -38,8 +41,8 @@ where host <> '' and host not in (select domain from raw.email_domains)
 def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
     """Add the hosts that are new: of what was loaded since the last time.
 
-    `domain` is the host as SQL finds it, so that these join: `split_part(lower(trim(email)), '@', 2)` for
-    addresses, and for `accounts.domain` and suppressed domains `lower(trim(domain))` without scheme and without
+    `domain` is the host as SQL finds it, so that these join: for addresses what follows the @ (dbt's macro
+    `email_of`), and for `accounts.domain` and suppressed domains `lower(trim(domain))` without scheme and without
     everything from the first of `/:?#` on (dbt's macro `host_of`). `registrable_domain` is in ASCII (`xn--...`),
     NULL where the public suffix list knows none.
 

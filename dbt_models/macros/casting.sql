@@ -48,6 +48,7 @@
 {% macro value_of(value, kind) -%}
   {%- if kind == 'text' -%} {{ text_of(value) }}
   {%- elif kind == 'lower' -%} lower({{ text_of(value) }})
+  {%- elif kind == 'email' -%} {{ email_of(value) }}
   {%- elif kind == 'number' -%} {{ number_of(value) }}
   {%- elif kind == 'integer' -%} {{ integer_of(value) }}
   {%- elif kind == 'boolean' -%} {{ boolean_of(value) }}
@@ -63,9 +64,22 @@
   ({{ text_of(value) }} is not null and {{ value_of(value, 'boolean' if kind == 'objection' else kind) }} is null)
 {%- endmacro %}
 
+{#
+  An address in lower case, as people and exports write it: `Ann <ann@acme.com>`, `mailto:`, with what nobody sees in a text
+  that was copied. An opt-out has to find its user. dagster_project/landing/domains.py finds the hosts of the same.
+#}
+{% macro email_of(value) -%}
+  {%- set seen = "regexp_replace(" ~ value ~ ", '\\pC+', '', 'g')" -%}
+  {%- set named = "regexp_replace(" ~ seen ~ ", '^.*<([^<>]*)>[^<>]*$', '\\1')" -%}
+  nullif(lower(case
+    when regexp_matches({{ value }}, '^[!-9;=?-~]+$') then {{ value }}
+    else regexp_replace({{ named }}, '^[\s\pZ]*((?i:mailto:)[\s\pZ]*)?|[\s\pZ]+$', '', 'g')
+  end), '')
+{%- endmacro %}
+
 {# Whether a text is one address: something, one @, something. #}
 {% macro is_email(value) -%}
-  regexp_matches({{ value }}, '^[^@\s]+@[^@\s]+$')
+  regexp_matches({{ value }}, '^[^@\s"<>\[\]]+@[^@\s"<>\[\]]+$')
 {%- endmacro %}
 
 {# The host of a domain that someone typed or pasted as an address of a web site. Lower case. #}

@@ -9,7 +9,7 @@
       'custom_fields': 'text', 'updated_at': 'timestamp',
     },
     'contacts': {
-      'email': 'lower', 'name': 'text', 'role': 'text', 'department': 'text', 'account_id': 'text',
+      'email': 'email', 'name': 'text', 'role': 'text', 'department': 'text', 'account_id': 'text',
       'lifecycle_stage': 'text', 'email_opt_out': 'objection', 'do_not_contact': 'objection', 'do_not_sell': 'objection',
       'owner_id': 'text', 'updated_at': 'timestamp',
     },
@@ -18,10 +18,10 @@
       'amount': 'number', 'created_at': 'timestamp', 'closed_at': 'timestamp',
     },
     'owners': {
-      'name': 'text', 'email': 'lower', 'team': 'lower', 'is_active': 'boolean', 'slack_user_id': 'text',
+      'name': 'text', 'email': 'email', 'team': 'lower', 'is_active': 'boolean', 'slack_user_id': 'text',
     },
     'tickets': {
-      'contact_id': 'text', 'email': 'lower', 'account_id': 'text', 'category': 'lower', 'subject': 'text',
+      'contact_id': 'text', 'email': 'email', 'account_id': 'text', 'category': 'lower', 'subject': 'text',
       'created_at': 'timestamp', 'status': 'text',
     },
     'suppression': {'reason': 'text', 'added_at': 'timestamp'},
@@ -32,6 +32,8 @@
 {#
   source -> renamed -> select of one CRM entity: its versions, typed. Grain: version_id. Where somebody may object to something,
   `unread_objections` names what could not be read and counts as an objection.
+
+  A version never changes and has a higher number than all that were there: as a table, it takes in the new ones alone.
 #}
 {% macro crm_staging(entity, key) %}
 {%- set objections = [] -%}
@@ -41,6 +43,9 @@ with source as (
     select version_id, key, {{ json_texts('payload', crm_columns(entity)) }} as fields
     from {{ source('raw', 'crm_versions') }}
     where entity = '{{ entity }}'
+    {%- if is_incremental() %}
+        and version_id > (select coalesce(max(version_id), 0) from {{ this }})
+    {%- endif %}
 
 ),
 
@@ -75,6 +80,16 @@ select * from renamed
   coalesce(max(case when {{ updated_at }} is null then {{ extract_number }} end) over (
             partition by {{ key }} order by {{ extract_number }}
         ), 0)
+{%- endmacro %}
+
+{#
+  Whether a version of a record is seen at a moment, as a condition. A run's live moment sees what was known by then. The
+  baseline asks what is news to a new installation, and that somebody changed a record lately is none: it takes what the
+  first extract says for what stood all along, unless it came into being later.
+#}
+{% macro is_seen_at(moments, versions) -%}
+  case when {{ moments }}.is_live is false then {{ versions }}.may_stand_from else {{ versions }}.known_from end
+    <= {{ moments }}.until
 {%- endmacro %}
 
 {# An order of the versions of one record: the one that holds comes first, then the one that would hold without it. #}

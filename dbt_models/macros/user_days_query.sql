@@ -365,7 +365,7 @@ identify_events as (
     select
         events.user_id,
         events.day,
-        lower({{ text_of(json_text('events.traits', "'email'")) }}) as email,
+        {{ email_of(json_text('events.traits', "'email'")) }} as email,
         {{ person_name('events.traits') }} as user_name,
         row_number() over (
             partition by events.user_id, events.day order by events.occurred_at, events.received_at, events.message_id

@@ -1,7 +1,7 @@
 {{ config(severity='warn', tags=['features']) }}
 {%- set checks = [] -%}
 {%- for entity in ['accounts', 'contacts', 'opportunities', 'owners', 'tickets'] -%}
-  {%- for column, kind in crm_columns(entity).items() if kind not in ('text', 'lower') -%}
+  {%- for column, kind in crm_columns(entity).items() if kind not in ('text', 'lower', 'email') -%}
     {%- do checks.append({'entity': entity, 'column': column, 'kind': kind}) -%}
   {%- endfor -%}
 {%- endfor %}

@@ -2,11 +2,14 @@
 
 import json
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from landing_folder import Landing, opening_all_but, rules
+from pyarrow import parquet
 
 from dagster_project.landing.freshness import crm_freshness
 
@@ -61,6 +64,20 @@ def test_ndjson_and_parquet_say_the_same(landing: Landing) -> None:
         ("7", {**said, "updated_at": "2026-05-01T10:00:00+02:00"}, datetime(2026, 5, 1, 8)),
         ("8", {"account_id": "8", "extra": "x"}, None),
         ("7", {**said, "updated_at": "2026-05-01 08:00:00"}, datetime(2026, 5, 1, 8)),
+    ]
+
+
+def test_a_gap_in_a_column_of_numbers_is_no_value(landing: Landing) -> None:
+    path = landing.put("crm/accounts.parquet", "", at=DAY)
+    numbers = {"employee_count": [60.0, float("nan")], "score": pa.array([float("nan"), 1e20], pa.float32())}
+    decimals = pa.array([Decimal("7.000000000"), Decimal("8.100000000")], pa.decimal128(38, 9))
+    parquet.write_table(pa.table({"account_id": decimals, **numbers}), path)
+    [outcome] = landing.load_crm().files
+    assert (outcome.loaded, outcome.quarantined) == (2, 0)
+    versions = landing.rows("select key, payload from raw.crm_versions order by key")
+    assert [(key, json.loads(payload)) for key, payload in versions] == [
+        ("7", {"account_id": "7", "employee_count": "60"}),
+        ("8.100000000", {"account_id": "8.100000000", "score": "1e+20"}),
     ]
 
 
@@ -236,6 +253,9 @@ def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> N
         ("a@b.example|c@d.example,", ["email:a@b.example", "email:c@d.example"]),
         ("'ann@b.example.',n/a", ["email:ann@b.example"]),
         ("-,b.example c.example", ["domain:b.example", "domain:c.example"]),
+        ("ann@b.example\u00a0,", ["email:ann@b.example"]),
+        ("\u2003ann@b.example\u00a0c@d.example,\u00a0", ["email:ann@b.example", "email:c@d.example"]),
+        ("ann\u00ad@b.\u200bexample\u200b,\ufeff", ["email:ann@b.example"]),
     ],
 )
 def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written(

@@ -14,11 +14,12 @@ accounts as (
 -- Versions in the order in which they became known, and where the subscription status changed.
 status_changes as (
 
-    select account_id, known_from, subscription_status, previous_status
+    select account_id, known_from, may_stand_from, subscription_status, previous_status
     from (
         select
             accounts.account_id,
             known.known_from,
+            known.may_stand_from,
             accounts.subscription_status,
             lag(accounts.subscription_status) over (
                 partition by accounts.account_id order by known.known_from, known.extract_number
@@ -40,7 +41,7 @@ status_dates as (
         min(status_changes.known_from) filter (where status_changes.subscription_status = 'paying') as first_paying_at
     from records
     inner join status_changes
-        on records.key = status_changes.account_id and status_changes.known_from <= records.until
+        on records.key = status_changes.account_id and {{ is_seen_at('records', 'status_changes') }}
     group by records.as_of, records.key
 
 ),

@@ -8,7 +8,7 @@ with opportunities as (
 
 moments as (
 
-    select as_of, until from {{ source('raw', 'moments') }}
+    select as_of, until, is_live from {{ source('raw', 'moments') }}
 
 ),
 
@@ -29,7 +29,7 @@ known as (
         ) as is_won
     from {{ ref('int_crm_versions') }} as versions
     inner join opportunities on versions.version_id = opportunities.version_id
-    inner join moments on versions.known_from <= moments.until
+    inner join moments on {{ is_seen_at('moments', 'versions') }}
     left join contacts on moments.as_of = contacts.as_of and opportunities.contact_id = contacts.contact_id
     where coalesce(opportunities.created_at <= moments.until, true)
 

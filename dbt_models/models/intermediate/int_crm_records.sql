@@ -1,7 +1,7 @@
 {{ config(tags=['crm']) }}
 with moments as (
 
-    select as_of, until from {{ source('raw', 'moments') }}
+    select as_of, until, is_live from {{ source('raw', 'moments') }}
 
 ),
 
@@ -32,6 +32,7 @@ visible as (
     select
         moments.as_of,
         moments.until,
+        moments.is_live,
         known.*,
         row_number() over (
             partition by moments.as_of, known.entity, known.key
@@ -41,7 +42,7 @@ visible as (
             partition by moments.as_of, known.entity, known.key
         ) as last_extract_number
     from known
-    inner join moments on known.known_from <= moments.until
+    inner join moments on {{ is_seen_at('moments', 'known') }}
 
 ),
 
@@ -50,6 +51,7 @@ current_records as (
     select
         visible.as_of,
         visible.until,
+        visible.is_live,
         visible.entity,
         visible.key,
         visible.version_id,

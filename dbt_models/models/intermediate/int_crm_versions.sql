@@ -26,7 +26,11 @@ known as (
             when extracts.extract_number = 1
                 then coalesce(versions.updated_at, versions.created_at, timestamp '0001-01-01 00:00:00')
             else first_extracts.extract_at
-        end as known_from
+        end as known_from,
+        case
+            when extracts.extract_number = 1 then coalesce(versions.created_at, timestamp '0001-01-01 00:00:00')
+            else first_extracts.extract_at
+        end as may_stand_from
     from versions
     inner join {{ source('raw', 'crm_extract_rows') }} as held on versions.version_id = held.version_id
     inner join extracts on held.extract_id = extracts.extract_id and versions.entity = extracts.entity

@@ -22,9 +22,12 @@ named as (
 
 ),
 
+-- Earlier versions have stored what nobody sees in a text that was copied.
 listed as (
 
-    select lower(suppressions.suppression_key) as suppression_key, suppressions.reason
+    select
+        regexp_replace(lower(suppressions.suppression_key), '[\pZ\pC]+', '', 'g') as suppression_key,
+        suppressions.reason
     from named
     inner join {{ ref('stg_crm__suppressions') }} as suppressions on named.version_id = suppressions.version_id
 

@@ -1,4 +1,5 @@
--- What calibration measures scores against. Everything known at the live moment, deals of long ago included.
+-- What calibration measures scores against. Everything known at the live moment, deals of long ago included; one that is
+-- to be closed later is open until then.
 with records as (
 
     select version_id, key as opportunity_id
@@ -50,4 +51,6 @@ won as (
 
 )
 
-select * from won where won_at is not null
+select *
+from won
+where won_at <= (select until from {{ source('raw', 'moments') }} where is_live)
