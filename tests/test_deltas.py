@@ -118,7 +118,7 @@ def test_whatever_events_say_the_serving_copy_holds_what_the_warehouse_publishes
             "select user_id, company, account_id from marts.leads join marts.account_profiles using (account_id) "
             "where not in_crm order by all limit 1"
         ).fetchall()
-        elsewhere = "select user_id from marts.pql_scores where segment <> 'enterprise' order by all limit 4"
+        elsewhere = "select user_id from marts.pql_scores where segment <> 'enterprise' order by all limit 2"
         movers = [name for (name,) in serving.sql(elsewhere).fetchall()]
         large = (
             "select account_id from marts.pqa_scores join marts.account_profiles using (account_id) "

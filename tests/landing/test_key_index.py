@@ -53,7 +53,7 @@ def test_what_is_stored_is_found_and_nothing_else(batches: list[list[int]], othe
         assert sorted(_found(_index(landing), asked)) == sorted(stored)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ABC")), min_size=1, max_size=6), max_size=5))
 def test_loads_with_an_index_are_loads_without(files: list[list[tuple[int, str]]]) -> None:
     with _landing() as with_index, _landing(None) as without:
