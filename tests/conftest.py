@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The same examples everywhere, and as long as they take: a busy machine is no failure.
-settings.register_profile("pls", deadline=None, derandomize=True)
+settings.register_profile("pls", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("pls")
 
 LONGEST = (

@@ -162,8 +162,8 @@ def job_of(
 
 KILLS: dict[Callable[[Path], AbstractContextManager[Place]], int] = {
     local: 60,
-    hubspot: 70,
-    salesforce: 70,
+    hubspot: 60,
+    salesforce: 60,
     salesforce_in_bulk: 20,
 }
 """How often the engine is killed at each CRM."""

@@ -79,7 +79,7 @@ def told(plan: HandoffPlan) -> dict[str, Any]:
     return {name: one.to_dicts() if isinstance(one, pl.DataFrame) else one for name, one in found.items()}
 
 
-@settings(max_examples=40)
+@settings(max_examples=28)
 @given(PEOPLE, PEOPLE, COMPANIES, COMPANIES, st.integers(1, 4), st.booleans())
 def test_decisions_about_the_concerned_are_those_about_everybody(
     before: list[dict[str, Any]],

@@ -202,7 +202,7 @@ def test_nobody_gets_more_than_a_day_holds(run: HandoffInputs) -> None:
     assert all(count <= 2 for count in taken.values())
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(runs())
 def test_one_account_gets_one_handoff(run: HandoffInputs) -> None:
     with_account = scarce(run).handoffs["account_id"].drop_nulls()

@@ -61,7 +61,7 @@ def later(
     return replace(after, crm_hold_reason=run.crm_hold_reason)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(runs(most=14), st.data())
 def test_a_delta_decides_what_a_run_over_everybody_would(run: HandoffInputs, data: Any) -> None:
     first = scarce(run)

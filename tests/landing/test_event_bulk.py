@@ -84,7 +84,7 @@ def _outcome(landing: Landing) -> list[object]:
     ]
 
 
-@settings(max_examples=13, deadline=None, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
 @given(
     st.lists(st.lists(st.one_of(clean_rows, clean_rows, clean_rows, dirty_rows), min_size=1, max_size=8), max_size=4),
     st.lists(clean_rows, min_size=1, max_size=20, unique_by=lambda row: row["message_id"]),

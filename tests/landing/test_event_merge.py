@@ -115,7 +115,7 @@ def _content(landing: Landing) -> list[tuple]:
     return landing.stored(EVENT_VALUES)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(rows=_ROWS, seed=st.integers(0, 10**6))
 def test_the_table_does_not_depend_on_split_order_or_repetition(rows: list[dict], seed: int) -> None:
     shuffled = random.Random(seed)

@@ -37,7 +37,7 @@ def _runs(landing: Landing) -> list[Path]:
     return sorted((landing.root.parent / "warehouse.keys").iterdir())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(batches_of_keys, st.lists(keys, unique=True, max_size=9))
 def test_what_is_stored_is_found_and_nothing_else(batches: list[list[int]], others: list[int]) -> None:
     stored = {key for batch in batches for key in batch}
