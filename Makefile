@@ -65,6 +65,6 @@ lock: ## renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml --extra build --extra dev --extra postgres --extra assistant --extra calibration --extra salesforce --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-strip-extras --no-annotate --custom-compile-command "make lock" -c requirements.lock -q -o requirements-dev.lock
 
-clean: ## remove what runs have made; landing files stay
+clean: ## remove what runs have made, also the ledger, which knows what was handed over; landing files stay
 	rm -rf data/*.duckdb data/*.duckdb.* data/*.sqlite data/*.sqlite-* data/warehouse.keys data/outbox
-	rm -rf data/.serving.duckdb* data/.dbt data/.crm_pages data/.run.* data/.watch.lock dbt_models/target dbt_models/logs
+	rm -rf data/.serving.duckdb* data/.dbt data/.crm_pages* data/.run.* data/.watch.lock .dagster dbt_models/target dbt_models/logs
