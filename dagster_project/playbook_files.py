@@ -36,14 +36,25 @@ def _own_files(directory: Path) -> dict[str, Path]:
         raise PlaybookError(
             f"PLS_PLAYBOOK_DIR is {directory}, which is no folder: copy {PACKAGED.name}/ there, or unset it"
         )
-    found = {path.name: path for path in directory.iterdir() if path.suffix in (".yml", ".yaml")}
-    unknown = sorted(set(found) - set(FILES))
+    found = {path.name: path for path in directory.iterdir() if not path.name.startswith(".")}
+    own = {name: path for name, path in found.items() if name in FILES}
+    unknown = sorted(name for name, path in found.items() if name not in own and _looks_like_rules(path))
     if unknown:
         raise PlaybookError(
             f"{directory} holds {', '.join(unknown)}, which no part of the pipeline reads: expected some of "
-            f"{', '.join(FILES)}"
+            f"{', '.join(FILES)}, and {FOLDER}/ with YAML files"
         )
-    return found
+    if found and not own and FOLDER not in found:
+        raise PlaybookError(f"{directory} holds no file of a playbook: expected some of {', '.join(FILES)}")
+    return own
+
+
+def _looks_like_rules(path: Path) -> bool:
+    """Whether somebody may think that it is read: a file with a name of YAML, a folder with one in it."""
+    if path.is_dir():
+        read = challenger_files(path.parent) if path.name == FOLDER else ()
+        return any(_looks_like_rules(inside) for inside in path.iterdir() if inside not in read)
+    return bool({".yml", ".yaml"}.intersection(suffix.lower() for suffix in path.suffixes))
 
 
 def _text(path: Path) -> str:
@@ -51,3 +62,5 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise PlaybookError(f"{path.name}: this is no UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise PlaybookError(f"{path.name}: {path} can't be read: {error.strerror}") from None

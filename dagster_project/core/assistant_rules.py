@@ -33,10 +33,6 @@ MetricName = Literal[
 CustomerPart = Literal["users", "usage", "firmographics", "opportunities", "owner"]
 NotificationType = Literal["pql_alert", "pqa_alert"]
 ObjectType = Literal["contact", "account"]
-NEVER_WRITTEN = frozenset(
-    {"contact_id", "account_id", "email", "domain", "email_opt_out", "do_not_contact", "owner_id", "segment_override"}
-)
-"""Keys, consent, and what decides who gets a lead: a person changes these, in the CRM."""
 
 
 class Rules(StrictModel):
@@ -96,15 +92,10 @@ class RecordRule(StrictModel):
 
     @field_validator("fields")
     @classmethod
-    def _not_a_persons_business(cls, fields: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    def _some_fields(cls, fields: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
         for object_type, names in fields.items():
             if not names:
                 raise ValueError(f"{object_type}: expected at least one field, or no {object_type} at all")
-            if forbidden := sorted(NEVER_WRITTEN.intersection(names)):
-                raise ValueError(
-                    f"{object_type}: {', '.join(forbidden)} can't be an assistant's to write: a person changes it, in "
-                    "the CRM"
-                )
         return fields
 
 

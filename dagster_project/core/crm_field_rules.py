@@ -111,6 +111,13 @@ class CrmFieldRules(StrictModel):
                     )
         return self
 
+    @field_validator("account_tiers")
+    @classmethod
+    def _each_once(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(tiers)) < len(tiers):
+            raise ValueError(f"found {', '.join(tiers)}, expected each tier once, the lowest first")
+        return tiers
+
     @field_validator("contact", "account")
     @classmethod
     def _one_field_each(cls, names: Mapping[str, str | None]) -> Mapping[str, str | None]:

@@ -4,11 +4,21 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from dagster_project.core.strict import SomeDays, StrictModel
 
 Team = Literal["ae", "sdr", "enterprise_sdr", "csm", "sales"]
+
+
+def _a_team(name: str) -> str:
+    if name not in get_args(Team):
+        raise ValueError(f"found {name!r}, expected a team: {', '.join(get_args(Team))}")
+    return name
+
+
+TeamName = Annotated[str, AfterValidator(_a_team)]
+"""A team as a key."""
 KEYS: Mapping[str, str] = {
     "accounts": "account_id",
     "contacts": "contact_id",
@@ -39,6 +49,15 @@ NO_CONTACT_COLUMNS: Mapping[str, Collection[str]] = {
     "accounts": ("do_not_contact",),
 }
 """Those that say who must not be contacted: while one of them is not there, handoffs are held."""
+OF_PEOPLE: Mapping[str, Mapping[str, Collection[str]]] = {
+    "contact": {
+        "contacts": (
+            "contact_id", "email", "account_id", "email_opt_out", "do_not_contact", "do_not_sell", "owner_id",
+        ),
+    },
+    "account": {"accounts": ("account_id", "domain", "do_not_contact", "owner_id", "segment_override")},
+}  # fmt: skip
+"""By object type and entity: keys, consent, and what decides who gets a lead. A person changes these, in the CRM."""
 LIMITS = "limits"
 
 
@@ -122,6 +141,20 @@ class CrmSourceRules(StrictModel):
     full_every_days: SomeDays
     daily_reserve: Annotated[float, Field(ge=0, lt=1)]
     systems: dict[str, CrmSource]
+
+    def fields_of_people(self, object_type: str) -> dict[str, str]:
+        """What nobody but a person writes: a field of a CRM in small letters -> which of our columns it is.
+
+        Args:
+            object_type: `contact` or `account`.
+        """
+        found: dict[str, str] = {}
+        for entity, columns in OF_PEOPLE[object_type].items():
+            for source in self.systems.values():
+                theirs = source.fields_of(entity)
+                found |= {theirs[column].lower(): column for column in columns if column in theirs}
+            found |= {column: column for column in columns}  # the embedded CRM's own names
+        return found
 
     def mapping_of(self, system: str, entity: str) -> dict[str, Any]:
         """See `CrmSource.mapping_of`; nothing for a system that is not here."""

@@ -5,10 +5,11 @@ what a message says in ``letters``.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from dagster_project.core.crm_source_rules import TeamName
 from dagster_project.core.handoff_rules import PRIORITIES, Priority
 from dagster_project.core.strict import Days, Hours, StrictModel
 
@@ -31,7 +32,7 @@ class SlackRules(StrictModel):
 
     send_to: Literal["direct", "channel"]
     default_channel: Channel
-    channels: dict[str, Channel]
+    channels: dict[TeamName, Channel]
     marketing_channel: Channel
     thread_days: Days
     look_up_after_seconds: Annotated[float, Field(ge=0)]
@@ -62,6 +63,13 @@ class TaskOutcomes(StrictModel):
 
     claimed: tuple[str, ...]
     not_a_fit: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _one_answer_each(self) -> Self:
+        claimed, not_a_fit = ({word.strip().lower() for word in words} for words in (self.claimed, self.not_a_fit))
+        if both := sorted(claimed & not_a_fit):
+            raise ValueError(f"found {', '.join(both)} as claimed and as not_a_fit, expected each outcome once")
+        return self
 
 
 class DeliveryRules(StrictModel):

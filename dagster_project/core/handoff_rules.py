@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from dagster_project.core.crm_source_rules import Team
-from dagster_project.core.scoring_rules import CLASSES, Classification
+from dagster_project.core.crm_source_rules import Team, TeamName
+from dagster_project.core.scoring_rules import CLASSES, AccountMeasure, Classification, IntentSignal, UserMeasure
 from dagster_project.core.strict import MOST_DAYS, Count, SomeHours, StrictModel
 
 Priority = Literal["P0", "P1", "P2"]
@@ -241,6 +241,16 @@ class Approach(StrictModel):
         return texts
 
 
+def _a_signal(name: str) -> str:
+    known = [name for kind in (UserMeasure, IntentSignal, AccountMeasure) for name in get_args(kind)]
+    if name not in known:
+        raise ValueError(f"found {name!r}, expected a signal: {', '.join(known)}")
+    return name
+
+
+SignalName = Annotated[str, AfterValidator(_a_signal)]
+
+
 class PackageRules(StrictModel):
     """How much a package says, and in which words."""
 
@@ -250,7 +260,7 @@ class PackageRules(StrictModel):
     solved_tickets: frozenset[str]
     use_case_min_features: Count
     use_cases: tuple[UseCase, ...]
-    signals: dict[str, SignalText]
+    signals: dict[SignalName, SignalText]
     milestones: dict[str, str]
     approach: Approach
 
@@ -334,7 +344,7 @@ class WorkingHoursRules(StrictModel):
     """Whose working hours are which: of an owner (by id or e-mail) before those of the team before everybody's."""
 
     default: WorkingHours | None
-    teams: dict[str, WorkingHours]
+    teams: dict[TeamName, WorkingHours]
     owners: dict[str, WorkingHours]
     holidays: frozenset[Day]
 

@@ -5,7 +5,7 @@ its keys mean; an error here names the file, the key and what was expected.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, time
 from hashlib import sha256
@@ -19,7 +19,7 @@ from dagster_project.core.automation_rules import AutomationRules
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.challenger_rules import FOLDER, Challenger, read_challengers
 from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.crm_source_rules import CrmSourceRules
+from dagster_project.core.crm_source_rules import OF_PEOPLE, CrmSourceRules
 from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.handoff_rules import HandoffRules, RoutingRules
 from dagster_project.core.identity_rules import IdentityRules
@@ -111,9 +111,37 @@ def load_playbook(texts: Mapping[str, str], challengers: Mapping[str, str] | Non
     if "scoring" in parts:  # challengers differ from it: without it nothing can be said of them
         parts[FOLDER], wrong = read_challengers(challengers or {}, parts["scoring"])
         problems.extend(wrong)
+    problems.extend(_written_over_people(parts))
     if problems:
         raise PlaybookError("The playbook can't be used:\n" + "\n".join(f"  {line}" for line in problems))
     return Playbook(**parts)
+
+
+def _written_over_people(parts: Mapping[str, Any]) -> Iterator[str]:
+    """Targets of `crm_fields.yml` and `assistant.yml` that a connected CRM's keys, consent or owners are read from."""
+    if "crm_sources" not in parts:
+        return
+    for key, object_type, names in _targets(parts):
+        of_people = parts["crm_sources"].fields_of_people(object_type)
+        for name in names:
+            if column := of_people.get(name.lower()):
+                which = name if name == column else f"{name} ({column}, says crm_sources.yml)"
+                yield f"{key}: {which} can't be written: a person changes it, in the CRM; expected another field"
+
+
+def _targets(parts: Mapping[str, Any]) -> Iterator[tuple[str, str, Collection[str]]]:
+    """The keys under which fields of a CRM are named to be written, with the object type and those fields."""
+    if "crm_fields" in parts:
+        for object_type in OF_PEOPLE:
+            for ours, theirs in getattr(parts["crm_fields"], object_type).items():
+                yield f"crm_fields.yml: {object_type}.{ours}", object_type, [theirs] if theirs else []
+    record = parts["assistant"].writes.update_record if "assistant" in parts else None
+    if record is not None:
+        key = "assistant.yml: writes.crm.update_record"
+        for object_type, names in record.fields.items():
+            yield f"{key}.fields.{object_type}", object_type, names
+        for object_type, name in record.signature.items():
+            yield f"{key}.signature.{object_type}", object_type, [name]
 
 
 def _as_json(value: object) -> object:

@@ -1,5 +1,6 @@
 """One file of a playbook: its text as a model, and what is wrong with it in words that name the key."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, get_args
 
@@ -15,7 +16,7 @@ Rules = TypeVar("Rules", bound=BaseModel)
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML in which a key that stands twice is an error: the earlier one would silently do nothing.
 
-    What has colons is text, as in YAML 1.2: 10:30 is a time of day to people, and 630 to YAML 1.1.
+    Numbers are as in YAML 1.2: 10:30 is a time of day to people, and 630 to YAML 1.1; 030 is thirty, and 24 there.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -44,9 +45,12 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
     if ":" in node.value:
         return str(node.value)
+    if _LEADING_ZERO.fullmatch(node.value):
+        return int(node.value.replace("_", ""))
     return _NUMBERS[node.tag](loader, node)
 
 
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _NUMBERS: dict[str, Callable[[_Loader, yaml.ScalarNode], int | float]] = {
     "tag:yaml.org,2002:int": _Loader.construct_yaml_int,
     "tag:yaml.org,2002:float": _Loader.construct_yaml_float,

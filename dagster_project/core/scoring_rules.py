@@ -57,6 +57,8 @@ CATEGORIES: Mapping[str, tuple[str, ...]] = {
     "industry": ("other", "adjacent", "target"),
 }
 """The measures that are a word and not a number, and the words they can be."""
+SHARES = frozenset({"setup_share", "feature_adoption"})
+"""The measures that are a share, 0..1."""
 
 Points = Annotated[float, Field(ge=0)]
 _SUM_TOLERANCE = 1e-9
@@ -123,6 +125,10 @@ def _fitting(signals: Mapping[Any, Signal]) -> None:
         words = CATEGORIES.get(measure)
         if words is None and not isinstance(rule, Tiers):
             raise ValueError(f"{measure}: expected the keys low, medium and high with numbers")
+        if isinstance(rule, Tiers) and measure in SHARES and rule.start("high") > 1:
+            raise ValueError(
+                f"{measure}: high starts at {rule.start('high'):g}, expected a share of at most 1, such as 0.5 for half"
+            )
         if words is not None and (isinstance(rule, Tiers) or set(rule) != set(words)):
             raise ValueError(f"{measure}: expected a tier for each of {', '.join(words)}")
 
@@ -230,7 +236,7 @@ class PqlRules(StrictModel):
     usage: dict[UserMeasure, Signal] = Field(min_length=1)
     engagement: dict[UserMeasure, Signal] = Field(min_length=1)
     intent: dict[IntentSignal, Annotated[float, Field(gt=0)]] = Field(min_length=1)
-    fit_multiplier: dict[FitTier, Annotated[float, Field(ge=0)]]
+    fit_multiplier: dict[FitTier, Annotated[float, Field(ge=0, le=10)]]
 
     @field_validator("usage", "engagement")
     @classmethod

@@ -81,6 +81,13 @@ class EventMapping(StrictModel):
     properties: Gathered = {}
     traits: Gathered = {}
 
+    @field_validator("files")
+    @classmethod
+    def _below_events(cls, glob: str) -> str:
+        if glob.startswith(("/", "./", "landing/", "events/")):
+            raise ValueError(f"{glob!r}: expected a path below landing/events, such as 'billing/*.csv'")
+        return glob
+
     @field_validator("columns", "constants")
     @classmethod
     def _our_columns(cls, mapping: dict[str, str]) -> dict[str, str]:
@@ -204,6 +211,14 @@ class SourceRules(StrictModel):
     shrink_limit: Annotated[float, Field(gt=0, le=1)]
     feed_silence: FeedSilence = FeedSilence()
     event_files: tuple[EventMapping, ...] = ()
+
+    @field_validator("event_files")
+    @classmethod
+    def _each_glob_once(cls, mappings: tuple[EventMapping, ...]) -> tuple[EventMapping, ...]:
+        globs = [mapping.files for mapping in mappings]
+        if twice := next((glob for glob in globs if globs.count(glob) > 1), None):
+            raise ValueError(f"found {twice!r} twice, and the first mapping whose files match holds: expected it once")
+        return mappings
 
     def mapping_for(self, path: str) -> EventMapping | None:
         """The mapping of an event file (path relative to `landing/events`), if it has one."""

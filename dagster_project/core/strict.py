@@ -3,9 +3,11 @@
 And the numbers that several of them have.
 """
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 MOST_DAYS = 3650
 """Of any period: what is longer is a slip of the keyboard, and leads to days before there were any."""
@@ -17,6 +19,51 @@ SomeHours = Annotated[float, Field(gt=0, le=24 * MOST_DAYS)]
 
 
 class StrictModel(BaseModel):
-    """A frozen pydantic model that forbids unknown keys and numbers that are none."""
+    """A frozen pydantic model that forbids unknown keys and numbers that are none.
+
+    YAML reads yes, no, on and off as true and false, which count as 1 and 0 where a number belongs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_or_no(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds_of(cls, info.field_name or "")
+        # A model in it judges what it is given itself.
+        given = [value] if any(map(_is_model, kinds)) else _within(value)
+        found = next((one for one in given if isinstance(one, bool)), None)
+        if found is not None and kinds.isdisjoint((bool, Any)):
+            raise ValueError(
+                f"found {str(found).lower()}, which is also how YAML reads yes, no, on and off: expected a number, or "
+                "a word in quotes"
+            )
+        return value
+
+
+@cache
+def _kinds_of(model: type[BaseModel], field: str) -> frozenset[Any]:
+    """The types that a field's type is made of."""
+    return frozenset(_kinds_in(model.model_fields[field].annotation))
+
+
+def _kinds_in(kind: Any) -> Iterator[Any]:
+    """The types that a type is made of, such as those of a union or of a mapping's values."""
+    arguments = () if get_origin(kind) is Literal else get_args(kind)
+    if not arguments:
+        yield kind
+    for argument in arguments:
+        yield from _kinds_in(argument)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """A value, or all that it holds, however deep."""
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _within(inner)
+    else:
+        yield value

@@ -190,6 +190,77 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
             ["stages.yml: this is no YAML: 'x' can't be read"],
         ),
         ("handoffs.yml", "{P0: 1,", "{P0: 1:30,", ["handoffs.yml: due_hours.P0:", "found '1:30'"]),
+        (
+            "scoring.yml",
+            "upgrade_click: 5",
+            "upgrade_click: yes",
+            ["scoring.yml: pql.intent: found true, which is also how YAML reads yes, no, on and off: expected a"],
+        ),
+        ("sources.yml", "shrink_limit: 0.2", "shrink_limit: off", ["sources.yml: shrink_limit: found false"]),
+        (
+            "scoring.yml",
+            "setup_share: {low: 0, medium: 0.5, high: 1}",
+            "setup_share: {low: no, medium: 0.5, high: 1}",
+            ["setup_share.low: found false"],
+        ),
+        (
+            "scoring.yml",
+            "setup_share: {low: 0, medium: 0.5, high: 1}",
+            "setup_share: {low: 0, medium: 50, high: 100}",
+            ["setup_share: high starts at 100, expected a share of at most 1"],
+        ),
+        (
+            "crm_fields.yml",
+            "  pql_score: pql_score",
+            "  pql_score: hs_email_optout",
+            [
+                "crm_fields.yml: contact.pql_score: hs_email_optout (email_opt_out, says crm_sources.yml) can't be "
+                "written: a person changes it, in the CRM; expected another field"
+            ],
+        ),
+        (
+            "crm_fields.yml",
+            "  pql_score: pql_score",
+            "  pql_score: email",
+            ["contact.pql_score: email can't be written"],
+        ),
+        ("crm_fields.yml", "account_tiers: [C, B, A]", "account_tiers: [C, B, B]", ["expected each tier once"]),
+        (
+            "delivery.yml",
+            "channels: {}",
+            'channels: {aes: "#sales-ae"}',
+            ["delivery.yml: slack.channels.aes: found 'aes', expected a team: ae, sdr"],
+        ),
+        (
+            "delivery.yml",
+            "not_a_fit: [not a fit,",
+            "not_a_fit: [Claimed, not a fit,",
+            ["task_outcomes: found claimed as claimed and as not_a_fit, expected each outcome once"],
+        ),
+        (
+            "routing.yml",
+            "  teams: {}",
+            "  teams: {saels: {time_zone: Europe/Berlin}}",
+            ["routing.yml: working_hours.teams.saels: found 'saels', expected a team"],
+        ),
+        (
+            "handoffs.yml",
+            "    upgrade_click: {label: Clicked upgrade",
+            "    upgrade_clik: {label: Clicked upgrade",
+            ["handoffs.yml: package.signals.upgrade_clik: found 'upgrade_clik', expected a signal: sessions_per_week"],
+        ),
+        (
+            "sources.yml",
+            "event_files: []",
+            "event_files: [{files: landing/events/billing/*.csv}]",
+            ["event_files[0].files: 'landing/events/billing/*.csv': expected a path below landing/events"],
+        ),
+        (
+            "sources.yml",
+            "event_files: []",
+            "event_files: [{files: a.csv}, {files: a.csv}]",
+            ["event_files: found 'a.csv' twice"],
+        ),
     ],
 )
 def test_what_is_wrong_is_named(file: str, old: str, new: str, said: list[str]) -> None:
@@ -258,6 +329,12 @@ def test_hours_mean_the_same_without_quotes(hours: str) -> None:
     assert early.routing.working_hours.default == WorkingHours(time_zone="UTC", start="07:05")
 
 
+def test_a_number_may_begin_with_a_zero() -> None:
+    assert (
+        load_playbook(changed("handoffs.yml", "cooldown_days: 14", "cooldown_days: 014")).handoffs.cooldown_days == 14
+    )
+
+
 def test_a_folder_may_hold_only_what_differs(tmp_path: Path) -> None:
     (tmp_path / "routing.yml").write_text(TEXTS["routing.yml"].replace("daily_capacity: 20", "daily_capacity: 3"))
     mixed = read_playbook(tmp_path)
@@ -271,9 +348,16 @@ def test_a_folder_may_hold_only_what_differs(tmp_path: Path) -> None:
         ("score.yml", b"", "holds score.yml, which no part of the pipeline reads: expected some of scoring.yml"),
         ("scoring.yaml", b"", "holds scoring.yaml"),
         ("scoring.yml", b"\xff\xfe", "scoring.yml: this is no UTF-8 text"),
+        ("scoring.YML", b"", "holds scoring.YML, which no part of the pipeline reads"),
+        ("scoring.yml.txt", b"", "holds scoring.yml.txt"),
+        ("playbook/scoring.yml", b"", "holds playbook, which no part of the pipeline reads"),
+        ("challengers/teams.YML", b"", "holds challengers, which"),
+        ("scoring.yml/notes.txt", b"", "scoring.yml: .* can't be read: Is a directory"),
+        ("notes.txt", b"", "holds no file of a playbook: expected some of scoring.yml"),
     ],
 )
 def test_a_folder_with_a_wrong_file(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PlaybookError, match=said):
         read_playbook(tmp_path)

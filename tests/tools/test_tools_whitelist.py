@@ -85,6 +85,22 @@ def test_every_tool_explains_itself(demo_copy: Path) -> None:
             "reads.analytics.drop_tables: unknown key, expected one of analytics",
         ),
         ({"writes": {"crm.update_record": {"fields": {"contact": ["owner_id"]}}}}, "contact: owner_id can't be"),
+        (
+            {"writes": {"crm.update_record": {"fields": {"contact": ["title", "hs_email_optout"]}}}},
+            "contact: hs_email_optout (email_opt_out, says crm_sources.yml) can't be",
+        ),
+        (
+            {"writes": {"crm.update_record": {"fields": {"account": ["OWNERID"]}}}},
+            "account: OWNERID (owner_id, says crm_sources.yml) can't be",
+        ),
+        (
+            {
+                "writes": {
+                    "crm.update_record": {"fields": {"contact": ["title"]}, "signature": {"contact": "do_not_contact"}}
+                }
+            },
+            "signature.contact: do_not_contact can't be",
+        ),
         ({"writes": {"crm.update_record": {"fields": {"account": []}}}}, "account: expected at least one field"),
         (
             {"writes": {"crm.update_record": {"fields": {"deal": ["amount"]}}}},
@@ -104,6 +120,11 @@ def test_a_whitelist_that_cannot_be_used_names_file_and_key(sections: dict[str, 
 def test_a_question_that_no_document_has_is_named(demo_copy: Path) -> None:
     with pytest.raises(PlaybookError, match=r"assistant\.yml: reads\.analytics\.ask\.questions: .* who_is_tall"):
         tools_over(demo_copy, reads={"analytics.ask": {"questions": ["who_is_tall"]}})
+
+
+def test_a_masked_column_that_is_nowhere_is_named(demo_copy: Path) -> None:
+    with pytest.raises(PlaybookError, match=r"personal_data\.masked: no column is called emial; did you mean email\?"):
+        tools_over(demo_copy, personal_data={"masked": ["emial", "person", "beginning"]})
 
 
 def test_the_whitelist_is_no_reason_to_score_everybody_again() -> None:

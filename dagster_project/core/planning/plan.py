@@ -55,6 +55,20 @@ class Plan:
     names: Mapping[str, str]
 
 
+_SHOWN_NOWHERE = {
+    "stages": "who is in which activation stage, and who counts as a lead,",
+    "identity": "who is scored and what is read of them",
+    "sources": "who is scored and what is read of them",
+    "crm_sources": "who is scored and what is read of them",
+    "crm_fields": "what is written to the CRM (`pls sync --dry-run` shows that)",
+    "delivery": "where alerts go and who is reminded",
+    "models": "which days are published",
+    "calibration": "what counts as won, and what is suggested,",
+    "assistant": "what an assistant may see and do",
+}
+"""Files without an effect on classes and decisions, and what they do instead."""
+
+
 def not_shown(live: Playbook, proposed: Playbook) -> list[str]:
     """Changes whose effect nothing here shows, a sentence each: what SQL measures is measured by a run."""
     found = []
@@ -68,9 +82,9 @@ def not_shown(live: Playbook, proposed: Playbook) -> list[str]:
             "automation.yml has changed: what its rules do beside handoffs (tasks, notices, owners, tiers, notes, "
             "audiences) is not counted here, neither at once nor in a week."
         )
-    for name in ("identity", "sources", "crm_sources"):
+    for name, what in _SHOWN_NOWHERE.items():
         if getattr(live, name) != getattr(proposed, name):
-            found.append(f"{name}.yml has changed: who is scored and what is read of them is not shown here.")
+            found.append(f"{name}.yml has changed: {what} is not shown here.")
     return found
 
 
