@@ -25,7 +25,7 @@ from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_writing import SUPERSEDED, Outcome, Request
+from dagster_project.ledger_writing import SUPERSEDED, Outcome, Request, outcome_of
 
 _TASKS = ("task", "note")
 
@@ -99,7 +99,7 @@ def carry_out(
         else:
             at("action to be sent")
             try:
-                outcome = _outcome(delivery_id, _carried_out(crm, action, rules))
+                outcome = outcome_of(delivery_id, _carried_out(crm, action, rules))
             except CrmRefused as error:
                 outcome = Outcome(delivery_id, "parked", str(error))
             except (CrmUnavailable, CrmDenied) as error:
@@ -215,14 +215,6 @@ def _written(crm: CrmClient, action: Action, fields: Mapping[str, Any]) -> Recei
     if not receipts:
         raise CrmUnknown("the CRM did not say what became of this record")
     return receipts[0]
-
-
-def _outcome(delivery_id: str, receipt: Receipt) -> Outcome:
-    if receipt.error is None:
-        return Outcome(delivery_id, "confirmed")
-    if receipt.is_needless:
-        return Outcome(delivery_id, "cancelled", receipt.error)
-    return Outcome(delivery_id, "failed" if receipt.is_retryable else "parked", receipt.error)
 
 
 def _tell(report: ActionReport, key: str, outcome: Outcome) -> None:

@@ -33,7 +33,7 @@ from dagster_project.core.sync import (
 )
 from dagster_project.field_plans import OPERATION, Destination, read_held
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_writing import Outcome, Request
+from dagster_project.ledger_writing import Outcome, Request, outcome_of
 
 UNSAID = "the answer did not say what became of this record"
 
@@ -181,7 +181,7 @@ class _Sender:
         outcomes, confirmed, digests = [], {}, {}
         for update, planned in zip(updates, batch, strict=True):
             receipt = receipts[update.object_id]
-            outcome = _outcome(str(update.delivery_id), receipt)
+            outcome = outcome_of(str(update.delivery_id), receipt)
             outcomes.append(outcome)
             if outcome.status == "confirmed":
                 confirmed[self._key(update.object_id)] = update.fields
@@ -315,13 +315,3 @@ def _unknown(update: FieldUpdate, words: str) -> Receipt:
 
 def _later(update: FieldUpdate, words: str) -> Receipt:
     return Receipt(update.object_id, words, is_retryable=True)
-
-
-def _outcome(delivery_id: str, receipt: Receipt) -> Outcome:
-    if receipt.error is None:
-        return Outcome(delivery_id, "confirmed")
-    if receipt.is_unknown:
-        return Outcome(delivery_id, "unknown", receipt.error)
-    if receipt.is_needless:
-        return Outcome(delivery_id, "cancelled", receipt.error)
-    return Outcome(delivery_id, "failed" if receipt.is_retryable else "parked", receipt.error)

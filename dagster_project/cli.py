@@ -1,9 +1,11 @@
 """`pls`: the commands for people at a terminal. Each one parses, calls one function and prints."""
 
+import io
 import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from dagster_project.commands.plan import plan
 from dagster_project.commands.serve import serve
 from dagster_project.commands.sync import sync
 from dagster_project.core.playbook import PlaybookError
-from dagster_project.errors import PlsError
+from dagster_project.errors import PlsError, is_of_a_store
 from dagster_project.settings import PROJECT_ROOT, SettingsError, parse_moment
 
 CONSOLE = Console()
@@ -64,7 +66,8 @@ def watch(poll: float) -> None:
     stop, closed = threading.Event(), Closed()
 
     def say(text: str) -> None:
-        _say(f"{datetime.now(UTC):%H:%M:%S} {text}")
+        with suppress(OSError):  # a full disk under the log is no reason to alert nobody
+            _say(f"{datetime.now(UTC):%H:%M:%S} {text}")
 
     is_connected = workplace.settings.crm != LOCAL
     beside = CrmBeside(Workplace, say, done=closed.changed.set, stop=stop) if is_connected else None
@@ -134,6 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: The words after `pls`; None means the process's own.
     """
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal can't show is no reason to score nobody
+            stream.reconfigure(errors="replace")
     try:
         pls(arguments, prog_name="pls", standalone_mode=False)
     except click.exceptions.Abort:
@@ -143,6 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (SettingsError, PlaybookError, PlsError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if not is_of_a_store(error):
+            raise
+        click.echo(f"Error: a database can't be read or written: {error}", err=True)
         sys.exit(1)
 
 

@@ -19,7 +19,14 @@ from dagster_project.core.feedback import Answer
 from dagster_project.core.follow_ups import WITHDRAWN
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
-from dagster_project.ledger_reading import OPEN_DELIVERIES, WITH_ROOM, is_superseded, latest_answer, rows_of
+from dagster_project.ledger_reading import (
+    OPEN_DELIVERIES,
+    WITH_ROOM,
+    is_superseded,
+    last_handoff_change,
+    latest_answer,
+    rows_of,
+)
 from dagster_project.ledger_writing import LedgerWriter, Outcome, Request
 
 ASKED_FOR = "asked_for"
@@ -28,6 +35,10 @@ CRM_HOLD = "crm_hold_reason"
 """The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
 GONE = "the record is not there any more"
 """What a delivery says that was still to be tried when its record had gone."""
+
+
+class Overtaken(RuntimeError):
+    """Somebody has written a handoff since a plan's inputs were read: it has to be made again."""
 
 
 class Ledger(LedgerWriter):
@@ -46,6 +57,7 @@ class Ledger(LedgerWriter):
         decided: Collection[str] | None = None,
         requests: Sequence[Request] = (),
         now: datetime | None = None,
+        read_at: int | None = None,
     ) -> None:
         """Keep a plan, all of it or nothing. Decisions and handoffs that are there already stay as they are.
 
@@ -55,6 +67,10 @@ class Ledger(LedgerWriter):
             decided: The keys of the open candidates that it was made from; the others wait on. None for all of them.
             requests: The intents of its actions, for whoever carries them out.
             now: Naive UTC; when they were asked for.
+            read_at: `last_handoff_change` from before its inputs were read; None to keep it whatever came since.
+
+        Raises:
+            Overtaken: Somebody else has handed somebody over since; nothing is kept.
         """
         states = plan.states
         if known is not None and known.width:
@@ -62,6 +78,8 @@ class Ledger(LedgerWriter):
         added = {schema.RULE_DECISIONS: plan.rule_decisions}
         put = {schema.MQL_OVERLAP: plan.overlaps, schema.AUDIENCE_MEMBERS: plan.members}
         with self._changing() as (connection, change):
+            if read_at is not None and last_handoff_change(connection) != read_at:
+                raise Overtaken("a handoff was written since this plan's inputs were read")
             self._hand_over(connection, plan, plan.handoffs.to_dicts(), change)
             for table, frame in added.items():
                 self._add(connection, table, [{**row, "change": change} for row in frame.to_dicts()])
@@ -267,7 +285,7 @@ class Ledger(LedgerWriter):
             connection.execute(table.update().where(*unfinished).values(status="pending", change=change))
 
     def add_handoff(
-        self, plan: HandoffPlan, handoff: Mapping[str, Any], *, requests: Sequence[Request], now: datetime
+        self, plan: HandoffPlan, handoff: Mapping[str, Any], *, requests: Sequence[Request], now: datetime, read_at: int
     ) -> bool:
         """Keep a handoff that was asked for and what comes with it; False if somebody may have got it already.
 
@@ -276,6 +294,10 @@ class Ledger(LedgerWriter):
             handoff: Its row.
             requests: The intents of its actions, for the next run to carry out.
             now: Naive UTC.
+            read_at: `last_handoff_change` from before the plan's inputs were read.
+
+        Raises:
+            Overtaken: Somebody else was handed over since; nothing is kept.
         """
         with self._changing() as (connection, change):
             table = schema.HANDOFFS
@@ -283,6 +305,8 @@ class Ledger(LedgerWriter):
             same = sa.select(table.c.status).where(table.c.handoff_id == handoff_id)
             if connection.execute(same).first() and not _taken_back(connection, [handoff_id]):
                 return False
+            if last_handoff_change(connection) != read_at:
+                raise Overtaken("a handoff was written since this one was planned")
             self._hand_over(connection, plan, [handoff], change)
             self._put(connection, schema.MQL_OVERLAP, _changed(plan.overlaps, change))
             self._put(connection, schema.ROUTING_TURNS, plan.turns.to_dicts())

@@ -51,7 +51,7 @@ def ledger_engine(url: sa.URL) -> sa.Engine:
             f"PLS_LEDGER_URL names a {url.get_backend_name()} database; expected sqlite:///... or postgresql+psycopg://..."
         )
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)  # whoever keeps it open outlives a restart of the server
+        return _on_server(url, pool_pre_ping=True)  # whoever keeps it open outlives a restart of the server
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
@@ -67,6 +67,27 @@ def ledger_engine(url: sa.URL) -> sa.Engine:
     def _begun(connection: sa.Connection) -> None:
         # Writers wait for each other here and not halfway, where SQLite could only give up.
         connection.exec_driver_sql("begin immediate")
+
+    return engine
+
+
+def _on_server(url: sa.URL, **options: Any) -> sa.Engine:
+    """An engine whose connections are found dead within two minutes, by us and by the server.
+
+    By default a server keeps a session, and the lock that it has, for two hours after its client's machine is gone.
+    """
+    ours = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 5}
+    engine = sa.create_engine(url, connect_args=ours, **options)
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        for name, value in ours.items():
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(f"set tcp_{name} = {value}")
+                connection.commit()
+            except connection.Error:  # not every system knows all of them: what it does not know stays as it is
+                connection.rollback()
 
     return engine
 
@@ -103,7 +124,7 @@ def only_run_on(url: str, patience: float) -> Iterator[bool]:
     if not url.startswith("postgresql"):
         yield True
         return
-    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    engine = _on_server(sa.make_url(url), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     try:
         connection = engine.connect()
     except sa.exc.OperationalError:

@@ -1,7 +1,7 @@
 """What the ledger says: the queries, each over `ledger_schema`'s tables. Who changes something uses `ledger.Ledger`."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Self, cast
 
@@ -27,6 +27,8 @@ WAITING = ("pending", "parked")
 """A handoff that nobody has got for certain."""
 WITH_ROOM = "with_room"
 """The key in `meta` under which a plan says who can take more after it."""
+PACKAGES = ("package_markdown", "package_blocks")
+"""The columns of handoffs beside which all others are small."""
 SLOT = ("destination", "object_type", "object_id", "operation")
 """Of these there is one open delivery at a time."""
 OPEN_DELIVERIES = ("pending", "failed", "unknown")
@@ -68,7 +70,30 @@ class LedgerReader:
         """A table as frames, at least one; see `read_frame`."""
         found = schema.METADATA.tables[table]
         query = sa.select(found) if after is None else sa.select(found).where(found.c.change > after)
-        return self._parts(query, pl.Schema({c.name: _polars_type(c.type) for c in found.columns}))
+        return self._parts(query, _kinds(found.columns))
+
+    def handoffs(
+        self,
+        *,
+        since: datetime | None = None,
+        statuses: Collection[str] | None = None,
+        with_packages: bool = False,
+    ) -> pl.DataFrame:
+        """Handoffs, as in the ledger.
+
+        Args:
+            since: Only those created at or after it, naive UTC.
+            statuses: Only those with one of these.
+            with_packages: Whether with the columns `PACKAGES`.
+        """
+        table = schema.HANDOFFS
+        columns = [column for column in table.columns if with_packages or column.name not in PACKAGES]
+        query = sa.select(*columns)
+        if since is not None:
+            query = query.where(table.c.created_at >= since)
+        if statuses is not None:
+            query = query.where(table.c.status.in_(sorted(statuses)))
+        return self._read(query, _kinds(columns))
 
     def waiting(self) -> pl.DataFrame:
         """What open candidates wait for and whom they name, as `core.waiting.WAITING_SCHEMA`."""
@@ -81,17 +106,22 @@ class LedgerReader:
     def candidates(self, keys: Collection[str]) -> pl.DataFrame:
         """The open candidates with these keys."""
         table = schema.CANDIDATES
-        kinds = pl.Schema({column.name: _polars_type(column.type) for column in table.columns})
         with self._engine.connect() as connection:
-            return _frame([*rows_of(connection, _as_given(sa.select(table)), table.c.candidate_key, keys)], kinds)
+            found = [*rows_of(connection, _as_given(sa.select(table)), table.c.candidate_key, keys)]
+        return _frame(found, _kinds(table.columns))
 
     def past_handoffs(self, since: datetime) -> pl.DataFrame:
-        """Handoffs created after `since` that were not cancelled, as `core.handoffs.PAST_SCHEMA`."""
+        """Handoffs created after `since` that were not cancelled, as `core.handoff_plan.PAST_SCHEMA`."""
         table = schema.HANDOFFS
         query = sa.select(*(table.c[name] for name in PAST_SCHEMA)).where(
             table.c.created_at > since, table.c.status != "cancelled"
         )
         return self._read(query, PAST_SCHEMA)
+
+    def last_handoff_change(self) -> int:
+        """The number of the last transaction that wrote a handoff; 0 for none."""
+        with self._engine.connect() as connection:
+            return last_handoff_change(connection)
 
     def trigger_states(self, subjects: Collection[str] | None) -> pl.DataFrame:
         """The states of triggers and rules, of all subjects or of those with these ids."""
@@ -263,6 +293,41 @@ class LedgerReader:
         with self._engine.connect() as connection:
             return {row.object_id: row.payload for row in connection.execute(query)}
 
+    def parked_for(self, destinations: Collection[str]) -> list[dict[str, Any]]:
+        """What these destinations have refused for good, the oldest first: rows of `deliveries`."""
+        table = schema.DELIVERIES
+        query = (
+            sa.select(table)
+            .where(table.c.status == "parked", table.c.destination.in_(sorted(destinations)))
+            .order_by(table.c.requested_at, table.c.delivery_id)
+        )
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def to_be_tried_again(self, *, but: Collection[str]) -> int:
+        """How many deliveries have failed, or may have, and are not given up.
+
+        Args:
+            but: Those whose operation begins with one of these words and a colon don't count.
+        """
+        table = schema.DELIVERIES
+        others = [table.c.operation.startswith(f"{word}:") for word in but]
+        query = sa.select(sa.func.count()).where(table.c.status.in_(("failed", "unknown")), ~sa.or_(*others))
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def arrivals(self, object_type: str, operation: str, since: datetime) -> dict[str, datetime]:
+        """By object id, when what was asked for at or after `since` was confirmed."""
+        table = schema.DELIVERIES
+        query = sa.select(table.c.object_id, table.c.confirmed_at).where(
+            table.c.object_type == object_type,
+            table.c.operation == operation,
+            table.c.status == "confirmed",
+            table.c.requested_at >= since,
+        )
+        with self._engine.connect() as connection:
+            return {row.object_id: row.confirmed_at for row in connection.execute(query)}
+
     def begun(self, destination: str, ids: Collection[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
         """By object type, object id and operation, the delivery about these objects that was begun last."""
         table = schema.DELIVERIES
@@ -372,12 +437,21 @@ def is_superseded() -> sa.ColumnElement[bool]:
     return sa.exists().where(*same_slot, later.c.requested_at > table.c.requested_at)
 
 
+def last_handoff_change(connection: sa.Connection) -> int:
+    """See `LedgerReader.last_handoff_change`."""
+    return connection.execute(sa.select(sa.func.max(schema.HANDOFFS.c.change))).scalar() or 0
+
+
 def latest_answer(connection: sa.Connection, handoff_id: str) -> dict[str, Any] | None:
     """The row of what was answered last to a handoff, None if nobody has."""
     table = schema.HANDOFF_FEEDBACK
     latest = sa.select(table).filter_by(handoff_id=handoff_id).order_by(table.c.answered_at.desc(), table.c.feedback_id)
     row = connection.execute(latest.limit(1)).mappings().one_or_none()
     return dict(row) if row else None
+
+
+def _kinds(columns: Iterable[sa.Column[Any]]) -> pl.Schema:
+    return pl.Schema({column.name: _polars_type(column.type) for column in columns})
 
 
 def _polars_type(kind: sa.types.TypeEngine[Any]) -> pl.DataType:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dagster_project import ledger_schema as schema
+from dagster_project.clients.crm import Receipt
 from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, LedgerReader, rows_of
 
 _sorted_json = json.JSONEncoder(sort_keys=True).encode
@@ -54,6 +55,17 @@ class Outcome:
     delivery_id: str
     status: Status
     error: str | None = None
+
+
+def outcome_of(delivery_id: str, receipt: Receipt) -> Outcome:
+    """What a CRM's receipt means for the request that it answers."""
+    if receipt.error is None:
+        return Outcome(delivery_id, "confirmed")
+    if receipt.is_unknown:
+        return Outcome(delivery_id, "unknown", receipt.error)
+    if receipt.is_needless:
+        return Outcome(delivery_id, "cancelled", receipt.error)
+    return Outcome(delivery_id, "failed" if receipt.is_retryable else "parked", receipt.error)
 
 
 class LedgerWriter(LedgerReader):

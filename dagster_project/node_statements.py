@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,12 +106,13 @@ def keep_nodes(written_for: str, nodes: Sequence[NodeStatements], folder: Path =
         folder: Where; what was not kept for long goes.
     """
     _KEPT[written_for] = tuple(nodes)
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{written_for}.{os.getpid()}"
-    fresh.write_text(json.dumps([asdict(node) for node in nodes]), encoding="utf-8")
-    fresh.replace(folder / f"{written_for}.json")
-    for old in sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)[_MOST_KEPT:]:
-        old.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not ours to write, or another process clears it as well: dbt writes them again
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f".{written_for}.{os.getpid()}"
+        fresh.write_text(json.dumps([asdict(node) for node in nodes]), encoding="utf-8")
+        fresh.replace(folder / f"{written_for}.json")
+        for old in sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)[_MOST_KEPT:]:
+            old.unlink(missing_ok=True)
 
 
 def kept_nodes(written_for: str, folder: Path = FOLDER) -> Sequence[NodeStatements] | None:
@@ -119,9 +121,9 @@ def kept_nodes(written_for: str, folder: Path = FOLDER) -> Sequence[NodeStatemen
         return _KEPT[written_for]
     try:
         found = json.loads((folder / f"{written_for}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        nodes = [NodeStatements(n["unique_id"], tuple(n["statements"]), n["only_warns"]) for n in found]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    nodes = [NodeStatements(n["unique_id"], tuple(n["statements"]), n["only_warns"]) for n in found]
     return _KEPT.setdefault(written_for, tuple(nodes))
 
 

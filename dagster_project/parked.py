@@ -1,10 +1,8 @@
 """Messages of which nobody can tell whether they arrived: which they are, and what a person who has looked says."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-
-import polars as pl
 
 from dagster_project.core.letters import ALERT, HANDOFF
 from dagster_project.ledger import Ledger
@@ -36,9 +34,6 @@ class Parked:
 
 def parked_messages(ledger: Ledger) -> list[Parked]:
     """All that is parked, the oldest first."""
-    rows = ledger.read_frame("deliveries").filter(
-        pl.col("status") == "parked", pl.col("destination").is_in(list(CHATS))
-    )
     return [
         Parked(
             key=f"{row['object_type']}/{row['object_id']}/{row['operation']}",
@@ -48,31 +43,36 @@ def parked_messages(ledger: Ledger) -> list[Parked]:
             since=row["requested_at"],
             hands_over=(row["object_type"], row["operation"]) == (HANDOFF, ALERT),
         )
-        for row in rows.sort("requested_at", "delivery_id").to_dicts()
+        for row in ledger.parked_for(CHATS)
     ]
 
 
-def settle_parked(ledger: Ledger, keys: Sequence[str], *, has_arrived: bool, now: datetime) -> None:
+def settle_parked(ledger: Ledger, *, arrived: Collection[str], missing: Collection[str], now: datetime) -> None:
     """Record what a person has seen.
 
     Args:
         ledger: Where they are parked.
-        keys: Which messages.
-        has_arrived: Whether they are where they were sent to; otherwise the next run sends them.
+        arrived: The keys of messages that are where they were sent to.
+        missing: The keys of those that are not: the next run sends them.
         now: Naive UTC.
 
     Raises:
-        LookupError: One of them is not parked; then nothing is recorded.
+        LookupError: One of them is not parked, or is said to be both; then nothing is recorded.
     """
     known = {message.key: message for message in parked_messages(ledger)}
-    if missing := [key for key in keys if key not in known]:
-        raise LookupError(f"{', '.join(missing)} is not parked; `pls parked` lists what is")
-    found = [known[key] for key in keys]
-    status, said = ("confirmed", "seen by a person") if has_arrived else ("failed", "not there, says a person")
+    if unknown := sorted({*arrived, *missing} - known.keys()):
+        raise LookupError(f"{', '.join(unknown)} is not parked; `pls parked` lists what is")
+    if both := sorted({*arrived} & {*missing}):
+        raise LookupError(f"{', '.join(both)} has either arrived or not")
+    seen, unseen = ([known[key] for key in dict.fromkeys(keys)] for keys in (arrived, missing))
     ledger.settle(
-        [Outcome(message.delivery_id, status, said) for message in found],  # type: ignore[arg-type]
+        [
+            *(Outcome(message.delivery_id, "confirmed", "seen by a person") for message in seen),
+            *(Outcome(message.delivery_id, "failed", "not there, says a person") for message in unseen),
+        ],
         now,
         handoffs={
-            message.object_id: "delivered" if has_arrived else "pending" for message in found if message.hands_over
+            **{message.object_id: "delivered" for message in seen if message.hands_over},
+            **{message.object_id: "pending" for message in unseen if message.hands_over},
         },
     )

@@ -14,6 +14,19 @@ from dagster_project.warehouse import has_table
 
 DAILY = "scores.daily_scores"
 _DEALS = "intermediate.int_won_opportunities"
+_ACCOUNTS_NOW = (
+    "select account_id, account_now from ("
+    "select past.account_id, users.account_id as account_now, count(*) as people from ("
+    f"select distinct account_id, subject_id from {DAILY} where subject_type = 'user' "
+    "and account_id is not null and account_id not in (select account_id from scores.pqa_scores)) as past "
+    "join scores.pql_scores as users on past.subject_id = users.user_id where users.account_id is not null group by all"
+    ") qualify row_number() over (partition by account_id order by people desc, account_now) = 1"
+)
+"""Accounts that are gone, each with the one in which most of its people are now: the same company, by another id.
+
+A company is known by its domain or its product group until somebody makes an account of it in the CRM, often on the
+way to a deal. What it was scored as then has become of that deal.
+"""
 _SLIM = pl.Schema({name: kind for name, kind in DAILY_SCORES.items() if name != "signals"})
 
 
@@ -27,16 +40,39 @@ def read_past(connection: duckdb.DuckDBPyConnection, decisions: pl.DataFrame, *,
     """
     outcomes = read_outcomes(connection)
     scores, deal_scores = DAILY_SCORES.to_frame(), _SLIM.to_frame()
+    now = accounts_now(connection)
     if has_table(connection, DAILY):
         first_days = (
             f"select model_version, min(day) from {DAILY} "
             f"group by model_version, subject_type, (day - date '1970-01-01') // {period_days}"
         )
-        scores = _read(connection, DAILY_SCORES, f"(model_version, day) in ({first_days})")
-        deal_scores = _read(
-            connection, _SLIM, f"subject_type = 'user' and account_id in (select account_id from {_DEALS})"
-        )
-    return Past(scores, deal_scores, outcomes, read_fired(connection, decisions), read_measures(connection))
+        scores = _read(connection, DAILY_SCORES, f"(model_version, day) in ({first_days})", now)
+        won = f"(select account_id from {_DEALS})"
+        formerly = f"select account_id from ({_ACCOUNTS_NOW}) where account_now in {won}"
+        theirs = f"account_id in {won} or account_id in ({formerly})"
+        deal_scores = _read(connection, _SLIM, f"subject_type = 'user' and ({theirs})", now)
+    fired = by_accounts_now(read_fired(connection, decisions), now)
+    return Past(scores, deal_scores, outcomes, fired, read_measures(connection))
+
+
+def accounts_now(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Accounts that were scored and are gone: `account_id` and `account_now`, the one that the company is known by."""
+    if not has_table(connection, DAILY):
+        return pl.DataFrame(schema={"account_id": pl.String(), "account_now": pl.String()})
+    return connection.sql(f"{_ACCOUNTS_NOW} order by account_id").pl()
+
+
+def by_accounts_now(rows: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """The same rows with the `account_id` by which the company is known now.
+
+    Args:
+        rows: With a column `account_id`.
+        now: From `accounts_now`.
+    """
+    if now.is_empty():
+        return rows
+    renamed = rows.join(now, on="account_id", how="left", maintain_order="left")
+    return renamed.with_columns(account_id=pl.coalesce("account_now", "account_id")).select(rows.columns)
 
 
 def read_measures(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -59,7 +95,8 @@ def observed_until(connection: duckdb.DuckDBPyConnection) -> datetime:
     """Up to when outcomes are known: the live moment, or the newest complete extract of deals where that is older."""
     [(moment,)] = connection.sql(
         "select least((select until from raw.moments where is_live), coalesce("
-        "(select max(extract_at) from raw.crm_extracts where entity = 'opportunities' and is_complete), "
+        "(select max(extract_at) from raw.crm_extracts where entity = 'opportunities' and is_complete "
+        "and extract_at <= (select until from raw.moments where is_live)), "
         "timestamp '1970-01-01'))"
     ).fetchall()
     return moment
@@ -93,8 +130,11 @@ def read_fired(connection: duckdb.DuckDBPyConnection, decisions: pl.DataFrame) -
     return found.select(pl.col(name).cast(kind) for name, kind in FIRED.items())
 
 
-def _read(connection: duckdb.DuckDBPyConnection, schema: pl.Schema, rows: str) -> pl.DataFrame:
+def _read(connection: duckdb.DuckDBPyConnection, schema: pl.Schema, rows: str, now: pl.DataFrame) -> pl.DataFrame:
     found = portions(connection, f"select {', '.join(schema)} from {DAILY} where {rows}")
     return pl.concat(
-        [on_its_own(one.select(pl.col(name).cast(kind) for name, kind in schema.items())) for one in found]
+        [
+            on_its_own(by_accounts_now(one, now).select(pl.col(name).cast(kind) for name, kind in schema.items()))
+            for one in found
+        ]
     )

@@ -284,6 +284,15 @@ def _copy_marts(connection: duckdb.DuckDBPyConnection, views: Mapping[str, Publi
     for table, column, comment in comments:
         target = f"serving.marts.{identifier(table)}.{identifier(column)}"
         connection.execute(f"comment on column {target} is {literal(comment)}")
+    about = connection.sql(
+        "select view_name, comment from duckdb_views() where database_name = current_database() "
+        "and schema_name = 'marts' and comment is not null union all "
+        "select table_name, comment from duckdb_tables() where database_name = current_database() "
+        "and schema_name = 'marts' and comment is not null"
+    ).fetchall()
+    for table, comment in about:
+        kind = "view" if table in views else "table"
+        connection.execute(f"comment on {kind} serving.marts.{identifier(table)} is {literal(comment)}")
     connection.execute("checkpoint serving")
 
 

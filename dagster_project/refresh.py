@@ -196,7 +196,8 @@ def plan_refresh(
         connection.execute("update raw.moments set as_of = ? where is_live", [refresh.as_of])
         connection.execute(f"delete from raw.refreshes; delete from {TOUCHED}")
         connection.execute(
-            "insert into raw.refreshes values "
+            "insert into raw.refreshes (as_of, until, is_full, reason, batch_id, definition, rules, had_baseline, "
+            "next_crm_moment, is_finished, run_id, has_features, has_crm) values "
             "(?, ?, ?, ?, (select max(batch_id) from raw.batches), ?, ?, ?, ?, false, ?, false, ?)",
             [
                 refresh.as_of, refresh.until, refresh.is_full, refresh.reason,

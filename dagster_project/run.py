@@ -178,11 +178,24 @@ class BatchRunner:
             raise_on_error=False,
         )
         checks = [event.asset_check_evaluation_data for event in result.all_events if event.event_type == _CHECKED]
-        outcome = BatchOutcome(_cause(result.all_events), tuple(c.check_name for c in checks if not c.passed))
+        outcome = BatchOutcome(
+            _cause(result.all_events), tuple(c.check_name for c in checks if not c.passed), _not_arrived(workplace)
+        )
         if not self._is_warm:
             keep_for_good()
             self._is_warm = True
         return outcome
+
+
+def _not_arrived(workplace: Workplace) -> int:
+    """How many requests to other systems the next run tries again; 0 if the ledger can't say."""
+    from dagster_project.defs.reminders import NUDGES
+
+    try:
+        with workplace.ledger() as ledger:
+            return ledger.to_be_tried_again(but=NUDGES)  # of those the job of reminders takes care
+    except Exception:  # whatever it is, a run will say so
+        return 0
 
 
 def everything_on(workplace: Workplace) -> date | None:

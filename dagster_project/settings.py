@@ -142,7 +142,7 @@ def environment_settings(overrides: Mapping[str, str] | None = None) -> Settings
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Read the PLS_* variables of section 13 of the specification.
+    """Read the PLS_* variables, which README.md lists.
 
     Args:
         environment: Names and values, usually the process's environment. An empty value counts as unset.
@@ -152,8 +152,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     """
     set_values = {name: value.strip() for name, value in environment.items() if value.strip()}
     data_dir = Path(set_values.get("PLS_DATA_DIR", str(PROJECT_ROOT / "data"))).expanduser().absolute()
-    # DuckDB takes what follows a ? for options, not for a name, and a backslash for a slash.
-    taken = "?" if os.sep == "\\" else "?\\"
+    # DuckDB takes what follows a ? for options, not for a name, and a backslash for a slash; dbt ends a name at #.
+    taken = "?#" if os.sep == "\\" else "?#\\"
     if found := [character for character in taken if character in str(data_dir)]:
         raise SettingsError(f"PLS_DATA_DIR is '{data_dir}'; expected a folder without {found[0]} in its path")
     playbook = set_values.get("PLS_PLAYBOOK_DIR")

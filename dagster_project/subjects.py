@@ -54,6 +54,23 @@ whom was decided apart.
 """
 
 
+def about(user_id: str | None, account_id: str | None) -> tuple[str, list[str]]:
+    """SQL of what is about a user or an account, in any published table that names both, and its parameters.
+
+    What was decided about a user's account was decided about the user, whoever it names.
+
+    Args:
+        user_id: None for what is about the account alone.
+        account_id: None where the user has none.
+    """
+    conditions, parameters = [], []
+    if user_id is not None:
+        conditions, parameters = ["user_id = ?"], [user_id]
+    if account_id is not None:
+        conditions, parameters = [*conditions, _ABOUT_ACCOUNT], [*parameters, account_id, account_id]
+    return f"({' or '.join(conditions)})", parameters
+
+
 class UnknownSubject(LookupError):
     """Nobody is called that; the message says what may be asked for."""
 
@@ -66,7 +83,7 @@ def find_dossier(serving: Path, asked: str) -> Dossier:
         asked: A user id, an e-mail, an account id, a domain or an account's name, the first that fits.
 
     Raises:
-        UnknownSubject: Nobody fits, or there is no serving copy yet.
+        UnknownSubject: Nobody fits, or there is no serving copy of this version yet.
     """
     if not serving.exists():
         raise UnknownSubject(f"{serving} is not there yet: run `pls run` first")
@@ -76,18 +93,26 @@ def find_dossier(serving: Path, asked: str) -> Dossier:
         def read(query: str, parameters: Sequence[Any]) -> list[Row]:
             return copy.sql(query, params=list(parameters)).pl().to_dicts()
 
-        for condition in _IS_USER:
-            if found := _best(read, f"{_USER} where {condition} order by pql_score desc, user_id", asked):
-                return dossier_of(read, "user", found)
-        for condition in _IS_ACCOUNT:
-            if found := _best(read, f"{_ACCOUNT} where {condition} order by users desc, account_id", asked):
-                return dossier_of(read, "account", found)
-        excluded = "select * from marts.exclusions where user_id = ? or lower(email) = lower(?)"
-        if found := _best(read, excluded, asked):
-            return Dossier(user=None, account=None, is_account=False, excluded=found)
+        try:
+            found = _found(read, asked)
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            raise UnknownSubject(f"{serving} was published by another version: run `pls run` once ({error})") from error
+    if found is not None:
+        return found
     raise UnknownSubject(
         f"nobody is called {asked!r}: ask for a user id, an e-mail, an account id, a domain or an account's name"
     )
+
+
+def _found(read: Read, asked: str) -> Dossier | None:
+    for condition in _IS_USER:
+        if user := _best(read, f"{_USER} where {condition} order by pql_score desc, user_id", asked):
+            return dossier_of(read, "user", user)
+    for condition in _IS_ACCOUNT:
+        if account := _best(read, f"{_ACCOUNT} where {condition} order by users desc, account_id", asked):
+            return dossier_of(read, "account", account)
+    excluded = _best(read, "select * from marts.exclusions where user_id = ? or lower(email) = lower(?)", asked)
+    return Dossier(user=None, account=None, is_account=False, excluded=excluded) if excluded else None
 
 
 def _best(read: Read, query: str, asked: str) -> Row | None:
@@ -118,11 +143,9 @@ def dossier_of(read: Read, kind: str, found: Row) -> Dossier:
     """
     user = found if kind == "user" else _champion(read, found["account_id"])
     account = found if kind == "account" else _account(read, found["account_id"])
-    whose, which = ("user_id = ?", [(user or {}).get("user_id")])
-    if account:
-        whose, which = _ABOUT_ACCOUNT, 2 * [account["account_id"]]
-    decisions = f"select * from marts.handoff_decisions where {whose} order by {DECISIONS_IN_ORDER}"
     asked_for = found["user_id"] if kind == "user" else None
+    whose, which = about(asked_for, account["account_id"] if account else None)
+    decisions = f"select * from marts.handoff_decisions where {whose} order by {DECISIONS_IN_ORDER}"
     handoffs = read(f"select * from marts.handoffs where {whose} order by created_at desc, handoff_id", which)
     owners = {row["owner_id"]: row["name"] for row in read("select owner_id, name from marts.crm_owners", [])}
     ids = [row["handoff_id"] for row in handoffs]

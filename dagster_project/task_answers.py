@@ -5,8 +5,6 @@ Which outcome means what is `core/feedback`'s business. Nothing is written to th
 
 from datetime import datetime
 
-import polars as pl
-
 from dagster_project.clients.crm import CrmClient
 from dagster_project.core.delivery_rules import TaskOutcomes
 from dagster_project.core.feedback import task_answer
@@ -31,7 +29,7 @@ def read_task_answers(ledger: Ledger, crm: CrmClient, rules: TaskOutcomes, *, ch
     Raises:
         CrmError: The CRM can't be read now; what is known stays as it is.
     """
-    open_ones = ledger.read_frame("handoffs").filter(pl.col("status").is_in(sorted(OPEN)))
+    open_ones = ledger.handoffs(statuses=OPEN)
     by_key = {task_key(row["handoff_id"]): row for row in open_ones.to_dicts()}
     made = sorted(key for key, (status, _) in ledger.ended_actions(crm.name, by_key).items() if status == "confirmed")
     if not made:

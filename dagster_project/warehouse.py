@@ -85,6 +85,7 @@ create table if not exists raw.refreshes (
   rules varchar, had_baseline boolean, next_crm_moment timestamp, is_finished boolean, run_id varchar,
   has_features boolean
 );
+alter table raw.refreshes add column if not exists run_id varchar;
 alter table raw.refreshes add column if not exists has_features boolean;
 alter table raw.refreshes add column if not exists has_crm boolean;
 create table if not exists raw.crm_touched (kind varchar, key varchar);
@@ -176,7 +177,7 @@ class Warehouse:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only)
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if "could not set lock" not in str(error).lower():
                     raise
                 left = deadline - time.monotonic()
                 if left <= 0:

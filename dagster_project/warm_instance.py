@@ -85,6 +85,7 @@ class WarmEventLog(SqliteEventLogStorage):
     def _close(self, names: Any) -> None:
         for name in list(names):
             connection = self._open.pop(name)
+            self._initialized_dbs.discard(name)
             connection.close()
             connection.engine.dispose()
 

@@ -4,6 +4,7 @@ What belongs here: which files are complete, when a batch starts, what happens w
 jobs' business. Everything that waits or looks at a clock does so through `Waiting`, so that tests need neither.
 """
 
+import math
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from watchdog.observers.api import BaseObserver
 from dagster_project.crm_changes import FOR_DELTAS
 from dagster_project.daily import Daily
 from dagster_project.errors import PlsError
-from dagster_project.landing.crm import crm_files
+from dagster_project.landing.crm import MISNAMED, crm_files
 from dagster_project.landing.discovery import EVENTS, LandedFile, event_files, state_of
 from dagster_project.open_files import is_written_by_nobody
 from dagster_project.pauses import doubled
@@ -29,6 +30,8 @@ from dagster_project.pauses import doubled
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 """Seconds between two tries of a batch, or of a look, that fails: doubled each time, up to the longest."""
+FIRST_LEFT_PAUSE, LONGEST_LEFT_PAUSE = 30.0, 900.0
+"""The same between two tries of what has not arrived elsewhere, where no batch comes in between."""
 AFTER_MIDNIGHT = 900.0
 """Seconds after midnight, UTC, for which an idle worker leaves the day's run of everything to the schedule."""
 _DAY = 86_400
@@ -57,16 +60,25 @@ class Batch:
 
     def __str__(self) -> str:
         if not self.complete:
-            return "what the CRM says" if self.fetched else "the day's run of everything"
+            if self.fetched:
+                return "what the CRM says"
+            return "what did not arrive" if self.may_be_delta else "the day's run of everything"
         return f"{len(self.complete)} file{'s' if len(self.complete) > 1 else ''}"
 
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What became of a batch: an empty cause is success, with the names of checks that failed all the same."""
+    """What became of a batch.
+
+    Attributes:
+        cause: Why it failed, empty for success.
+        failed_checks: The names of checks that failed all the same.
+        left: How many messages and changes have not arrived elsewhere and are to be tried again.
+    """
 
     cause: str
     failed_checks: tuple[str, ...] = ()
+    left: int = 0
 
 
 class Closed:
@@ -95,11 +107,13 @@ class Closed:
             return self._states.get(file.path) == file.state
 
     def forget(self, files: Collection[LandedFile]) -> None:
-        """These were dealt with, as they are; one that was closed again since was not."""
+        """These were dealt with, as they are; one that was closed again since was not. So are those that are gone."""
         with self._lock:
             for file in files:
                 if self._states.get(file.path) == file.state:
                     del self._states[file.path]
+            for path in [path for path in self._states if not path.exists()]:
+                del self._states[path]
 
 
 class _Handler(FileSystemEventHandler):
@@ -139,7 +153,7 @@ class Beside(Protocol):
 
 @dataclass
 class Waiting:
-    """How the worker waits: `pause` returns early when a file is closed or the worker is stopped."""
+    """How the worker waits: `pause` returns early when the worker is stopped."""
 
     now: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
@@ -158,11 +172,14 @@ class Worker:
         closed: Files that are complete at once.
         waiting: Clock and pause.
         crm: Reads the connected CRM; None for the embedded one, which only we write to.
-        seen: Size and time of every file that was part of a batch that succeeded.
+        seen: Size and time of every file that is there and was part of a batch that succeeded.
+        is_in_use: Whether a batch of files has succeeded.
         met: When each of the other files was first found as it is.
         failures: Tries of a batch in a row that failed.
         failed_looks: Looks at the folder in a row that failed.
         files_are_next: Whether it is the files' turn, where the CRM has something to say as well.
+        left_tries: Batches in a row after which something had not arrived.
+        left_at: When that is tried again, if no other batch does so before.
     """
 
     landing: Path
@@ -174,10 +191,13 @@ class Worker:
     waiting: Waiting = field(default_factory=Waiting)
     crm: Beside | None = None
     seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    is_in_use: bool = False
     met: dict[LandedFile, float] = field(default_factory=dict)
     failures: int = 0
     failed_looks: int = 0
     files_are_next: bool = True
+    left_tries: int = 0
+    left_at: float = math.inf
 
     def step(self) -> bool:
         """Run a batch if one is complete; whether there was one."""
@@ -188,6 +208,8 @@ class Worker:
             self._wait_after(self.failed_looks, f"can't look at {self.landing}, try {self.failed_looks}", str(error))
             return False
         self.failed_looks = 0
+        there = {file.name for file in found}
+        self.seen = {name: state for name, state in self.seen.items() if name in there}
         began = self.waiting.now()
         batch = self._next_batch(self._ready(found), began)
         if batch is not None:
@@ -201,14 +223,15 @@ class Worker:
         fetched = self.crm.fetched if self.crm is not None else {}
         if ready and (self.files_are_next or not fetched):
             self.files_are_next = not fetched
-            is_for_delta = not self.seen or all(file.source in (EVENTS, *FOR_DELTAS) for file in ready)
+            is_for_delta = not self.is_in_use or all(file.source in (EVENTS, MISNAMED, *FOR_DELTAS) for file in ready)
             return Batch(frozenset(ready), is_for_delta and not self.daily.is_due(now))
         if fetched:
             self.files_are_next = True
             return Batch(frozenset(), not self.daily.is_due(now), fetched)
+        if now >= self.left_at:
+            return Batch(frozenset(), not self.daily.is_due(now))
         # On a day on which nothing comes windows slide as well, and whoever comes first need not wait for that.
-        is_in_use = bool(self.seen) or self.crm is not None
-        if is_in_use and now % _DAY >= AFTER_MIDNIGHT and self.daily.is_due(now):
+        if (self.is_in_use or self.crm is not None) and now % _DAY >= AFTER_MIDNIGHT and self.daily.is_due(now):
             return Batch(frozenset(), may_be_delta=False)
         return None
 
@@ -219,6 +242,7 @@ class Worker:
             self.daily.tried(began, succeeded=not outcome.cause)
         if batch.fetched and self.crm is not None:
             self.crm.taken(is_done=not outcome.cause)
+        self._note_left(outcome)
         if outcome.cause and not batch.complete:  # files need not wait for it
             self.say(f"{batch}: failed after {took:.1f} s: {outcome.cause}")
             return
@@ -228,10 +252,19 @@ class Worker:
             return
         if batch.complete:
             self.failures = 0
+        self.is_in_use = self.is_in_use or bool(batch.complete)
         self.seen.update({file.name: file.state for file in batch.complete})
         self.closed.forget(batch.complete)
+        left = f"; {outcome.left} to be tried again, see the run" if outcome.left else ""
         told = f"; failed checks, see the run: {', '.join(outcome.failed_checks)}" if outcome.failed_checks else ""
-        self.say(f"{batch} in {took:.1f} s{told}")
+        self.say(f"{batch} in {took:.1f} s{left}{told}")
+
+    def _note_left(self, outcome: BatchOutcome) -> None:
+        """What did not arrive waits for no file: somebody may be waiting for it."""
+        is_left = outcome.left > 0 if not outcome.cause else self.left_tries > 0
+        self.left_tries = self.left_tries + 1 if is_left else 0
+        pause = doubled(FIRST_LEFT_PAUSE, self.left_tries, longest=LONGEST_LEFT_PAUSE)
+        self.left_at = self.waiting.now() + pause if is_left else math.inf
 
     def _wait_after(self, failures: int, what: str, cause: str) -> None:
         pause = doubled(FIRST_PAUSE, failures, longest=LONGEST_PAUSE)

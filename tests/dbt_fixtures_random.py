@@ -81,5 +81,5 @@ def random_extract(chance: random.Random, entity: str) -> Iterator[dict[str, Any
                 "contact_id": chance.choice([f"c{number}", None]),
                 "email": f"p{chance.randrange(6)}@acme.com",
                 "category": chance.choice(["limits", "Limits", "billing"]),
-                "created_at": chance.choice(dated),
+                "created_at": chance.choice([*dated, None]),
             }

@@ -18,7 +18,7 @@ from dagster_project.core.calibration.fitting import expected_rate
 from dagster_project.core.models import Model
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.resources import Workplace
-from dagster_project.past_scores import observed_until, read_past
+from dagster_project.past_scores import accounts_now, by_accounts_now, observed_until, read_past
 from dagster_project.playbook_files import PACKAGED, read_playbook
 from dagster_project.playbook_plan import make_plan
 from dagster_project.run import everything_on
@@ -117,6 +117,37 @@ def test_past_days_are_judged_by_the_deals_of_the_crm(demo_run, tmp_path):
     )
     counted = dict(again.summary.filter(pl.col("subject_type") == "user").select("metric", "value").rows())
     assert (counted["leads"], counted["won"]) == by_hand
+
+
+def test_a_deal_is_that_of_whom_was_known_by_a_domain_before(demo_run: Installation, tmp_path: Path) -> None:
+    with with_a_past(demo_run, tmp_path) as connection:
+        [(account_id, people)] = connection.sql(
+            "select account_id, count(*) from scores.daily_scores where subject_type = 'user' and day = '2026-02-01' "
+            "and account_id in (select account_id from intermediate.int_won_opportunities) group by all order by all "
+            "limit 1"
+        ).fetchall()
+        before = read_past(connection, pl.DataFrame(), period_days=30)
+        connection.execute(
+            "update scores.daily_score_rows set account_id = 'domain:before.example' "
+            "where account_id = ? and day < '2026-03-01'",
+            [account_id],
+        )
+        after = read_past(connection, pl.DataFrame(), period_days=30)
+        handoffs = by_accounts_now(pl.DataFrame({"account_id": ["domain:before.example"]}), accounts_now(connection))
+    assert people and handoffs["account_id"].to_list() == [account_id]
+    for scores in ("scores", "deal_scores"):
+        keys = ["subject_id", "day", "account_id"]
+        assert getattr(after, scores).select(keys).sort(keys).equals(getattr(before, scores).select(keys).sort(keys))
+
+
+def test_deals_are_known_up_to_the_last_extract_of_which_the_run_knows(demo_run: Installation, tmp_path: Path) -> None:
+    with with_a_past(demo_run, tmp_path) as connection:
+        until = observed_until(connection)
+        connection.execute(
+            "insert into raw.crm_extracts by name select * replace (extract_at + interval 30 day as extract_at) "
+            "from raw.crm_extracts where entity = 'opportunities' and is_complete limit 1"
+        )
+        assert observed_until(connection) == until
 
 
 def test_of_a_period_the_first_day_is_read(demo_run, tmp_path):

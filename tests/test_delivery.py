@@ -483,12 +483,12 @@ def test_what_is_parked_is_listed_with_its_reason(in_doubt: Ledger) -> None:
 
 
 def test_what_somebody_has_seen_has_arrived(in_doubt: Ledger) -> None:
-    settle_parked(in_doubt, [KEY], has_arrived=True, now=NOW)
+    settle_parked(in_doubt, arrived=[KEY], missing=[], now=NOW)
     assert (status(in_doubt), in_doubt.pending_handoffs(), parked_messages(in_doubt)) == (["delivered"], [], [])
 
 
 def test_what_is_not_there_is_sent_by_the_next_run(in_doubt: Ledger, slack: SlackServer, clock: Clock) -> None:
-    settle_parked(in_doubt, [KEY], has_arrived=False, now=NOW)
+    settle_parked(in_doubt, arrived=[], missing=[KEY], now=NOW)
     letters = [letter(row, has_buttons=False) for row in in_doubt.pending_handoffs()]
     assert deliver(in_doubt, SlackWebhook(slack.webhook_url), letters, blocked={}, pace=clock.pace).delivered == 1
     assert len(slack.messages["webhook"]) == 1
@@ -497,5 +497,7 @@ def test_what_is_not_there_is_sent_by_the_next_run(in_doubt: Ledger, slack: Slac
 
 def test_what_is_not_parked_cannot_be_settled(in_doubt: Ledger) -> None:
     with pytest.raises(LookupError, match="handoff/ho_9/alert is not parked; `pls parked` lists what is"):
-        settle_parked(in_doubt, [KEY, "handoff/ho_9/alert"], has_arrived=True, now=NOW)
+        settle_parked(in_doubt, arrived=[KEY], missing=["handoff/ho_9/alert"], now=NOW)
+    with pytest.raises(LookupError, match="handoff/ho_1/alert has either arrived or not"):
+        settle_parked(in_doubt, arrived=[KEY], missing=[KEY], now=NOW)
     assert status(in_doubt) == ["parked"]

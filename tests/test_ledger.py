@@ -32,9 +32,10 @@ from dagster_project.core.follow_ups import OVERLAP_SCHEMA, RECYCLED
 from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.triggers import STATE_SCHEMA
-from dagster_project.ledger import Ledger
+from dagster_project.ledger import ASKED_FOR, Ledger, Overtaken
 from dagster_project.ledger_engine import MIGRATIONS, LedgerError, LedgerTooNew, LedgerUnreachable, only_run_on
 from dagster_project.ledger_memory import LedgerHasForgotten, check_memory, note_copy
+from dagster_project.ledger_reading import PACKAGES
 from dagster_project.ledger_schema import METADATA
 from dagster_project.ledger_writing import Outcome
 from dagster_project.settings import settings_from
@@ -270,6 +271,32 @@ def test_what_was_taken_back_before_anybody_got_it_is_handed_over_when_it_is_dec
     [found] = ledger.read_frame("handoffs").to_dicts()
     assert (found["status"], found["recipient_id"]) == (status, "o_2" if status == "pending" else "o_1")
     assert ledger.read_frame("handoff_decisions").height == 1
+
+
+def test_a_plan_made_before_somebody_else_handed_over_is_not_kept(ledger: Ledger) -> None:
+    read_at = ledger.last_handoff_change()
+    asked_for = handoff(handoff_id="ho_2", status=ASKED_FOR)
+    assert ledger.add_handoff(plan(asked_for), asked_for, requests=(), now=NOW, read_at=read_at)
+    before = kept(ledger)
+    with pytest.raises(Overtaken):
+        ledger.apply_handoff_plan(plan(handoff(), turns=(TURN,)), read_at=read_at)
+    other = handoff(handoff_id="ho_3", status=ASKED_FOR)
+    with pytest.raises(Overtaken):
+        ledger.add_handoff(plan(other), other, requests=(), now=NOW, read_at=read_at)
+    assert kept(ledger) == before
+    ledger.apply_handoff_plan(plan(handoff()), read_at=ledger.last_handoff_change())
+    assert set(ledger.handoffs()["handoff_id"]) == {"ho_1", "ho_2"}
+
+
+def test_handoffs_are_read_by_moment_and_status_and_without_packages_unless_asked_for(ledger: Ledger) -> None:
+    old = handoff(handoff_id="ho_2", status="delivered", created_at=NOW - timedelta(days=9))
+    ledger.apply_handoff_plan(plan(handoff(), old))
+    everything = ledger.read_frame("handoffs").sort("handoff_id")
+    assert ledger.handoffs(with_packages=True).sort("handoff_id").equals(everything)
+    assert ledger.handoffs().sort("handoff_id").equals(everything.drop(PACKAGES))
+    [since] = everything.filter(handoff_id="ho_1")["created_at"]
+    assert ledger.handoffs(since=since)["handoff_id"].to_list() == ["ho_1"]
+    assert ledger.handoffs(statuses={"delivered"})["handoff_id"].to_list() == ["ho_2"]
 
 
 def test_a_plan_that_fails_at_its_last_row_leaves_nothing_behind(ledger: Ledger) -> None:

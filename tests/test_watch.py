@@ -16,7 +16,9 @@ from dagster_project.daily import Daily
 from dagster_project.open_files import is_written_by_nobody
 from dagster_project.watch import (
     AFTER_MIDNIGHT,
+    FIRST_LEFT_PAUSE,
     FIRST_PAUSE,
+    LONGEST_LEFT_PAUSE,
     LONGEST_PAUSE,
     Batch,
     BatchOutcome,
@@ -41,6 +43,7 @@ class Pipeline:
     now: Callable[[], float]
     failures: int = 0
     failed_checks: tuple[str, ...] = ()
+    left: int = 0
     batches: list[Batch] = field(default_factory=list)
     everything_on: date | None = field(default_factory=lambda: day_of(NOW))
 
@@ -51,7 +54,7 @@ class Pipeline:
             return BatchOutcome("the warehouse is locked")
         if not batch.may_be_delta:
             self.everything_on = day_of(self.now())
-        return BatchOutcome("", self.failed_checks)
+        return BatchOutcome("", self.failed_checks, self.left)
 
     @property
     def taken(self) -> list[set[str]]:
@@ -254,6 +257,51 @@ def test_on_a_day_on_which_nothing_comes_windows_slide_as_well(desk: Desk) -> No
     assert (desk.pipeline.taken[1], desk.pipeline.batches[1].may_be_delta) == (set(), False)
     assert desk.said[-1].startswith("the day's run of everything in ")
     assert not desk.worker.step()
+
+
+def test_what_did_not_arrive_waits_for_no_file(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.pipeline.left = 2
+    desk.worker.step()
+    assert desk.said == ["1 file in 0.0 s; 2 to be tried again, see the run"]
+    tried = []
+    for _ in range(int(2 * LONGEST_LEFT_PAUSE)):
+        desk.now += 1
+        if desk.worker.step():
+            tried.append(desk.now - NOW)
+    assert tried[:4] == [FIRST_LEFT_PAUSE, 3 * FIRST_LEFT_PAUSE, 7 * FIRST_LEFT_PAUSE, 15 * FIRST_LEFT_PAUSE]
+    assert desk.said[-1] == "what did not arrive in 0.0 s; 2 to be tried again, see the run"
+    assert all((batch.complete, batch.may_be_delta) == (frozenset(), True) for batch in desk.pipeline.batches[1:])
+    desk.pipeline.left = 0
+    desk.now += LONGEST_LEFT_PAUSE
+    assert desk.worker.step()
+    desk.now += LONGEST_LEFT_PAUSE
+    assert not desk.worker.step()
+
+
+def test_while_what_did_not_arrive_cannot_be_tried_the_pauses_grow_as_well(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.pipeline.left = 1
+    desk.worker.step()
+    desk.pipeline.failures = 9
+    desk.now += FIRST_LEFT_PAUSE
+    assert desk.worker.step()
+    assert desk.said[-1] == "what did not arrive: failed after 0.0 s: the warehouse is locked"
+    desk.now += FIRST_LEFT_PAUSE
+    assert not desk.worker.step()
+    desk.now += FIRST_LEFT_PAUSE
+    assert desk.worker.step()
+
+
+def test_files_that_are_gone_are_forgotten_and_windows_slide_all_the_same(desk: Desk) -> None:
+    file = put(desk, "events/a.ndjson", age=0)
+    desk.worker.closed.note(file)
+    assert desk.worker.step()
+    file.unlink()
+    desk.now += DAY - desk.now % DAY + AFTER_MIDNIGHT
+    assert desk.worker.step(), "the day's run of everything"
+    assert desk.worker.seen == {}
+    assert not any(desk.worker.closed.has(found) for found in desk.pipeline.batches[0].complete)
 
 
 def test_a_folder_in_which_nothing_ever_was_is_left_alone(desk: Desk) -> None:

@@ -62,7 +62,7 @@ class Receipt:
         is_retryable: Whether the same may be taken later.
         is_needless: With an error: there was nothing to do, such as an owner that is there already.
         is_unknown: With an error: nobody saw whether it was taken.
-        created_id: The CRM's id of a record or task that it made.
+        created_id: The CRM's id of a record or task that it made, or that it had already where one was to be made.
     """
 
     object_id: str

@@ -70,8 +70,8 @@ def joined(items: Sequence[Any]) -> str:
 
 def split(text: str | None) -> list[Any]:
     """The list that `joined` made a text of."""
-    items = [item.replace("\\;", ";") for item in re.split(r"(?<!\\);\s*", text or "") if item]
-    return [_undated(item) for item in items]
+    items = re.findall(r"((?:\\.|[^\\;]|\\$)+)(?:;\s*|$)", text or "", re.DOTALL)
+    return [_undated(re.sub(r"\\([\\;])", r"\1", item)) for item in items]
 
 
 def utc_text(moment: datetime) -> str:
@@ -81,8 +81,9 @@ def utc_text(moment: datetime) -> str:
 
 
 def moment_of(text: str) -> datetime:
-    """A vendor's moment as naive UTC."""
-    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+    """A vendor's moment as naive UTC; one without an offset is in UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def to_seconds(text: str) -> str:
@@ -98,7 +99,7 @@ def number_of(said: Any) -> int | float:
 
 def _item(item: Any) -> str:
     text = f"{item['name']} ({item['date']})" if isinstance(item, Mapping) else str(item)
-    return text.replace(";", "\\;")
+    return text.replace("\\", "\\\\").replace(";", "\\;")
 
 
 def _undated(item: str) -> Any:

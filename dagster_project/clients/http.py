@@ -183,6 +183,7 @@ class HttpApi:
         self._session = requests.Session()
         self._asked_at = self._clock.now()
         self._rests_until = self._asked_at
+        self._rests_because = ""
         if is_loopback(base_url):
             self._session.trust_env = False
         # Without it requests looks into ~/.netrc, whose entry would replace our header.
@@ -201,7 +202,7 @@ class HttpApi:
         may_repeat: bool = True,
         also: Collection[int] = (),
     ) -> Answer:
-        """Ask, as often as the policy allows; not at all for a while after nobody has answered in time.
+        """Ask, as often as the policy allows; not at all for a while after nobody answered in time, or had time.
 
         Args:
             method: HTTP's.
@@ -223,7 +224,7 @@ class HttpApi:
         began = self._clock.now()
         if began < self._rests_until:
             wait = f"asked again in {self._rests_until - began:.0f} s"
-            raise self._silence(ApiUnavailable(self._say(method, path, f"nobody has answered in time: {wait}")))
+            raise self._silence(ApiUnavailable(self._say(method, path, f"{self._rests_because}: {wait}")))
         trouble: _Trouble | None = None
         is_unknown = False
         unheard = 0
@@ -250,9 +251,10 @@ class HttpApi:
         kind = ApiUnknown if is_unknown else ApiBusy if trouble.status == 429 else ApiUnavailable
         words = f"{trouble.words}; it may have been carried out" if is_unknown else trouble.words
         unavailable = kind(self._say(method, path, words), status=trouble.status)
-        if trouble.is_timeout:
+        if trouble.is_timeout or trouble.status == 429:
             now = self._clock.now()
             self._rests_until = now + _REST * (now - began)
+            self._rests_because = "nobody has answered in time" if trouble.is_timeout else trouble.words
         raise self._silence(unavailable) if trouble.is_timeout or trouble.words == _NOBODY_THERE else unavailable
 
     @staticmethod

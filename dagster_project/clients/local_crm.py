@@ -79,7 +79,7 @@ class LocalCrm:
                     before = json.loads(extract)
                     said = {name: value for name, value in now.items() if before.get(name) != value}
                     unsaid = {name: None for name in before if name not in now}
-                    if held is None or said or unsaid or is_deleted:
+                    if held is None or said or unsaid or is_deleted or object_id in adopted:
                         rows.append((object_type, object_id, {**fields, **unsaid, **said}, json.dumps(dict(now)), 0))
                 self._put(connection, rows)
                 count += len(rows)
@@ -231,7 +231,7 @@ class LocalCrm:
         email = _email(update.create)
         found = connection.execute(
             "select object_id from records where object_type = ? and not is_deleted "
-            "and lower(trim(fields ->> '$.email')) = ? order by object_id",
+            "and address_of(fields ->> '$.email') = ? order by object_id",
             [object_type, email],
         ).fetchone()
         return found[0] if found else "made_" + sha256(f"{object_type} {email}".encode()).hexdigest()[:12]
@@ -239,7 +239,7 @@ class LocalCrm:
     def _made(self, connection: sqlite3.Connection, object_type: str) -> dict[str, str]:
         """The e-mail of every record that was made here, by id."""
         found = connection.execute(
-            "select object_id, lower(trim(fields ->> '$.email')) from made join records using (object_type, object_id) "
+            "select object_id, address_of(fields ->> '$.email') from made join records using (object_type, object_id) "
             "where object_type = ?",
             [object_type],
         )
@@ -275,6 +275,7 @@ class LocalCrm:
         except sqlite3.OperationalError as error:
             raise CrmUnavailable(f"{self._path}: {error}") from error
         try:
+            connection.create_function("address_of", 1, _address, deterministic=True)
             connection.execute("begin immediate")
             for table in _TABLES:
                 connection.execute(table)
@@ -291,4 +292,9 @@ def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _email(fields: Mapping[str, Any]) -> str:
-    return str(fields.get("email") or "").strip().lower()
+    return _address(fields.get("email"))
+
+
+def _address(text: Any) -> str:
+    """SQLite knows upper case of ASCII alone, and of white space blanks."""
+    return str(text or "").strip().lower()

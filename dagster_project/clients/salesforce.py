@@ -7,6 +7,7 @@ status 200 whatever became of them; an external id identifies a record in an ups
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -99,6 +100,7 @@ class Salesforce:
             raise CrmNotDone("Salesforce had not done a bulk job when it was stopped: the next run tries the rest")
         there, unknown = self._placed(object_type, updates)
         receipts: list[Receipt] = []
+        found_for = {update.object_id: found for update, found in there if update.create is not None}
         for kind in kinds_of(object_type):
             of_kind = [(update, found) for update, found in there if _kind(object_type, found) == kind]
             rows = [(update, self._row(kind, update, found)) for update, found in of_kind]
@@ -106,6 +108,7 @@ class Salesforce:
                 receipts += self._in_bulk(kind, rows)
             else:
                 receipts += self._in_collections(kind, rows, is_alone=len(rows) == len(updates) <= COLLECTION)
+        receipts = [replace(r, created_id=None if r.error else found_for.get(r.object_id)) for r in receipts]
         return receipts + [receipt for update in unknown for receipt in self._make(object_type, update)]
 
     def _placed(

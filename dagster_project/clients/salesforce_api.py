@@ -158,7 +158,7 @@ def _signed(client_id: str, key: str, variables: Mapping[str, str]) -> tuple[Cal
     try:
         import jwt
     except ImportError:
-        raise ValueError("a certificate needs the package pyjwt: pip install 'product-led-sales[salesforce]'") from None
+        raise ValueError("a certificate needs the package pyjwt: .venv/bin/pip install -e '.[salesforce]'") from None
     username = variables.get(f"{PREFIX}USERNAME")
     if not username:
         raise ValueError(f"{PREFIX}USERNAME is not set: with a certificate Salesforce wants to know as whom we act")

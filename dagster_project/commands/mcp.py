@@ -20,7 +20,7 @@ def mcp(http: bool, host: str, port: int, who: str | None) -> None:
         from dagster_project.tools.server import http_app, serve_stdio
     except ImportError as error:
         raise click.ClickException(
-            f"the extra `assistant` is not installed ({error}): pip install 'product-led-sales[assistant]'"
+            f"the extra `assistant` is not installed ({error}): .venv/bin/pip install -e '.[assistant]'"
         ) from error
     from dagster_project.core.playbook import PlaybookError
     from dagster_project.playbook_files import read_playbook

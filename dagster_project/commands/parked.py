@@ -17,8 +17,7 @@ def parked(arrived: tuple[str, ...], resend: tuple[str, ...]) -> None:
     now = datetime.now(UTC).replace(tzinfo=None)
     with Ledger(environment_settings().ledger_url) as ledger:
         try:
-            settle_parked(ledger, arrived, has_arrived=True, now=now)
-            settle_parked(ledger, resend, has_arrived=False, now=now)
+            settle_parked(ledger, arrived=arrived, missing=resend, now=now)
         except LookupError as error:
             raise click.ClickException(str(error.args[0])) from error
         waiting = parked_messages(ledger)

@@ -23,6 +23,8 @@ def plan(proposal: Path | None, challenger: str | None, markdown: bool, top: int
     """Compare a playbook with the live one on current data; exit code 3 when it passes a limit of calibration.yml."""
     if (proposal is None) == (challenger is None):
         raise click.UsageError("expected either --playbook DIR or --challenger NAME")
+    import duckdb
+    from polars.exceptions import ColumnNotFoundError
     from rich.console import Console
 
     from dagster_project.core.models import promoted
@@ -36,7 +38,10 @@ def plan(proposal: Path | None, challenger: str | None, markdown: bool, top: int
     settings = environment_settings()
     live = read_playbook(settings.playbook_dir)
     proposed = read_playbook(proposal) if challenger is None else promoted(live, challenger)
-    made = make_plan(settings, live, proposed, top=top)
+    try:
+        made = make_plan(settings, live, proposed, top=top)
+    except (duckdb.CatalogException, duckdb.BinderException, ColumnNotFoundError) as error:
+        raise click.ClickException(f"the tables were made by another version: run `pls run` once ({error})") from error
     # The live limits hold: a proposal can't loosen the ones that it is judged by.
     shown = sections(made, live.calibration.limits)
     if markdown:

@@ -37,6 +37,10 @@ class PastHandoff:
     created_at: datetime
 
 
+_NAMED = 3
+"""Firings that a reason names; of more it says how many."""
+
+
 @dataclass(frozen=True)
 class Circumstances:
     """The same for all candidates of a run; ``past`` is looked up by ``(subject type, subject id)``."""
@@ -63,7 +67,19 @@ class Verdict:
 def decide(candidate: Candidate, run: Circumstances) -> Verdict:
     """The first row of section 6's table that applies; None where it is up to who can take the candidate."""
     fresh = tuple(firing for firing in candidate.firings if not firing.stood_before)
-    decided_on = replace(candidate, firings=fresh) if fresh else candidate
+    if not fresh or fresh == candidate.firings:
+        return _decided(candidate, run)
+    verdict = _decided(replace(candidate, firings=fresh), run)
+    stood = [f"{firing.trigger} of {firing.subject_id}" for firing in candidate.firings if firing.stood_before]
+    more = f" and {len(stood) - _NAMED} more" if len(stood) > _NAMED else ""
+    said = f"{', '.join(stood[:_NAMED])}{more} already stood {run.rules.baseline_days} days before the first run"
+    if verdict.decision is None:  # whoever settles it says what was left out
+        return replace(verdict, reason="; ".join(filter(None, (verdict.reason, said))))
+    return replace(verdict, reason=f"{verdict.reason}; left out: {said}")
+
+
+def _decided(decided_on: Candidate, run: Circumstances) -> Verdict:
+    """The same of firings all of which count."""
     if verdict := _first_row(decided_on, run):
         return verdict
     rested, reason = _without_cooling(decided_on, run)

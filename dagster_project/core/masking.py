@@ -3,13 +3,16 @@
 Which columns are on the list is the playbook's business (``assistant.yml``).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dagster_project.core.escaping import markdown, plain
+from dagster_project.core.wording import short
 
 HIDDEN = "…"
+_ADDRESS = re.compile(r"(?<![^\s(<\[\"'*:,;])[^\s@()<>\[\]\"'*:,;…]+@(?:[\w-]+\\?\.)+\w{2,}")
 _WITHHELD = "(personal data: not shown)"
 _NAMES = frozenset({"email", "user_name", "contact_name", "person", "name"})
 """Columns of which a first letter helps and tells nobody who it is; of others nothing is shown."""
@@ -49,10 +52,15 @@ class Mask:
             for column, value in person.items():
                 if column in self.columns & _NAMES and value and str(value).strip():
                     shown = masked(str(value))
-                    # As it was typed, as it is told, and as Markdown tells it.
-                    known |= {str(value): shown, plain(value): shown, markdown(value): shown}
-        for value in sorted(known, key=len, reverse=True):
-            text = text.replace(value, known[value])
+                    # As it was typed, as it is told, in a sentence too, and as Markdown tells it.
+                    for told in (str(value), plain(value), short(str(value))):
+                        known |= {told: shown, markdown(told): shown}
+        if known:
+            # Whole words: a short name is part of many others.
+            longest_first = "|".join(re.escape(value) for value in sorted(known, key=len, reverse=True))
+            text = re.sub(rf"(?<!\w)(?:{longest_first})(?!\w)", lambda found: known[found[0]], text)
+        if "email" in self.columns:  # of whomever: who is not here any more, or had another address then
+            text = _ADDRESS.sub(lambda found: masked(found[0]), text)
         return text
 
 

@@ -5,12 +5,17 @@ What a package says is built in ``packages``; Slack's layout of the same model i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from dagster_project.core.escaping import markdown
 from dagster_project.core.package_model import HandoffPackage, Line, Signal
 from dagster_project.core.wording import score_text
 
+_NAMED = {
+    "contact_name": re.compile(r"^- \*\*Name\*\*: (.+)$", re.MULTILINE),
+    "email": re.compile(r"^- \*\*E\\?-mail\*\*: (.+)$", re.MULTILINE),
+}
 LINE_LENGTH = 600
 """Characters of one line: a sentence of the playbook with a few names in it."""
 
@@ -29,6 +34,14 @@ def handoff_markdown(package: HandoffPackage) -> str:
         "### Contact": _lines(package.contact),
     }
     return "\n\n".join("\n".join([heading, *body]) for heading, body in sections.items()) + "\n"
+
+
+def named_in(package: str) -> dict[str, str]:
+    """Whom a package that was rendered as Markdown names: `contact_name` and `email`, those that it has.
+
+    They are as they were then; the person may be called otherwise now.
+    """
+    return {column: found[1] for column, line in _NAMED.items() if (found := line.search(package))}
 
 
 def signal_line(signal: Signal) -> str:

@@ -219,7 +219,7 @@ def _planned(row: Mapping[str, Any], standing: Standing, target: Target) -> tupl
     # What was made is asked for by its e-mail, so that it can't be read by its id: it holds what we wrote.
     current = held if row.get("create_as") else standing.current.get(object_id, {})
     differs = _differing(row, held, target)
-    kept = _kept_by_policy(row, current, target) & differs.keys()
+    kept = kept_by_policy(row, current, target) & differs.keys()
     before = {name: current.get(name, held.get(name)) for name in differs if name in current or name in held}
     differs = {name: value for name, value in differs.items() if name not in kept}
     policies = f"left as they are: {', '.join(sorted(kept))}" if kept else None
@@ -262,8 +262,14 @@ def _differing(row: Mapping[str, Any], held: Mapping[str, Any], target: Target) 
     return differing
 
 
-def _kept_by_policy(row: Mapping[str, Any], current: Mapping[str, Any], target: Target) -> set[str]:
-    """The destination's names of fields that a policy keeps from being written over what stands there."""
+def kept_by_policy(row: Mapping[str, Any], current: Mapping[str, Any], target: Target) -> set[str]:
+    """The destination's names of fields that a policy keeps from being written over what stands there.
+
+    Args:
+        row: Our fields, as they would be written; fields that are not in it are left alone.
+        current: What the destination holds, under its names.
+        target: How it is written.
+    """
     kept = set()
     for ours, theirs in target.guarded.items():
         stands, wanted = current.get(theirs), row.get(ours)

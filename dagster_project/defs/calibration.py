@@ -19,7 +19,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.tables import replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.event_catalog import CATALOGUE
-from dagster_project.past_scores import observed_until, read_past
+from dagster_project.past_scores import accounts_now, by_accounts_now, observed_until, read_past
 from dagster_project.warehouse import memory_limited, transaction
 
 GROUP = "calibration"
@@ -79,12 +79,13 @@ def calibration(workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     playbook = workplace.playbook
     models = models_of(playbook, CATALOGUE.read_text(encoding="utf-8"))
     with workplace.ledger() as ledger:
-        decisions, handoffs = ledger.read_frame("handoff_decisions"), ledger.read_frame("handoffs")
+        decisions, handoffs = ledger.read_frame("handoff_decisions"), ledger.handoffs()
         feedback = ledger.read_frame("handoff_feedback")
     with workplace.connect() as connection:
         until = observed_until(connection)
         with memory_limited(connection, _MEMORY_LIMIT):
             past = read_past(connection, decisions, period_days=playbook.calibration.period_days)
+        handoffs = by_accounts_now(handoffs, accounts_now(connection))
         found = find(past, models, observed_until=until)
         said = feedback_against_deals(
             feedback, handoffs, past.outcomes, rules=playbook.calibration, observed_until=until

@@ -24,7 +24,7 @@ def nobody_who_must_not_be_contacted_was_sent(workplace: Workplace) -> dg.AssetC
     """No handoff that this run delivered is about somebody whom nobody may contact."""
     with workplace.connect() as connection, workplace.ledger() as ledger:
         _, until = live_moment(connection)
-        handoffs = ledger.read_frame("handoffs").filter(
+        handoffs = ledger.handoffs(since=until).filter(
             pl.col("created_at") == until, ~pl.col("status").is_in(_NOT_SENT)
         )
         blocked = blocked_people(connection, handoffs["user_id"].to_list())
@@ -49,11 +49,8 @@ def every_p0_was_there_in_time(workplace: Workplace) -> dg.AssetCheckResult:
     """Each P0 of the last day was delivered before it was due; what was scored for a past moment doesn't count."""
     now = workplace.now()
     with workplace.ledger() as ledger:
-        handoffs = ledger.read_frame("handoffs").filter(pl.col("created_at") > now - LOOKED_BACK)
-        deliveries = ledger.read_frame("deliveries").filter(
-            pl.col("object_type") == HANDOFF, pl.col("operation") == ALERT, pl.col("status") == "confirmed"
-        )
-    arrived = dict(deliveries.select("object_id", "confirmed_at").iter_rows())
+        handoffs = ledger.handoffs(since=now - LOOKED_BACK)
+        arrived = ledger.arrivals(HANDOFF, ALERT, now - LOOKED_BACK)
     return _result(late_alerts(handoffs, arrived, now), looked_at=handoffs.height)
 
 

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
@@ -35,7 +34,7 @@ def due_nudges(ledger: Ledger, chat: str, rules: DeliveryRules, now: datetime) -
     """
     # Older ones can only matter while something snoozed them.
     longest = timedelta(days=max(rules.snooze_days) + rules.reminders.give_up_after_days + rules.slack.thread_days)
-    handoffs = ledger.read_frame("handoffs").filter(pl.col("created_at") >= now - longest)
+    handoffs = ledger.handoffs(since=now - longest, with_packages=True)
     ids = handoffs["handoff_id"].to_list()
     messages = ledger.confirmed(chat, HANDOFF, ids)
     deliveries = ledger.begun(chat, ids).items()

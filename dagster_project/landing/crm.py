@@ -36,11 +36,17 @@ from dagster_project.landing.register import (
     record_unreadable,
     record_waiting,
 )
-from dagster_project.landing.reports import FileOutcome, LoadReport, Progress, RowCounts
+from dagster_project.landing.reports import FileOutcome, LoadReport, RowCounts
 from dagster_project.warehouse import transaction
 
 _DATED = re.compile(r"crm/dt=([^/]+)/[^/]+")
 _FLAT = re.compile(r"crm/[^/]+")
+MISNAMED = "crm.misnamed"
+"""The source of a file that lies where the CRM's files are, and is none by its name."""
+_EXPECTED = (
+    f"nothing is read from a file of this name: expected crm/ or crm/dt=YYYY-MM-DD/ with {', '.join(KEYS)}, and "
+    f"{SUPPRESSION} beside crm/"
+)
 
 
 def load_crm(
@@ -49,7 +55,6 @@ def load_crm(
     rules: SourceRules,
     batch_id: int,
     now: datetime,
-    progress: Progress | None = None,
     complete: Collection[str] | None = None,
     until: datetime | None = None,
 ) -> LoadReport:
@@ -65,7 +70,6 @@ def load_crm(
         rules: `sources.yml`.
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down.
-        progress: Told of every file as soon as it is committed.
         complete: Versions of files that somebody saw completed; other young ones are left for later.
         until: Extracts of this moment and later are left alone: from then on a connected CRM is asked itself.
 
@@ -80,19 +84,11 @@ def load_crm(
     ready, waiting = settle(unread, rules.settle_seconds, complete)
     new, troubled = hashed(ready)
     loading = _Loading(connection, rules, batch_id, now)
-    outcomes: list[FileOutcome] = []
-
-    def tell(outcome: FileOutcome) -> None:
-        outcomes.append(outcome)
-        if progress:
-            progress(outcome)
-
-    for file in waiting:
-        tell(loading.waiting(file))
-    for file, reason in troubled:
-        tell(loading.unreadable(file, reason))
-    for file in new:
-        tell(loading.load(file))
+    outcomes = [
+        *(loading.waiting(file) for file in waiting),
+        *(loading.unreadable(file, reason) for file, reason in troubled),
+        *(loading.load(file) for file in new),
+    ]
     if new:  # one may lie between two others, the later of which lost too much against the earlier
         with transaction(connection):
             reconsider_shrunk(connection, rules.shrink_limit, batch_id)
@@ -100,7 +96,7 @@ def load_crm(
 
 
 def crm_files(landing: Path) -> list[LandedFile]:
-    """The CRM files below `landing`, oldest extract first; files of other names are left alone."""
+    """The CRM files below `landing`, oldest extract first, and those that nobody knows what they are (`MISNAMED`)."""
     found = []
     for path in readable_files(landing):
         name = path.relative_to(landing).as_posix()
@@ -110,6 +106,8 @@ def crm_files(landing: Path) -> list[LandedFile]:
             source = f"crm.{stem}"
         elif stem == SUPPRESSION and "/" not in name:
             source = SUPPRESSION
+        elif "/" not in name or dated or _FLAT.fullmatch(name):
+            source = MISNAMED
         else:
             continue
         file = landed_file(path, landing, source)
@@ -145,6 +143,8 @@ class _Loading:
             return record_unreadable(self._connection, file, self._writing(), reason)
 
     def load(self, file: LandedFile) -> FileOutcome:
+        if file.source == MISNAMED:
+            return self.unreadable(file, _EXPECTED)
         if file.extract_at is None:
             return self.unreadable(file, "the folder's name is no date: expected crm/dt=YYYY-MM-DD")
         known = same_extract(extracts_of(self._connection, _entity(file)), file)

@@ -7,17 +7,19 @@
 Which tools there are, and how far each reaches, is in the playbook (`assistant.yml`). They read the serving copy only.
 """
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from threading import Lock
 from typing import Any, Self
 
 from pydantic import ValidationError
 
 from dagster_project.core.masking import Mask
-from dagster_project.core.playbook import Playbook
+from dagster_project.core.playbook import Playbook, PlaybookError
 from dagster_project.ledger import Ledger
 from dagster_project.settings import Settings
 from dagster_project.tools.catalogue import listed_tools
@@ -25,12 +27,32 @@ from dagster_project.tools.checking import explained
 from dagster_project.tools.desk import Desk, Result, Tool
 from dagster_project.tools.errors import ToolError, Unavailable, UnknownTool, WrongArguments
 from dagster_project.tools.journal import Call, Decision, keep
+from dagster_project.tools.leads import Lead
+from dagster_project.tools.questions import DOCUMENT
 from dagster_project.tools.serving import ServingCopy
 from dagster_project.tools.writes import Written
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _check_masked(masked: Collection[str], serving: ServingCopy) -> None:
+    """A column that is nowhere masks nothing, and whoever mistyped one believes that it does.
+
+    Raises:
+        PlaybookError: There is no such column in the copy, in docs/sql.md or in an answer.
+    """
+    try:
+        rows = serving.rows("select distinct column_name from duckdb_columns() where schema_name = 'marts'")
+    except Unavailable:
+        return
+    published = {row["column_name"] for row in rows}
+    named = {*published, *Lead.model_fields, *re.findall(r"\w+", DOCUMENT.read_text(encoding="utf-8"))}
+    if unknown := sorted(set(masked) - named):
+        near = sorted({name for word in unknown for name in get_close_matches(word, published)})
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise PlaybookError(f"assistant.yml: personal_data.masked: no column is called {', '.join(unknown)}{hint}")
 
 
 class Tools:
@@ -49,6 +71,7 @@ class Tools:
         self._settings, self._playbook, self._who, self._clock = settings, playbook, who, clock
         self._tools = {tool.name: tool for tool in listed_tools(playbook)}
         self._serving = ServingCopy(settings.serving, playbook.assistant.limits)
+        _check_masked(playbook.assistant.personal_data.masked, self._serving)
         self._one_write = Lock()
 
     def __enter__(self) -> Self:

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from dagster_project.subjects import DECISIONS_IN_ORDER
+from dagster_project.core.rendering import named_in
+from dagster_project.subjects import DECISIONS_IN_ORDER, about
 from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
 from dagster_project.tools.subjects import Kind, Row, find, people_of
 
@@ -76,21 +77,24 @@ def explain(desk: Desk, *, subject: str) -> Explanation:
     """The decisions about somebody."""
     kind, found = find(desk.serving, subject)
     key = f"{kind}_id"
-    # What was decided about a user's account was decided about the user, whoever it names.
-    whose = (found.get("user_id"), found["account_id"])
+    whose, which = about(found.get("user_id"), found["account_id"])
     people = people_of(desk.serving, user_id=found.get("user_id"), account_id=found["account_id"])
+    packages = desk.serving.rows(
+        f"select package_markdown from marts.handoffs where {whose} order by created_at desc limit ?", [*which, _MOST]
+    )
+    people += [named_in(row["package_markdown"]) for row in packages]
     decisions = [
         Decision(**{**row, "reason": desk.mask.text(row["reason"], people)})
         for row in desk.serving.rows(
             "select decided_at, decision, reason, triggers, priority, user_id, handoff_id from marts.handoff_decisions "
-            f"where user_id = ? or account_id = ? order by {DECISIONS_IN_ORDER} limit ?",
-            [*whose, found.get("user_id"), _MOST],
+            f"where {whose} order by {DECISIONS_IN_ORDER} limit ?",
+            [*which, found.get("user_id"), _MOST],
         )
     ]
     handoffs = desk.serving.rows(
         "select handoff_id, created_at, priority, handoff_type, recipient_id, due_at, status from marts.handoffs "
-        "where user_id = ? or account_id = ? order by created_at desc, handoff_id limit ?",
-        [*whose, _MOST],
+        f"where {whose} order by created_at desc, handoff_id limit ?",
+        [*which, _MOST],
     )
     return Explanation(
         subject=kind,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dagster_project.core.assessments import assess as assessed
 from dagster_project.core.assessments import assessment_json, assessment_markdown
+from dagster_project.core.rendering import named_in
 from dagster_project.core.whys import Dossier
 from dagster_project.subjects import dossier_of
 from dagster_project.tools.desk import Desk, Name, Result, Tool, arguments
@@ -93,6 +94,7 @@ def _masked(desk: Desk, dossier: Dossier) -> Dossier:
         user_id=user["user_id"] if user else None,
         account_id=account["account_id"] if account else None,
     )
+    people += [named_in(row["package_markdown"]) for row in dossier.handoffs]
 
     def texts(rows: tuple[Any, ...], *names: str) -> tuple[dict[str, Any], ...]:
         return tuple({**row, **{name: mask.text(row[name], people) for name in names if row[name]}} for row in rows)

@@ -27,7 +27,7 @@ from dagster_project.core.letters import alert, recipient_of
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.routing import A_DAY_ANYWHERE
 from dagster_project.delivery import Pace, deliver
-from dagster_project.ledger import ASKED_FOR
+from dagster_project.ledger import ASKED_FOR, Overtaken
 from dagster_project.past_accounts import by_accounts_of_now
 from dagster_project.tools.desk import Desk, Name, arguments, one_of
 from dagster_project.tools.errors import Refused, Unavailable
@@ -90,6 +90,7 @@ def _intend(desk: Desk, rule: NotificationRule, *, channel: str, type: str, cont
     users, accounts, name = _concerned(desk, content.account)
     as_of: datetime = max(frame["as_of"].max() for frame in (users, accounts) if frame.height)  # type: ignore[type-var, assignment]
     ask_common_guardrails(desk, as_of)
+    read_at = desk.ledger.last_handoff_change()
     plan = _plan(desk, users, accounts, triggers=content.triggers)
     sent = plan.handoffs.sort("priority", "handoff_id").head(1).to_dicts()
     if not sent:
@@ -102,7 +103,7 @@ def _intend(desk: Desk, rule: NotificationRule, *, channel: str, type: str, cont
     return Intent(
         summary=f"{type} about {name} to {channel} ({where}), for {handoff['recipient_id']}, asked for by {desk.who}",
         preview=desk.mask.text(handoff["package_markdown"], people).splitlines(),
-        carry_out=lambda: _send(desk, _belonging(plan, handoff["handoff_id"]), handoff, where=where),
+        carry_out=lambda: _send(desk, _belonging(plan, handoff["handoff_id"]), handoff, where=where, read_at=read_at),
     )
 
 
@@ -204,11 +205,14 @@ def _with_note(handoff: Row, note: list[str]) -> dict[str, str]:
     }
 
 
-def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: str) -> str:
+def _send(desk: Desk, plan: HandoffPlan, handoff: Mapping[str, Any], *, where: str, read_at: int) -> str:
     """The handoff into the ledger, then the letter; one that certainly did not arrive takes the handoff back."""
     asked = [action_request(desk.settings.crm_destination, action) for action in plan.actions]
-    if not desk.ledger.add_handoff(plan, handoff, requests=asked, now=desk.clock()):
-        raise Refused("this was handed over before: a new event makes a new alert")
+    try:
+        if not desk.ledger.add_handoff(plan, handoff, requests=asked, now=desk.clock(), read_at=read_at):
+            raise Refused("this was handed over before: a new event makes a new alert")
+    except Overtaken:
+        raise Unavailable("somebody else was handed over at this moment: plan it again") from None
     slack = desk.playbook.delivery.slack
     chat = connect_chat(desk.settings.slack, slack, outbox=desk.settings.outbox)
     owners = {row["owner_id"]: row for row in desk.serving.rows("select * from marts.crm_owners")}

@@ -68,10 +68,25 @@ def ask_tool(rule: AskRule) -> Tool:
     )
 
 
+def _named_in(desk: Desk, text: str) -> list[dict[str, Any]]:
+    """Everybody whose name or address stands in a text, whatever column it is in."""
+    columns = ("email", "user_name", "contact_name")
+    stands = " or ".join(f"(length({column}) > 1 and contains($1, {column}))" for column in columns)
+    return desk.serving.rows(f"select {', '.join(columns)} from marts.user_profiles where {stands}", [text])
+
+
+def _shown(desk: Desk, name: str, value: Any, people: list[dict[str, Any]]) -> Any:
+    if name in desk.mask.columns or not isinstance(value, str) or not value.strip().count(" "):
+        return desk.mask.value(name, value)  # what has no blank is an id, by which other tools are asked
+    return desk.mask.text(value, people)
+
+
 def ask(desk: Desk, *, question: str) -> Answer:
     """The rows of a documented query."""
     limit = desk.playbook.assistant.limits.rows
-    rows = [desk.mask.row(row) for row in desk.serving.rows(known_questions()[question].query, at_most=limit + 1)]
+    found = desk.serving.rows(known_questions()[question].query, at_most=limit + 1)
+    people = _named_in(desk, "\n".join(value for row in found for value in row.values() if isinstance(value, str)))
+    rows = [{name: _shown(desk, name, value, people) for name, value in row.items()} for row in found]
     return Answer(
         question=known_questions()[question].title,
         columns=list(rows[0]) if rows else [],

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -9,13 +10,13 @@ import polars as pl
 from pydantic import Field
 
 from dagster_project.clients.connectors import connect_crm
-from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused, CrmUnknown
+from dagster_project.clients.crm import CrmClient, CrmError, CrmRefused, CrmUnknown, Receipt
 from dagster_project.core.assistant_rules import ObjectType, RecordRule
 from dagster_project.core.crm_fields import account_fields, contact_fields
 from dagster_project.core.escaping import plain
 from dagster_project.core.standings import account_block_reason, with_block_reasons
-from dagster_project.core.sync import FieldUpdate
-from dagster_project.ledger_writing import Outcome, Request
+from dagster_project.core.sync import FieldUpdate, kept_by_policy
+from dagster_project.ledger_writing import Outcome, Request, outcome_of
 from dagster_project.tools.desk import Desk, Name, arguments, one_of
 from dagster_project.tools.errors import NotFound, Refused, Unavailable
 from dagster_project.tools.subjects import ACCOUNTS, USERS
@@ -72,11 +73,13 @@ def _intend(desk: Desk, rule: RecordRule, *, object_type: ObjectType, id: str, f
     written = {name: _cleaned(name, value) for name, value in fields.items()}
     _ask_ownership(desk, object_type, id, found=found, fields=written)
     crm = _connected(desk)
-    held = _held(crm, object_type, id, names=list(written))
+    signature = rule.signature.get(object_type)
+    held = _held(crm, object_type, id, names=[*written, *([signature] if signature else [])])
     changed: dict[str, Any] = {name: value for name, value in written.items() if held.get(name) != value}
     if not changed:
         raise Refused(f"the {object_type} {id} holds exactly that already: nothing to write")
-    if signature := rule.signature.get(object_type):
+    _ask_policies(desk, object_type, held=held, fields=changed)
+    if signature:
         changed[signature] = f"assistant for {desk.who}"
     shown = desk.mask.row(held)
     return Intent(
@@ -150,6 +153,17 @@ def _ask_ownership(
             )
 
 
+def _ask_policies(desk: Desk, object_type: str, *, held: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Of the pipeline's own fields a policy may leave to people what stands in the CRM."""
+    target = desk.playbook.crm_fields.targets()[object_type]
+    ours = {name: fields[theirs] for name, theirs in target.written.items() if theirs in fields}
+    if kept := sorted(kept_by_policy(ours, held, target)):
+        raise Refused(
+            f"{', '.join(kept)}: crm_fields.yml (policies) leaves what stands in the CRM to people, and it holds "
+            f"{', '.join(repr(held[name]) for name in kept)}"
+        )
+
+
 def _connected(desk: Desk) -> CrmClient:
     settings = desk.settings
     try:
@@ -192,9 +206,12 @@ def _write(desk: Desk, crm: CrmClient, object_type: str, *, object_id: str, fiel
         words = f"nobody knows whether it was written: {error}" if is_unknown else str(error)
         desk.ledger.settle([Outcome(delivery_id, "cancelled", words)], desk.clock())
         raise Unavailable(f"{crm.name} could not be written to, plan it again later: {words}") from error
-    said = receipts[0].error if receipts else "the CRM did not say what became of this record"
-    if said is not None:
-        desk.ledger.settle([Outcome(delivery_id, "parked", said)], desk.clock())
-        raise Refused(f"{crm.name} refused: {said}")
-    desk.ledger.settle([Outcome(delivery_id, "confirmed")], desk.clock())
+    silence = Receipt(object_id, "the CRM did not say what became of this record", is_unknown=True)
+    outcome = outcome_of(delivery_id, receipts[0] if receipts else silence)
+    if outcome.status in ("failed", "unknown"):
+        desk.ledger.settle([replace(outcome, status="cancelled")], desk.clock())
+        raise Unavailable(f"{crm.name} could not be written to, plan it again later: {outcome.error}")
+    desk.ledger.settle([outcome], desk.clock())
+    if outcome.status != "confirmed":
+        raise Refused(f"{crm.name} refused: {outcome.error}")
     return delivery_id

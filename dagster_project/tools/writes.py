@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from dagster_project.ledger import CRM_HOLD
 from dagster_project.tools.desk import Desk, Result, Tool, arguments
-from dagster_project.tools.errors import NotFound, Refused
+from dagster_project.tools.errors import NotFound, Refused, Unavailable
 
 CONFIRM = "writes.confirm"
 _TWO_STEPS = (
@@ -124,7 +124,12 @@ def _confirm_tool(writers: Mapping[str, Writer]) -> Tool:
                 "again"
             )
         asked = writer.arguments.model_validate(json.loads(taken["arguments"]))
-        return _done(writer.intend(desk, **{name: getattr(asked, name) for name in type(asked).model_fields}))
+        try:
+            intent = writer.intend(desk, **{name: getattr(asked, name) for name in type(asked).model_fields})
+        except Unavailable:
+            desk.ledger.plan_write(taken, desk.clock())  # nothing was done: the same call may succeed later
+            raise
+        return _done(intent)
 
     return Tool(
         name=CONFIRM,

@@ -32,12 +32,17 @@
   coalesce({{ boolean_of(value) }}, case when {{ text_of(value) }} is not null then true end)
 {%- endmacro %}
 
-{# A moment as naive UTC: an offset is applied, without one it is UTC already. #}
+{#
+  A moment as naive UTC: an offset is applied, without one it is UTC already. Every spelling of dagster_project/core/iso_moments.py
+  is one, the basic format and a comma among them.
+#}
 {% macro timestamp_of(value) -%}
+  {%- set basic = "'^(\\d{4})(\\d\\d)(\\d\\d)T(\\d\\d)(\\d\\d)(\\d\\d)', '\\1-\\2-\\3T\\4:\\5:\\6'" -%}
+  {%- set spelled = "regexp_replace(replace(upper(trim(" ~ value ~ ")), ',', '.'), " ~ basic ~ ")" -%}
   (case
-    when regexp_matches(trim({{ value }}), ':\d\d(\.\d+)?\s*([zZ]|[+-]\d\d(:?\d\d)?)$')
-      then try_cast(regexp_replace(trim({{ value }}), '\s+([+-])', '\1') as timestamptz) at time zone 'UTC'
-    else try_cast(trim({{ value }}) as timestamp)
+    when regexp_matches({{ spelled }}, ':\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$')
+      then try_cast(regexp_replace({{ spelled }}, '\s+([+-])', '\1') as timestamptz) at time zone 'UTC'
+    else try_cast({{ spelled }} as timestamp)
   end)
 {%- endmacro %}
 

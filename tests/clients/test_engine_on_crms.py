@@ -15,7 +15,7 @@ from dagster_project.actions import ActionReport, carry_out
 from dagster_project.activation import SendRules, SyncResult, send_plan
 from dagster_project.core.actions import Action
 from dagster_project.core.crm_field_rules import CrmFieldRules
-from dagster_project.core.sync import Policy, Target
+from dagster_project.core.sync import MADE_AS, Policy, Target
 from dagster_project.field_plans import plan_fields
 from dagster_project.ledger import Ledger
 
@@ -149,6 +149,16 @@ def test_a_contact_is_made_where_that_is_wanted_and_never_twice(ledger: Ledger, 
 def task(key: str, contact_id: str) -> Action:
     payload = {"subject": "Call", "body": "Now", "contact_id": contact_id, "due_at": "2026-07-01T12:00:00"}
     return Action(key, "task", "contact", contact_id, payload)
+
+
+def test_one_that_was_to_be_made_and_is_there_is_the_one_that_is_read_back(ledger: Ledger, rig: Rig) -> None:
+    ann = rig.contact("ann@acme.com")
+
+    result = sync(ledger, rig, {"email:ann@acme.com": {**ALL, "create_as": '{"email": "ann@acme.com"}'}})
+
+    assert (result.written, result.verified, result.mismatched) == (1, 1, {})
+    assert held(rig, ann, "pql_score") == {"pql_score": 81.5}
+    assert ledger.confirmed_of(rig.crm.name, "contact", "email:")["email:ann@acme.com"][MADE_AS] == ann
 
 
 def test_a_task_is_made_once_however_its_answer_got_lost(ledger: Ledger, rig: Rig) -> None:

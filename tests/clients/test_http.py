@@ -90,6 +90,23 @@ def test_who_has_not_answered_in_time_is_left_alone_for_a_while(server: Counter,
     assert server.done == before + 1
 
 
+def test_who_is_too_busy_is_left_alone_for_a_while_as_well(server: Counter, clock: FakeClock) -> None:
+    server.fail("answer", "/things", times=9, reply=Reply(429, {"message": "too fast"}, {"Retry-After": "30"}))
+    asked = api(server)
+    began = clock.now()
+    with pytest.raises(ApiBusy):
+        asked.request("GET", "/things")
+    waited = clock.now() - began
+    assert waited >= 2 * 30
+    server.heal()
+    before = server.done
+    with pytest.raises(ApiUnavailable, match="status 429: too fast: asked again in"):
+        asked.request("POST", "/things")
+    assert server.done == before
+    clock.advance(5 * waited)
+    assert asked.request("POST", "/things").status == 200
+
+
 def test_a_connection_is_used_again_unless_it_was_idle(server: Counter, clock: FakeClock) -> None:
     """What lies between may have dropped an idle one without a word: that request would wait for its time limit."""
     asking = api(server)

@@ -105,6 +105,21 @@ def test_whom_we_made_stays_until_the_extracts_know_the_person_and_is_then_one_r
     assert crm.records("contact") == {"c_1": ANN, "c_2": {"email": "BO@acme.com", "name": "Bo", "pql_score": 1.0}}
 
 
+@pytest.mark.parametrize("theirs", ["ÄNN@acme.com", "\tänn@acme.com\n"])
+def test_who_is_made_is_the_person_whose_address_is_written_otherwise(crm: LocalCrm, theirs: str) -> None:
+    crm.take_over("contact", {"c_1": {"email": theirs}})
+    assert crm.update("contact", [new("änn@acme.com", pql_score=1.0)])[0].created_id == "c_1"
+
+
+def test_whom_we_made_keeps_our_fields_where_the_extract_that_knows_them_has_not_changed(crm: LocalCrm) -> None:
+    crm.take_over("contact", {"c_1": {"email": "bo@acme.com"}})
+    crm.take_over("contact", {})
+    [made] = crm.update("contact", [new("bo@acme.com", pql_score=1.0)])
+    assert made.created_id != "c_1", "that one is deleted"
+    crm.take_over("contact", {"c_1": {"email": "bo@acme.com"}})
+    assert crm.read("contact", ["c_1"], ["pql_score"]) == {"c_1": {"pql_score": 1.0}}
+
+
 def test_reading_gives_the_named_fields_of_records_that_are_there(crm: LocalCrm) -> None:
     crm.take_over("contact", {"c_1": ANN, "c_2": {}})
     crm.take_over("contact", {"c_1": ANN})

@@ -145,9 +145,7 @@ def test_without_scikit_learn_rates_are_there_and_it_says_what_to_install(monkey
     samples = samples_of(*scored_company(0, DRIVERS))
     advice = advise(samples, SCORING, RULES)
     assert advice.rules is None
-    assert advice.reason == (
-        "No suggestion: scikit-learn is not installed: pip install 'product-led-sales[calibration]'."
-    )
+    assert advice.reason == ("No suggestion: scikit-learn is not installed: .venv/bin/pip install -e '.[calibration]'.")
     assert advice.evidence.height == len(NAMES)
 
 

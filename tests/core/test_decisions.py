@@ -102,6 +102,8 @@ def test_what_stood_at_the_baseline_is_no_news_on_the_first_run() -> None:
     fresh = plan_handoffs(inputs(users(HOT | {"pricing_visits": 3}), baseline=before(HOT)), playbook())
     assert fresh.handoffs["triggers"].to_list() == [["pricing_visits"]]
     assert fresh.handoffs["priority"].to_list() == ["P2"]
+    [reason] = fresh.decisions["reason"]
+    assert reason.endswith("; left out: hot_pql of u_1 already stood 7 days before the first run")
 
 
 def test_a_hold_on_the_first_run_does_not_turn_the_baseline_into_news() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dagster_project.demo.batch import write_demo_batch
 from dagster_project.demo.company import DemoReport, demo_truth, write_demo_company
 from dagster_project.demo.dirt import BROKEN_LINES
 
@@ -228,24 +227,3 @@ def test_a_team_of_one_works_too(tmp_path: Path) -> None:
 def test_impossible_sizes_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         write_demo_company(tmp_path, 1, **{**ARGUMENTS, **wrong})
-
-
-def test_a_batch_is_news_of_a_known_account(written: tuple[Path, DemoReport], tmp_path: Path) -> None:
-    (tmp_path / "crm").mkdir()
-    for entity in ("accounts", "opportunities"):
-        (tmp_path / f"crm/{entity}.csv").write_bytes((written[0] / f"crm/{entity}.csv").read_bytes())
-    path = write_demo_batch(tmp_path, 7, END, minutes=10)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {"Upgrade Clicked", "Contact Sales Clicked"} <= {row.get("event") for row in rows}
-    groups = {row["group_id"] for row in rows if row["type"] == "group"}
-    assert groups <= set(_crm(tmp_path, "accounts")["account_id"]) and len(groups) == 1
-    moments = [row["timestamp"] for row in rows]
-    assert moments == sorted(moments)
-    assert moments[0] > "2026-05-20T14:20:00" and moments[-1] <= "2026-05-20T14:30:00.000Z"
-    before = path.read_bytes()
-    assert write_demo_batch(tmp_path, 7, END, minutes=10).read_bytes() == before
-
-
-def test_a_batch_needs_a_company(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="write the demo company first"):
-        write_demo_batch(tmp_path, 7, END)

@@ -207,13 +207,17 @@ def test_dated_extracts_may_repeat_each_other(landing: Landing) -> None:
     assert [file.status for file in landing.load_crm().files] == ["redelivered"]
 
 
-def test_other_files_and_folders_are_left_alone(landing: Landing) -> None:
-    landing.put("crm/leads.csv", "lead_id\n1\n")
+def test_other_folders_are_left_alone_and_files_that_look_like_ours_are_told_of_once(landing: Landing) -> None:
+    landing.put("crm/notes.md", "not a table")
     landing.put("crm/old/accounts.csv", _accounts("A1"))
-    landing.put("crm/dt=someday/accounts.csv", _accounts("A1"))
-    assert [(file.path, file.status) for file in landing.load_crm().files] == [
-        ("crm/dt=someday/accounts.csv", "unreadable")
-    ]
+    wrong = ["crm/dt=someday/accounts.csv", "crm/leads.csv", "crm/suppression.csv", "supression.csv"]
+    for path in wrong:
+        landing.put(path, _accounts("A1"))
+    found = {file.path: (file.status, file.detail or "") for file in landing.load_crm().files}
+    assert {path: status for path, (status, _) in found.items()} == dict.fromkeys(wrong, "unreadable")
+    assert "the folder's name is no date" in found["crm/dt=someday/accounts.csv"][1]
+    assert "nothing is read from a file of this name" in found["crm/suppression.csv"][1]
+    assert landing.load_crm().files == ()
 
 
 def test_ids_that_were_written_as_numbers_are_the_same_in_every_kind_of_file(landing: Landing) -> None:

@@ -70,6 +70,14 @@ def test_an_opt_out_beside_a_handoff_is_told_of_whom_it_is(ids: tuple[str, str],
     assert decided.latest(decided.quiet) == ("sent", decided.free)
 
 
+def test_what_was_decided_before_a_company_was_known_to_the_crm_is_told_of_its_account(decided: Decided) -> None:
+    known_as, decided.account_id = decided.account_id, "domain:before.example"
+    decided.write(("de_1", decided.free, "sent"))
+
+    assert decided.explained(known_as).startswith("An alert was sent")
+    assert decided.latest(known_as) == ("sent", decided.free)
+
+
 @pytest.mark.parametrize("ids", [("de_1", "de_2", "de_3"), ("de_3", "de_2", "de_1")])
 def test_an_account_that_was_not_handed_over_answers_before_its_people(
     ids: tuple[str, str, str], decided: Decided

@@ -1,10 +1,12 @@
 """Every reading tool against the published tables: the same numbers, and only what was asked for."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import duckdb
 import pytest
-from tool_shop import playbook_with, tools_over
+from installation import Installation
+from tool_shop import copied, playbook_with, tools_over
 
 from dagster_project.core.assistant_rules import MetricName
 from dagster_project.tools import Tools
@@ -179,6 +181,36 @@ def test_reasons_name_nobody(tools: Tools, marts: Marts) -> None:
     assert rows
     for user_id, name in rows:
         assert name not in tools.call("alerts.explain", subject=user_id).model_dump_json()
+
+
+def test_a_question_about_everybody_names_nobody(demo_run: Installation, tmp_path: Path) -> None:
+    data_dir = copied(demo_run, tmp_path / "data")
+    with duckdb.connect(str(data_dir / "serving.duckdb")) as copy:
+        [(name,)] = copy.sql("select max(contact_name) from marts.user_profiles").fetchall()
+        copy.execute("update marts.handoff_decisions set reason = ?", [f"{name}: the contact opted out of e-mail"])
+    with tools_over(data_dir) as tools:
+        question = "what_happened_to_the_candidates_of_the_last_run_and_why"
+        said = tools.call("analytics.ask", question=question).model_dump_json()
+    assert ": the contact opted out" in said
+    assert name not in said
+
+
+def test_whoever_is_called_otherwise_now_is_not_named_either(demo_run: Installation, tmp_path: Path) -> None:
+    data_dir = copied(demo_run, tmp_path / "data")
+    with duckdb.connect(str(data_dir / "serving.duckdb")) as copy:
+        [(user_id, name, email)] = copy.sql(
+            "select user_id, contact_name, email from marts.user_profiles where contact_name is not null "
+            "and user_id in (select user_id from marts.handoffs where contains(package_markdown, contact_name)) "
+            "order by user_id limit 1"
+        ).fetchall()
+        for table in ("user_profiles", "pql_scores"):
+            copy.execute(f"update marts.{table} set email = 'new@else.example' where user_id = ?", [user_id])
+        copy.execute("update marts.user_profiles set contact_name = 'New Name' where user_id = ?", [user_id])
+    with tools_over(data_dir) as tools:
+        told = tools.call("leads.assess", subject=user_id).model_dump_json()
+    assert "Sales Handoff Package" in told
+    assert name not in told
+    assert email not in told
 
 
 def test_nobody_is_found_by_a_wrong_name_and_the_way_out_is_told(tools: Tools, marts: Marts) -> None:

@@ -19,6 +19,8 @@ from tool_shop import NOW, WRITES, copied, playbook_with, tools_over
 
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.automation import NOTICE_SCHEMA
+from dagster_project.core.crm_field_rules import Policies
+from dagster_project.core.sync import FieldUpdate
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.settings import settings_from
 from dagster_project.tools import Tools
@@ -327,6 +329,33 @@ def test_a_computed_field_takes_only_what_was_computed(shop: Shop, contact: str)
     LocalCrm(shop.data_dir / "crm.sqlite").update("contact", [])
     with shop.tools() as tools, pytest.raises(Refused, match="pql_score is computed by the pipeline"):
         tools.call("crm.update_record", object_type="contact", id=contact, fields={"pql_score": score + 1})
+
+
+def test_what_a_policy_leaves_to_people_an_assistant_leaves_too(shop: Shop, contact: str) -> None:
+    [(score,)] = shop.asked("select max(pql_score) from marts.pql_scores where contact_id = ?", contact)
+    LocalCrm(shop.data_dir / "crm.sqlite").update("contact", [FieldUpdate(contact, {"pql_score": 1.0}, "by hand")])
+    careful = playbook_with(writes=WRITES)
+    policies = Policies(contact={"pql_score": "if_empty"})
+    careful = replace(careful, crm_fields=careful.crm_fields.model_copy(update={"policies": policies}))
+    settings = settings_from({"PLS_DATA_DIR": str(shop.data_dir)})
+    with (
+        Tools(settings, careful, who="ann@acme.com", clock=shop.clock) as tools,
+        pytest.raises(Refused, match="leaves what stands in the CRM to people, and it holds 1"),
+    ):
+        tools.call("crm.update_record", object_type="contact", id=contact, fields={"pql_score": score})
+
+
+def test_a_plan_keeps_while_nobody_can_look(shop: Shop, contact: str) -> None:
+    with shop.tools() as tools:
+        plan = tools.call("crm.update_record", object_type="contact", id=contact, fields={"next_step": "call"})
+        serving = shop.data_dir / "serving.duckdb"
+        serving.rename(shop.data_dir / "away")
+        with pytest.raises(Unavailable):
+            tools.call("writes.confirm", token=plan.token)
+        (shop.data_dir / "away").rename(serving)
+        assert tools.call("writes.confirm", token=plan.token).decision == "written"
+        with pytest.raises(NotFound):
+            tools.call("writes.confirm", token=plan.token)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import polars as pl
 
 from dagster_project.core.calibration.intervals import Codes, Numbers
 
-HOW_TO_INSTALL = "scikit-learn is not installed: pip install 'product-led-sales[calibration]'"
+HOW_TO_INSTALL = "scikit-learn is not installed: .venv/bin/pip install -e '.[calibration]'"
 EXPECTED_RATES = pl.Schema(
     {"model_version": pl.String(), "score_from": pl.Float64(), "expected_close_rate": pl.Float64()}
 )

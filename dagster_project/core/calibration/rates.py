@@ -93,7 +93,8 @@ def trigger_rates(
         `CALIBRATION` of the dimension `trigger`.
     """
     matures = pl.col("fired_at") + timedelta(days=rules.label_days)
-    wins = outcomes.filter(pl.col("won_at") <= samples.observed_until)
+    is_known = (pl.col("known_from") <= samples.observed_until).fill_null(True)
+    wins = outcomes.filter((pl.col("won_at") <= samples.observed_until) & is_known)
     first_won = wins.drop_nulls("account_id").group_by("account_id").agg(won_at=pl.col("won_at").min())
     labelled = (
         fired.filter(matures <= samples.observed_until)
@@ -102,7 +103,7 @@ def trigger_rates(
         .with_columns(
             day=pl.col("fired_at").dt.date(),
             group=pl.coalesce("account_id", "subject_id"),
-            won=(pl.col("won_at") <= matures).fill_null(False),
+            won=(pl.col("won_at") < matures).fill_null(False),
             period=pl.col("fired_at").dt.epoch("d") // rules.period_days,
         )
         .sort("fired_at")

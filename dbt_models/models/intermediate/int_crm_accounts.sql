@@ -56,7 +56,7 @@ select
     records.as_of,
     accounts.*,
     {{ host_of('accounts.domain') }} as host,
-    coalesce(by_host.registrable_domain, by_text.registrable_domain) as registrable_domain,
+    domains.registrable_domain,
     case
         when accounts.subscription_status is not null then nullif(status_dates.since, timestamp '0001-01-01 00:00:00')
     end as subscription_status_since,
@@ -66,5 +66,4 @@ select
 from records
 inner join accounts on records.version_id = accounts.version_id
 left join status_dates on records.as_of = status_dates.as_of and accounts.account_id = status_dates.account_id
-left join domains as by_host on {{ host_of('accounts.domain') }} = by_host.domain
-left join domains as by_text on accounts.domain = by_text.domain
+left join domains on {{ host_of('accounts.domain') }} = domains.domain

@@ -1,4 +1,3 @@
-{%- set range = past_range() -%}
 -- Accounts on each day with what they are scored by.
 with states as (
 

@@ -7,11 +7,10 @@ with domains as (
 
 select
     accounts.*,
-    coalesce(by_host.registrable_domain, by_text.registrable_domain) as registrable_domain,
+    domains.registrable_domain,
     spans.from_day,
     spans.to_day
 from {{ ref('past_crm_spans') }} as spans
 inner join {{ ref('stg_crm__accounts') }} as accounts on spans.version_id = accounts.version_id
-left join domains as by_host on {{ host_of('accounts.domain') }} = by_host.domain
-left join domains as by_text on accounts.domain = by_text.domain
+left join domains on {{ host_of('accounts.domain') }} = domains.domain
 where spans.entity = 'accounts'

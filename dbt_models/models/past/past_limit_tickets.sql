@@ -9,7 +9,8 @@ with tickets as (
         least(spans.to_day, {{ days_after('cast(tickets.created_at as date)', range.window) }}) as to_day
     from {{ ref('past_crm_spans') }} as spans
     inner join {{ ref('stg_crm__tickets') }} as tickets on spans.version_id = tickets.version_id
-    where spans.entity = 'tickets' and tickets.category = 'limits'
+    -- Of two days, one of which is not known, DuckDB takes the other: what is of no day is of none here either.
+    where spans.entity = 'tickets' and tickets.category = 'limits' and tickets.created_at is not null
 
 ),
 
