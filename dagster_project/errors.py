@@ -1,4 +1,4 @@
-"""What all errors are that a person can do something about: their message is all that has to be read."""
+"""Errors whose message is all that has to be read: ours that a person can do something about, and databases'."""
 
 
 class PlsError(RuntimeError):

@@ -294,7 +294,7 @@ class LedgerReader:
             return {row.object_id: row.payload for row in connection.execute(query)}
 
     def parked_for(self, destinations: Collection[str]) -> list[dict[str, Any]]:
-        """What these destinations have refused for good, the oldest first: rows of `deliveries`."""
+        """What waits for a person before these destinations get it, the oldest first: rows of `deliveries`."""
         table = schema.DELIVERIES
         query = (
             sa.select(table)
