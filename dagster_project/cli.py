@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from dagster_project.clock import utc_now
 from dagster_project.commands.about import assess, why
 from dagster_project.commands.answer import answer
 from dagster_project.commands.backfill import backfill
@@ -107,7 +108,7 @@ def demo_data(seed: int, users: int, accounts: int, days: int, end: str | None, 
     if if_empty and landing.exists() and any(path.is_file() for path in landing.rglob("*")):
         _say(f"{landing} holds files already: no demo data written.")
         return
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utc_now()
     report = write_demo_company(
         landing, seed, users=users, accounts=accounts, days=days, end=parse_moment(end, name="--end") if end else now
     )

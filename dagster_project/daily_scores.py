@@ -16,6 +16,7 @@ import polars as pl
 
 from dagster_project.core.patterns import patterns
 from dagster_project.publishing import PublishedView
+from dagster_project.warehouse import has_table
 
 DAILY_SCORES = (
     "select scored.subject_type, subject_id, account_id, day, model_version, score, classification, segment, signals "
@@ -58,7 +59,7 @@ class ScoredDay:
 def create_daily_scores(connection: duckdb.DuckDBPyConnection, serving: Path) -> None:
     """Make the tables and the view; a warehouse that is rebuilt takes over what was published last."""
     connection.execute("create schema if not exists scores")
-    missing = [table for table in _TABLES if not _exists(connection, "scores", table)]
+    missing = [table for table in _TABLES if not has_table(connection, f"scores.{table}")]
     for table in missing:
         connection.execute(f"create table scores.{table} ({_TABLES[table]})")
     if len(missing) == len(_TABLES) and serving.exists():
@@ -179,20 +180,10 @@ def record_days(connection: duckdb.DuckDBPyConnection, scored: Sequence[ScoredDa
     )
 
 
-def _exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    return bool(
-        connection.execute(
-            "select 1 from duckdb_tables() where database_name = current_database() and schema_name = ? "
-            "and table_name = ?",
-            [schema, table],
-        ).fetchall()
-    )
-
-
 def _take_over(connection: duckdb.DuckDBPyConnection, serving: Path) -> None:
     """Days that can't be scored again, because their model is gone, are not lost with the warehouse."""
     with duckdb.connect(str(serving), read_only=True) as copy:
-        if not all(_exists(copy, "scores", table) for table in _TABLES):
+        if not all(has_table(copy, f"scores.{table}") for table in _TABLES):
             return
         for table in _TABLES:
             connection.register("published", copy.sql(f"from scores.{table}").pl())

@@ -19,14 +19,8 @@ from dagster_project.core.feedback import Answer
 from dagster_project.core.follow_ups import WITHDRAWN
 from dagster_project.core.handoff_plan import HandoffPlan
 from dagster_project.core.letters import HANDOFF, NOTICE
-from dagster_project.ledger_reading import (
-    OPEN_DELIVERIES,
-    WITH_ROOM,
-    is_superseded,
-    last_handoff_change,
-    latest_answer,
-    rows_of,
-)
+from dagster_project.ledger_deliveries import OPEN_DELIVERIES, is_superseded
+from dagster_project.ledger_reading import WITH_ROOM, last_handoff_change, latest_answer, rows_of
 from dagster_project.ledger_writing import LedgerWriter, Outcome, Request
 
 ASKED_FOR = "asked_for"

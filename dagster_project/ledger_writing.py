@@ -17,7 +17,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from dagster_project import ledger_schema as schema
 from dagster_project.clients.crm import Receipt
-from dagster_project.ledger_reading import OPEN_DELIVERIES, SLOT, LedgerReader, rows_of
+from dagster_project.ledger_deliveries import OPEN_DELIVERIES, SLOT, DeliveryReader
+from dagster_project.ledger_reading import rows_of
 
 _sorted_json = json.JSONEncoder(sort_keys=True).encode
 CHANGES = "changes"
@@ -68,7 +69,7 @@ def outcome_of(delivery_id: str, receipt: Receipt) -> Outcome:
     return Outcome(delivery_id, "failed" if receipt.is_retryable else "parked", receipt.error)
 
 
-class LedgerWriter(LedgerReader):
+class LedgerWriter(DeliveryReader):
     """What every transaction that changes the ledger is made of."""
 
     @contextmanager

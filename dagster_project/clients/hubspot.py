@@ -9,7 +9,7 @@ with what became of an input.
 
 import html
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from dagster_project.clients.crm import (
@@ -37,6 +37,7 @@ from dagster_project.clients.hubspot_answers import receipts_of, results_of
 from dagster_project.clients.hubspot_extract import HubSpotExtract
 from dagster_project.clients.hubspot_setup import KEY, OUTCOME, HubSpotSetup
 from dagster_project.clients.limits import NEVER, Allowance, RollingLimit, whole_number
+from dagster_project.clock import utc_now
 from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.sync import FieldUpdate
 
@@ -93,7 +94,7 @@ def connect(
         token=token,
         version=variables.get("PLS_HUBSPOT_API_VERSION", VERSION),
         rules=rules,
-        now=now or (lambda: datetime.now(UTC).replace(tzinfo=None)),
+        now=now or utc_now,
     )
 
 

@@ -8,7 +8,7 @@ status 200 whatever became of them; an external id identifies a record in an ups
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +28,7 @@ from dagster_project.clients.salesforce_api import SalesforceApi, listed, object
 from dagster_project.clients.salesforce_bulk import update_in_bulk
 from dagster_project.clients.salesforce_extract import SalesforceExtract
 from dagster_project.clients.salesforce_setup import KEY, OUTCOME, SalesforceSetup, kinds_of
+from dagster_project.clock import utc_now
 from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.sync import FieldUpdate
 
@@ -65,7 +66,7 @@ def connect(
         ValueError: A variable is missing, the address must not get secrets, or a package is not installed.
     """
     api = SalesforceApi(variables, clock=clock or Clock(), policy=policy, daily_reserve=rules.daily_reserve)
-    return Salesforce(api, rules, now=now or (lambda: datetime.now(UTC).replace(tzinfo=None)))
+    return Salesforce(api, rules, now=now or utc_now)
 
 
 @unreadable_is_unknown

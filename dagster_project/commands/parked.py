@@ -1,8 +1,8 @@
 """`pls parked`: messages of which nobody can tell whether they arrived, until a person does."""
 
-from datetime import UTC, datetime
-
 import click
+
+from dagster_project.clock import utc_now
 
 
 @click.command()
@@ -14,7 +14,7 @@ def parked(arrived: tuple[str, ...], resend: tuple[str, ...]) -> None:
     from dagster_project.parked import parked_messages, settle_parked
     from dagster_project.settings import environment_settings
 
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utc_now()
     with Ledger(environment_settings().ledger_url) as ledger:
         try:
             settle_parked(ledger, arrived=arrived, missing=resend, now=now)

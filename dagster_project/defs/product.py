@@ -10,7 +10,8 @@ from dagster_project.activation import SendRules, send_plan
 from dagster_project.clients.product import Product
 from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
-from dagster_project.defs.activation import result_metadata, troubles_of
+from dagster_project.crm_troubles import troubles_of
+from dagster_project.defs.activation import result_metadata
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.defs.transform import OWNERS
 from dagster_project.field_plans import give_up_gone, plan_fields

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from dagster_project.clients.chats import connect_chat
 from dagster_project.clients.connectors import LOCAL, connect_crm
 from dagster_project.clients.crm import CrmClient
 from dagster_project.clients.kept import KeptClients
+from dagster_project.clock import utc_now
 from dagster_project.core.playbook import Playbook
 from dagster_project.dead_runs import noted
 from dagster_project.held_warehouse import HeldWarehouse
@@ -184,5 +185,5 @@ class Workplace(dg.ConfigurableResource):
         return _CLIENTS.get("chat", access, lambda: connect_chat(slack, rules, outbox=outbox))
 
     def now(self) -> datetime:
-        """The clock, as naive UTC: the only one in the pipeline."""
-        return datetime.now(UTC).replace(tzinfo=None)
+        """The clock of this run, as naive UTC."""
+        return utc_now()

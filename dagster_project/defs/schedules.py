@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.clock import utc_now
 from dagster_project.crm_changes import FOR_DELTAS
 from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
@@ -168,7 +169,7 @@ def _is_for_delta(name: str) -> bool:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+    return utc_now()
 
 
 def automations(

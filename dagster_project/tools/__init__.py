@@ -11,13 +11,14 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from threading import Lock
 from typing import Any, Self
 
 from pydantic import ValidationError
 
+from dagster_project.clock import utc_now
 from dagster_project.core.masking import Mask
 from dagster_project.core.playbook import Playbook, PlaybookError
 from dagster_project.ledger import Ledger
@@ -31,10 +32,6 @@ from dagster_project.tools.leads import Lead
 from dagster_project.tools.questions import DOCUMENT
 from dagster_project.tools.serving import ServingCopy
 from dagster_project.tools.writes import Written
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _check_masked(masked: Collection[str], serving: ServingCopy) -> None:
@@ -66,7 +63,7 @@ class Tools:
     """
 
     def __init__(
-        self, settings: Settings, playbook: Playbook, *, who: str, clock: Callable[[], datetime] = _utc_now
+        self, settings: Settings, playbook: Playbook, *, who: str, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._settings, self._playbook, self._who, self._clock = settings, playbook, who, clock
         self._tools = {tool.name: tool for tool in listed_tools(playbook)}

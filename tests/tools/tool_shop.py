@@ -12,7 +12,7 @@ from installation import END, Installation
 
 from dagster_project.core.playbook import FILES, Playbook, load_playbook
 from dagster_project.playbook_files import PACKAGED
-from dagster_project.settings import Settings, settings_from
+from dagster_project.settings import settings_from
 from dagster_project.tools import Tools
 
 NOW = END + timedelta(minutes=5)
@@ -33,10 +33,6 @@ def copied(installation: Installation, folder: Path) -> Path:
         with sqlite3.connect(installation.data_dir / name) as held, sqlite3.connect(folder / name) as copy:
             held.backup(copy)
     return folder
-
-
-def settings_of(data_dir: Path) -> Settings:
-    return settings_from({"PLS_DATA_DIR": str(data_dir)})
 
 
 def playbook_with(**sections: Any) -> Playbook:
