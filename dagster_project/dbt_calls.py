@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import MADE_FROM, NodeOutcome, TransformError, manifest_is_current, project_state
+from dagster_project.warehouse import ALL_MEMORY, MEMORY_ALONE, OUT_OF_MEMORY
 
 _PARSED: dict[tuple[str, str], Manifest] = {}
 """The dbt project, by the warehouse's name and the state of its files. It holds no other path."""
@@ -85,9 +86,20 @@ def invoke(
     Raises:
         TransformError: dbt itself failed before any node ran.
     """
+    outcomes = _invoke(arguments, warehouse, target, events)
+    if any(OUT_OF_MEMORY in outcome.message for outcome in outcomes):
+        if events is not None:
+            events.clear()
+        outcomes = _invoke(arguments, warehouse, target, events, memory=ALL_MEMORY)
+    return outcomes
+
+
+def _invoke(
+    arguments: list[str], warehouse: Path, target: Path, events: list[EventMsg] | None, *, memory: str = MEMORY_ALONE
+) -> list[NodeOutcome]:
     callbacks = [] if events is None else [events.append]
     runner = dbtRunner(manifest=parsed_project(warehouse, target), callbacks=callbacks)
-    with _environment(warehouse):
+    with _environment(warehouse, memory):
         result = runner.invoke([*arguments, *_quietly(target)])
     if isinstance(result.exception, KeyboardInterrupt | SystemExit):
         raise result.exception
@@ -122,16 +134,18 @@ def _project_arguments(target: Path) -> list[str]:
 
 
 @contextmanager
-def _environment(warehouse: Path) -> Iterator[None]:
-    """dbt's profile takes the path from the environment, the only channel that does not make dbt parse anew."""
-    before = os.environ.get("PLS_WAREHOUSE_PATH")
-    os.environ["PLS_WAREHOUSE_PATH"] = str(warehouse)
+def _environment(warehouse: Path, memory: str = MEMORY_ALONE) -> Iterator[None]:
+    """What dbt's profile takes from the environment, the only channel that does not make dbt parse anew."""
+    told = {"PLS_WAREHOUSE_PATH": str(warehouse), "PLS_DBT_MEMORY": memory}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:
         # dbt keeps its connection for the life of the process, and with it the lock on the file.
         DuckDBConnectionManager.close_all_connections()
-        if before is None:
-            del os.environ["PLS_WAREHOUSE_PATH"]
-        else:
-            os.environ["PLS_WAREHOUSE_PATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -4,7 +4,7 @@ import gc
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 
+from dagster_project.clock import utc_now
 from dagster_project.core.handoff_plan import BY_PRIORITY
 from dagster_project.daily import everything_at
 from dagster_project.defs.resources import Workplace
+from dagster_project.landing.reports import QUARANTINED
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING, SCORE_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
@@ -85,7 +87,7 @@ def run_pipeline(console: Console, home: Path, *, yes: bool = False) -> RunOutco
     from dagster_project.definitions import build_definitions
 
     settings = environment_settings()
-    started_at = datetime.now(UTC).replace(tzinfo=None)
+    started_at = utc_now()
     definitions = build_definitions(loggers={"progress": step_logger(console)})
     job = definitions.resolve_job_def(SCORE_EVERYTHING)
     with persistent_instance(home) as instance:
@@ -124,7 +126,7 @@ def run_backfill(console: Console, home: Path, *, first: date | None, last: date
     # The run takes a turn of its own after this one.
     with workplace.locked(), workplace.connect() as connection:
         days = partitions_of(connection, workplace.playbook, first, last)
-    started_at = datetime.now(UTC).replace(tzinfo=None)
+    started_at = utc_now()
     job = build_definitions(loggers={"progress": step_logger(console)}).resolve_job_def(SCORE_PAST_DAYS)
     with persistent_instance(home) as instance:
         result = job.execute_in_process(
@@ -179,7 +181,10 @@ class BatchRunner:
         )
         checks = [event.asset_check_evaluation_data for event in result.all_events if event.event_type == _CHECKED]
         outcome = BatchOutcome(
-            _cause(result.all_events), tuple(c.check_name for c in checks if not c.passed), _not_arrived(workplace)
+            _cause(result.all_events),
+            tuple(check.check_name for check in checks if not check.passed),
+            left=_not_arrived(workplace),
+            quarantined=_quarantined(result.all_events),
         )
         if not self._is_warm:
             keep_for_good()
@@ -196,6 +201,13 @@ def _not_arrived(workplace: Workplace) -> int:
             return ledger.to_be_tried_again(but=NUDGES)  # of those the job of reminders takes care
     except Exception:  # whatever it is, a run will say so
         return 0
+
+
+def _quarantined(events: Iterable[dg.DagsterEvent]) -> int:
+    """How many rows the run has put into quarantine."""
+    told = [event.materialization.metadata for event in events if event.is_step_materialization]
+    counts: list[Any] = [metadata[QUARANTINED].value for metadata in told if QUARANTINED in metadata]
+    return sum(counts)
 
 
 def everything_on(workplace: Workplace) -> date | None:

@@ -15,6 +15,10 @@ from dagster_project.errors import PlsError
 
 MEMORY_LIMIT = "400MB"
 """Of DuckDB, beside frames in memory; what does not fit goes to a temporary file beside the warehouse."""
+OUT_OF_MEMORY = "Out of Memory Error"
+"""How DuckDB's words begin where something fits neither into memory nor, for now, into a temporary file."""
+ALL_MEMORY = "80%"
+"""DuckDB's own default, of the machine's: for the second try of what had not enough. Few rows are that wide."""
 MEMORY_ALONE = "800MB"
 """The same of loading and of models, which have nothing beside them; dbt's profile says it too."""
 WAL_LIMIT = "256MB"

@@ -74,11 +74,13 @@ class BatchOutcome:
         cause: Why it failed, empty for success.
         failed_checks: The names of checks that failed all the same.
         left: How many messages and changes have not arrived elsewhere and are to be tried again.
+        quarantined: Rows, or whole files, of this batch that can't be read.
     """
 
     cause: str
     failed_checks: tuple[str, ...] = ()
     left: int = 0
+    quarantined: int = 0
 
 
 class Closed:
@@ -255,9 +257,10 @@ class Worker:
         self.is_in_use = self.is_in_use or bool(batch.complete)
         self.seen.update({file.name: file.state for file in batch.complete})
         self.closed.forget(batch.complete)
+        refused = f"; {outcome.quarantined} in quarantine, see marts.quarantine" if outcome.quarantined else ""
         left = f"; {outcome.left} to be tried again, see the run" if outcome.left else ""
         told = f"; failed checks, see the run: {', '.join(outcome.failed_checks)}" if outcome.failed_checks else ""
-        self.say(f"{batch} in {took:.1f} s{left}{told}")
+        self.say(f"{batch} in {took:.1f} s{refused}{left}{told}")
 
     def _note_left(self, outcome: BatchOutcome) -> None:
         """What did not arrive waits for no file: somebody may be waiting for it."""

@@ -16,10 +16,13 @@ from installation import END, Installation
 
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.defs.serving import PUBLISHED
+from dagster_project.landing.discovery import event_files
 from dagster_project.ledger import Ledger
 from dagster_project.open_files import was_left_alone
 from dagster_project.publishing import spare_of
 from dagster_project.refresh import features_stand
+from dagster_project.run import BatchRunner, persistent_instance
+from dagster_project.watch import Batch, BatchOutcome
 
 COMPARED = {
     "pql_scores": "* exclude (as_of)",
@@ -211,6 +214,23 @@ def test_refused_rows_are_published_whatever_the_clock_says(grown: Path, tmp_pat
 def _audiences(data_dir: Path) -> dict[str, str | None]:
     with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
         return dict(serving.sql("select user_id, email from marts.audiences").fetchall())
+
+
+def test_a_batch_of_pls_watch_is_a_run_that_the_ui_shows_and_says_what_could_not_be_read(
+    grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir, home = shutil.copytree(grown, tmp_path / "data"), tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("PLS_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("PLS_AS_OF", f"{END:%Y-%m-%dT%H:%M:%S}")
+    land_events(data_dir, "watched", [{"type": "track", "user_id": "u", "timestamp": "yesterday"}] * 2, at=END)
+    landed = next(file for file in event_files(data_dir / "landing") if file.path.stem == "watched")
+    outcome = BatchRunner(home).run(Batch(frozenset({landed}), may_be_delta=True))
+    assert outcome == BatchOutcome("", quarantined=2)
+    with persistent_instance(home) as instance:
+        [run] = instance.get_runs()
+    assert (run.job_name, run.status) == ("score_new_events", dg.DagsterRunStatus.SUCCESS)
+    assert run.tags["pls/watch"] == "1 file"
 
 
 def test_with_a_ledger_that_has_forgotten_nothing_is_decided(grown: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Pipeline:
     failures: int = 0
     failed_checks: tuple[str, ...] = ()
     left: int = 0
+    quarantined: int = 0
     batches: list[Batch] = field(default_factory=list)
     everything_on: date | None = field(default_factory=lambda: day_of(NOW))
 
@@ -54,7 +55,7 @@ class Pipeline:
             return BatchOutcome("the warehouse is locked")
         if not batch.may_be_delta:
             self.everything_on = day_of(self.now())
-        return BatchOutcome("", self.failed_checks, self.left)
+        return BatchOutcome("", self.failed_checks, self.left, self.quarantined)
 
     @property
     def taken(self) -> list[set[str]]:
@@ -257,6 +258,13 @@ def test_on_a_day_on_which_nothing_comes_windows_slide_as_well(desk: Desk) -> No
     assert (desk.pipeline.taken[1], desk.pipeline.batches[1].may_be_delta) == (set(), False)
     assert desk.said[-1].startswith("the day's run of everything in ")
     assert not desk.worker.step()
+
+
+def test_what_could_not_be_read_is_told(desk: Desk) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    desk.pipeline.quarantined, desk.pipeline.left = 3, 1
+    desk.worker.step()
+    assert desk.said == ["1 file in 0.0 s; 3 in quarantine, see marts.quarantine; 1 to be tried again, see the run"]
 
 
 def test_what_did_not_arrive_waits_for_no_file(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from dagster_project.clients.crm_values import crm_errors, moment_of, utc_text
 from dagster_project.clients.cursors import Cursor, Onwards
 from dagster_project.clients.http import HttpApi
 from dagster_project.clients.hubspot_answers import results_of
-from dagster_project.core.crm_source_rules import KEYS, CrmSource, CrmSourceRules
+from dagster_project.core.crm_source_rules import KEYS, OBJECTIONS, CrmSource, CrmSourceRules
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ LISTED, FOUND = 100, 200
 _MODIFIED = {"contacts": "lastmodifieddate"}
 _MERGED = "hs_merged_object_ids"
 _PRIMARY_COMPANY = 5
+LEFT_OUT = "left out by HubSpot"
+"""What is read of an objection that a record comes without: nobody knows what it says, so that it counts as one."""
 _ARCHIVED = "archived"
 """The part of an extract that comes after what is alive."""
 
@@ -183,6 +185,8 @@ class HubSpotExtract:
     ) -> dict[str, Any]:
         said = record["properties"]
         row: dict[str, Any] = {ours: said.get(theirs) or None for ours, theirs in wanted.items()}
+        # A property without a value comes as null; one that does not come was removed or hidden since we asked.
+        row |= {ours: LEFT_OUT for ours, theirs in wanted.items() if ours in OBJECTIONS and theirs not in said}
         row |= dict.fromkeys(ASSOCIATED.get(entity, {}).values()) | dict(others)
         row |= {KEYS[entity]: str(record["id"]), "updated_at": record.get("updatedAt")}
         if entity == "contacts" and "name" not in wanted:

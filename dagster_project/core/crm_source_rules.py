@@ -49,6 +49,8 @@ NO_CONTACT_COLUMNS: Mapping[str, Collection[str]] = {
     "accounts": ("do_not_contact",),
 }
 """Those that say who must not be contacted: while one of them is not there, handoffs are held."""
+OBJECTIONS = ("email_opt_out", "do_not_contact", "do_not_sell")
+"""All in which somebody says no to something. What can't be read there counts as a no."""
 OF_PEOPLE: Mapping[str, Mapping[str, Collection[str]]] = {
     "contact": {
         "contacts": (

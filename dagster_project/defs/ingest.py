@@ -30,7 +30,7 @@ from dagster_project.landing.crm_api import first_extract_at, load_fetched, stan
 from dagster_project.landing.domains import update_email_domains
 from dagster_project.landing.events import begin_batch, load_events
 from dagster_project.landing.feeds import update_silences
-from dagster_project.landing.reports import LoadReport, tell_at_times
+from dagster_project.landing.reports import QUARANTINED, LoadReport, tell_at_times
 from dagster_project.landing.rules import write_rules
 from dagster_project.refresh import NEXT_MOMENTS
 
@@ -257,7 +257,7 @@ def _report_metadata(report: LoadReport, refused: pl.DataFrame) -> dict[str, dg.
         "rows in": report.rows_in,
         "loaded": report.loaded,
         "duplicate": report.duplicate,
-        "quarantined": report.quarantined,
+        QUARANTINED: report.quarantined,
     }
     if refused.height:
         metadata["quarantine"] = markdown_table(refused)

@@ -114,7 +114,8 @@ def touched_features(context: dg.OpExecutionContext, workplace: Workplace) -> It
             note_features(connection)
         shown = shown_tables(connection, {".".join(key.path): {} for key in DELTA_KEYS})
     for key in sorted(DELTA_KEYS):
-        yield dg.MaterializeResult(key, metadata=shown[".".join(key.path)])
+        if (table := ".".join(key.path)) in shown:  # after a failure there may be none yet
+            yield dg.MaterializeResult(key, metadata=shown[table])
     _raise_for_failures(outcomes)
 
 

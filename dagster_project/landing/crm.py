@@ -25,7 +25,7 @@ from dagster_project.landing.crm_store import (
     refresh_delivery,
     store_extract,
 )
-from dagster_project.landing.discovery import LandedFile, hashed, landed_file, readable_files, settle
+from dagster_project.landing.discovery import EVENTS, LandedFile, hashed, landed_file, readable_files, settle
 from dagster_project.landing.opening import UnreadableFile, plain_file
 from dagster_project.landing.register import (
     Register,
@@ -98,7 +98,7 @@ def load_crm(
 def crm_files(landing: Path) -> list[LandedFile]:
     """The CRM files below `landing`, oldest extract first, and those that nobody knows what they are (`MISNAMED`)."""
     found = []
-    for path in readable_files(landing):
+    for path in readable_files(landing, without=EVENTS):
         name = path.relative_to(landing).as_posix()
         stem = path.name.split(".")[0].lower()
         dated = _DATED.fullmatch(name)

@@ -113,7 +113,7 @@ def event_files(landing: Path) -> list[LandedFile]:
     return sorted([*folders, *(file for file in found if file is not None)], key=lambda file: file.name)
 
 
-def readable_files(folder: Path, closed: list[Path] | None = None) -> Iterator[Path]:
+def readable_files(folder: Path, closed: list[Path] | None = None, *, without: str | None = None) -> Iterator[Path]:
     """Files below `folder` with a suffix that can be read; hidden and unfinished ones are left alone.
 
     What goes during the look is not there.
@@ -121,6 +121,7 @@ def readable_files(folder: Path, closed: list[Path] | None = None) -> Iterator[P
     Args:
         folder: Where.
         closed: Takes the folders that we may not look into, but for those of a volume's own.
+        without: A folder of `folder` that is passed over.
 
     Raises:
         OSError: A folder can't be looked at. That is no empty folder.
@@ -138,7 +139,8 @@ def readable_files(folder: Path, closed: list[Path] | None = None) -> Iterator[P
             closed.append(place)
 
     for place, folders, names in os.walk(folder, onerror=passed_over):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        passed = without if Path(place) == folder else None
+        folders[:] = [name for name in folders if not name.startswith((".", "_")) and name != passed]
         found += [Path(place, name) for name in names if _may_be_read(name)]
     for path in sorted(found):
         try:

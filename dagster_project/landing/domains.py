@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 from publicsuffixlist import PublicSuffixList
 
-from dagster_project.warehouse import transaction
+from dagster_project.warehouse import ALL_MEMORY, memory_limited, transaction
 
 HOST_OF_EMAIL = (
     "split_part(lower(regexp_replace(regexp_replace(regexp_replace({}, '\\pC+', '', 'g'), "
@@ -54,7 +54,9 @@ def update_email_domains(connection: duckdb.DuckDBPyConnection) -> int:
     """
     seen = connection.sql("select batch_id, version_id from raw.hosts_seen").fetchall()
     batch_id, version_id = seen[0] if seen else (0, 0)
-    hosts = connection.execute(_NEW_HOSTS, {"batch_id": batch_id, "version_id": version_id}).fetchall()
+    # Hosts are few, but they are read out of whatever else is said with them.
+    with memory_limited(connection, ALL_MEMORY):
+        hosts = connection.execute(_NEW_HOSTS, {"batch_id": batch_id, "version_id": version_id}).fetchall()
     with transaction(connection):
         if hosts:
             _add(connection, [host for (host,) in hosts])

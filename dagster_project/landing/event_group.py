@@ -4,6 +4,7 @@ A file that turns out to be unreadable, or that changed while it was read, leave
 other from being loaded.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -22,6 +23,7 @@ from dagster_project.landing.event_reading import (
     event_batches,
     event_source,
     first_way,
+    first_words,
     is_machines_trouble,
     is_small,
     suspect_batches,
@@ -41,7 +43,9 @@ from dagster_project.landing.register import (
 from dagster_project.landing.reports import FileOutcome, RowCounts
 from dagster_project.landing.row_sources import Way
 from dagster_project.landing.small_files import SmallFiles
+from dagster_project.warehouse import ALL_MEMORY, OUT_OF_MEMORY
 
+log = logging.getLogger(__name__)
 SLICE_ROWS = 400_000
 SLICE_BYTES = 192 << 20
 """Rows, or bytes of them, that are held in memory and merged at a time."""
@@ -93,9 +97,18 @@ class EventGroup:
         self._unreadable: dict[Path, str] = {}
         self._changed: set[Path] = set()
         self._row_by_row: set[Path] = set()
+        self._has_all_memory = False
 
     def load(self, files: Sequence[LandedFile]) -> list[FileOutcome]:
         """Load the files in one transaction and say what became of them."""
+        [(limit,)] = self._connection.sql("select current_setting('memory_limit')").fetchall()
+        try:
+            return self._load(files)
+        finally:
+            if self._has_all_memory:
+                self._connection.execute(f"set memory_limit = '{limit}'")
+
+    def _load(self, files: Sequence[LandedFile]) -> list[FileOutcome]:
         while True:
             self._connection.begin()
             try:
@@ -104,9 +117,13 @@ class EventGroup:
                 return outcomes
             except _StartOver:
                 self._connection.rollback()
-            except BaseException:
+            except BaseException as error:
                 self._connection.rollback()
-                raise
+                if not first_words(error).startswith(OUT_OF_MEMORY) or self._has_all_memory:
+                    raise
+                log.warning("Rows as wide as these need more memory: the files are read again with all that there is.")
+                self._has_all_memory = True
+                self._connection.execute(f"set memory_limit = '{ALL_MEMORY}'")
 
     def _attempt(self, files: Sequence[LandedFile]) -> list[FileOutcome]:
         self._merge = EventMerge(self._connection, self._index, self._batch_id, self._now)

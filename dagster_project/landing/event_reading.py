@@ -177,6 +177,6 @@ def is_machines_trouble(error: Exception) -> bool:
     return _MACHINES_TROUBLE.match(first_words(error)) is not None
 
 
-def first_words(error: Exception) -> str:
+def first_words(error: BaseException) -> str:
     """An error's first line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -50,13 +50,13 @@ def plain_file(file: LandedFile) -> Iterator[Path]:
         yield plain
 
 
-def first_line(path: Path, limit: int = 1 << 20) -> bytes:
-    """The first line that isn't blank, without its end; empty if there is none."""
+def first_line(path: Path, limit: int = 1 << 20) -> tuple[bytes, int]:
+    """The first line that isn't blank, without its end, and how many lines are before it; empty if there is none."""
     with path.open("rb") as file:
-        while line := file.readline(limit):
+        for before, line in enumerate(iter(lambda: file.readline(limit), b"")):
             if line.strip(b"\xef\xbb\xbf \t\r\n"):
-                return line.rstrip(b"\r\n")
-    return b""
+                return line.rstrip(b"\r\n"), before
+    return b"", 0
 
 
 def unfinished_last_line(path: Path, limit: int = 1 << 24) -> bytes:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 TELL_SECONDS = 5.0
+QUARANTINED = "quarantined"
+"""Under this name a run tells how many rows an asset could not read."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def csv_rows(path: Path) -> Rows | None:
 
     Of two columns with one name the first counts.
     """
-    header = first_line(path).decode("utf-8-sig", "replace")
+    first, blank_lines = first_line(path)
+    header = first.decode("utf-8-sig", "replace")
     if not header:
         return None
     delimiter = delimiter_of(header)
@@ -103,7 +104,7 @@ def csv_rows(path: Path) -> Rows | None:
         path=path,
         relation=f"select {_NUMBER} as row_number, null::varchar as problem, struct_pack({pack}, "
         f"raw_line := null::varchar) as src from read_csv({literal(str(path))}, auto_detect = false, "
-        "header = true, "
+        f"header = true, skip = {blank_lines}, "
         f"columns = {{{columns}}}, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
         f"max_line_size = {LONGEST_ROW})",
         slow_relation="select file_id, row_number, problem, "

@@ -32,6 +32,8 @@
 #}
 {% macro rollup_portions(starts_anew) %}
   {% if not execute %}{{ return([{'days': 'false', 'up_to': 'none'}]) }}{% endif %}
+  {#- Each is compared with every event: of many, which devices with wrong clocks send, it is asked which days they are. -#}
+  {%- set most_runs = 20 %}
   {% set query %}
     with days as (
       {%- if starts_anew %}
@@ -52,11 +54,15 @@
     runs as (
       select portion, min(day) as first_day, max(day) as last_day from steps group by portion, before_the_run
     )
+    {%- set from_day = "'events.occurred_at >= timestamp ''' || " %}
+    {%- set to_day = " || ' 00:00:00'' and events.occurred_at <= timestamp ''' || " %}
+    {%- set end = " || ' 23:59:59.999999'''" %}
     select
-      string_agg(
-        'events.occurred_at >= timestamp ''' || first_day || ' 00:00:00'' and events.occurred_at <= timestamp '''
-        || last_day || ' 23:59:59.999999''', ' or ' order by first_day
-      ) as days,
+      case when count(*) <= {{ most_runs }}
+        then string_agg({{ from_day }}first_day{{ to_day }}last_day{{ end }}, ' or ' order by first_day)
+        else {{ from_day }}min(first_day){{ to_day }}max(last_day){{ end }}
+          {%- if not starts_anew %} || ' and cast(events.occurred_at as date) in (select day from {{ ref('int_user_days_touched') }})'{% endif %}
+      end as days,
       cast(max(last_day) as varchar) as up_to
     from runs
     group by portion

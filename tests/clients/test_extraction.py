@@ -14,6 +14,7 @@ from loopback import Reply
 
 from dagster_project.clients.http import RetryPolicy
 from dagster_project.clients.hubspot import HubSpot, connect
+from dagster_project.clients.hubspot_extract import LEFT_OUT
 from dagster_project.core.crm_source_rules import CrmSourceRules
 from dagster_project.core.source_rules import SourceRules
 from dagster_project.extraction import ENTITIES, Fetched, due_entities, fetch, page_store
@@ -146,6 +147,18 @@ def test_everything_is_read_page_by_page_in_our_columns(bench: Bench) -> None:
     ]  # fmt: skip
     assert bench.now_there("tickets", "category", "contact_id") == [("5", "limits", ids[1])]
     assert bench.now_there("owners", "team", "is_active") == [("1", "ae", "true"), ("2", None, "false")]
+
+
+def test_an_objection_that_a_record_comes_without_is_not_taken_for_none(bench: Bench) -> None:
+    bench.crm().create_fields("contact", [])
+    said = {"hs_email_optout": None, "pls_do_not_contact": "false"}
+    records = [{"id": str(number), "properties": said} for number in (1, 2)]
+    records[1] = {"id": "2", "properties": {"pls_do_not_contact": None}}
+    bench.server.fail("answer", LIST, reply=Reply(200, {"results": records}))
+    bench.run()
+    assert bench.now_there("contacts", "email_opt_out", "do_not_contact") == [
+        ("1", None, "false"), ("2", LEFT_OUT, None),
+    ]  # fmt: skip
 
 
 def test_only_changes_are_read_the_second_time(bench: Bench) -> None:

@@ -40,6 +40,15 @@ def test_values_stay_text_under_plain_names(landing: Landing) -> None:
     assert landing.values("select columns from raw.files") == [["account_id", "employee_count", "name", "plan"]]
 
 
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "  \n\t\n"])
+def test_a_header_may_come_after_blank_lines(landing: Landing, before: str) -> None:
+    end = "\r\n" if "\r" in before else "\n"
+    landing.put("crm/accounts.csv", before.encode() + end.join(["account_id,name", "a1,Acme", "a2,Beta", ""]).encode())
+    [outcome] = landing.load_crm().files
+    assert (outcome.status, outcome.rows_in, outcome.loaded) == ("loaded", 2, 2)
+    assert _payloads(landing) == [{"account_id": "a1", "name": "Acme"}, {"account_id": "a2", "name": "Beta"}]
+
+
 def test_ndjson_and_parquet_say_the_same(landing: Landing) -> None:
     row = {
         "account_id": 7, "tech_stack": ["snowflake", "dbt"], "is_target_account": True, "estimated_acv": 1.5,

@@ -452,3 +452,21 @@ def test_what_was_read_whole_is_not_read_again_when_the_mapping_changes(landing:
     landing.load()
     landing.rules = rules(EventMapping(files="*", properties={"plan": "tier"}))
     assert landing.load().files == ()
+
+
+def test_wide_rows_are_read_and_keep_no_other_file_waiting(landing: Landing) -> None:
+    wide = b"".join(
+        json.dumps(event(f"wide-{number}", properties={"report": f"{number:03}" * 33_000})).encode() + b"\n"
+        for number in range(300)
+    )
+    landing.put("events/wide.ndjson", wide)
+    landing.events("narrow.ndjson", event("narrow"))
+    [limit] = landing.values("select current_setting('memory_limit')")
+    report = landing.load()
+    assert {(file.path, file.status, file.loaded) for file in report.files} == {
+        ("events/wide.ndjson", "loaded", 300), ("events/narrow.ndjson", "loaded", 1),
+    }  # fmt: skip
+    [shortest] = landing.values("select min(length(properties)) from raw.events where message_id like 'wide%'")
+    assert int(str(shortest)) > 99_000
+    [after] = landing.values("select current_setting('memory_limit')")
+    assert str(after)[:3] == str(limit)[:3], "it is written with a rounded fraction"

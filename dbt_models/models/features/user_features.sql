@@ -95,6 +95,15 @@ opportunities as (
 
 ),
 
+-- A company may have thousands of each: what its users have in common is found once.
+account_opportunities as (
+
+    select as_of, account_id, bool_or(is_open) as is_open, bool_or(is_won) as is_won
+    from opportunities
+    group by as_of, account_id
+
+),
+
 user_opportunities as (
 
     select as_of, user_id, bool_or(is_open) as has_open_opportunity, bool_or(is_won) as has_won_opportunity
@@ -104,12 +113,20 @@ user_opportunities as (
         inner join opportunities
             on identities.as_of = opportunities.as_of and identities.contact_id = opportunities.contact_id
         union all
-        select identities.as_of, identities.user_id, opportunities.is_open, opportunities.is_won
+        select identities.as_of, identities.user_id, found.is_open, found.is_won
         from identities
-        inner join opportunities
-            on identities.as_of = opportunities.as_of and identities.account_id = opportunities.account_id
+        inner join account_opportunities as found
+            on identities.as_of = found.as_of and identities.account_id = found.account_id
     )
     group by as_of, user_id
+
+),
+
+account_opportunities_ever as (
+
+    select as_of, account_id, bool_or(was_won) as was_won
+    from {{ ref('int_crm_opportunities_ever') }}
+    group by as_of, account_id
 
 ),
 
@@ -124,7 +141,7 @@ user_opportunities_ever as (
         union all
         select identities.as_of, identities.user_id, ever.was_won
         from identities
-        inner join {{ ref('int_crm_opportunities_ever') }} as ever
+        inner join account_opportunities_ever as ever
             on identities.as_of = ever.as_of and identities.account_id = ever.account_id
     )
     group by as_of, user_id
