@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from dotenv import load_dotenv
 
 from dagster_project.clients.connectors import CONNECTORS, LOCAL
+from dagster_project.clients.http import EndpointRefused, checked_endpoint
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_models"
@@ -216,13 +217,13 @@ def _slack_access(set_values: Mapping[str, str]) -> SlackAccess:
 
 def _endpoint(name: str, url: str) -> str:
     """An address that a secret may be sent to: encrypted, or on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        return url
-    if parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"):
-        return url
-    # A webhook's address is a secret itself, so it is not repeated.
-    raise SettingsError(f"{name} can't be used; expected https://..., or http:// on this machine only")
+    try:
+        return checked_endpoint(url)
+    except (EndpointRefused, ValueError):
+        # A webhook's address is a secret itself, so it is not repeated.
+        raise SettingsError(
+            f"{name} can't be used; expected https://..., or http:// on this machine only, without a user or password"
+        ) from None
 
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999

@@ -14,7 +14,9 @@ from dagster_project.core.whys import Dossier
 
 Row = dict[str, Any]
 Read = Callable[[str, Sequence[Any]], list[Row]]
-"""Reads the serving copy: a query with a `?` for each of its parameters, to rows."""
+"""Reads the serving copy: a query with a `?` for each of its parameters, or `$1` for the first, to rows."""
+_NAMED = 5
+"""Accounts that are named where several are called what was asked for."""
 
 _USER = (
     "select * from marts.user_profiles join (select * exclude (email, account_id, contact_id, last_active_at, "
@@ -24,11 +26,16 @@ _ACCOUNT = (
     "select * from marts.account_profiles join (select * exclude (name, domain, active_users_30d) "
     "from marts.pqa_scores) using (account_id)"
 )
-_IS_USER = ("user_id = ?", "lower(email) = lower(?)")
+_HOST = "regexp_extract(lower(trim({})), '^(?:[a-z]+://)?(?:www[.])?([^/:?#]*)', 1)"
+IS_ACCOUNTS_DOMAIN = (
+    f"{_HOST.format('domain')} = {_HOST.format('$1')} or account_id = 'domain:' || {_HOST.format('$1')}"
+)
+"""SQL of whether an account is asked for by its domain, however the CRM and whoever asks write it; one parameter."""
+_IS_USER = ("user_id = $1", "lower(email) = lower($1)")
 _IS_ACCOUNT = (
-    "account_id = ?",
-    "lower(domain) = lower(?) or account_id = 'domain:' || lower(?)",
-    "lower(name) = lower(?)",
+    "account_id = $1",
+    IS_ACCOUNTS_DOMAIN,
+    "lower(name) = lower($1)",
 )
 """What somebody may be asked for by, in the order in which it is tried."""
 
@@ -83,7 +90,7 @@ def find_dossier(serving: Path, asked: str) -> Dossier:
         asked: A user id, an e-mail, an account id, a domain or an account's name, the first that fits.
 
     Raises:
-        UnknownSubject: Nobody fits, or there is no serving copy of this version yet.
+        UnknownSubject: Nobody fits, several accounts do, or there is no serving copy of this version yet.
     """
     if not serving.exists():
         raise UnknownSubject(f"{serving} is not there yet: run `pls run` first")
@@ -109,19 +116,23 @@ def _found(read: Read, asked: str) -> Dossier | None:
         if user := _best(read, f"{_USER} where {condition} order by pql_score desc, user_id", asked):
             return dossier_of(read, "user", user)
     for condition in _IS_ACCOUNT:
-        if account := _best(read, f"{_ACCOUNT} where {condition} order by users desc, account_id", asked):
-            return dossier_of(read, "account", account)
-    excluded = _best(read, "select * from marts.exclusions where user_id = ? or lower(email) = lower(?)", asked)
+        accounts = read(f"{_ACCOUNT} where {condition} order by users desc, account_id limit {_NAMED}", [asked])
+        if len(accounts) > 1:
+            called = ", ".join(f"{row['account_id']} ({row['name'] or row['domain']})" for row in accounts)
+            raise UnknownSubject(f"several accounts are called {asked!r}: ask for one of them by its id: {called}")
+        if accounts:
+            return dossier_of(read, "account", accounts[0])
+    excluded = _best(read, "select * from marts.exclusions where user_id = $1 or lower(email) = lower($1)", asked)
     return Dossier(user=None, account=None, is_account=False, excluded=excluded) if excluded else None
 
 
 def _best(read: Read, query: str, asked: str) -> Row | None:
-    rows = read(f"{query} limit 1", [asked] * query.count("?"))
+    rows = read(f"{query} limit 1", [asked])
     return rows[0] if rows else None
 
 
 def _account(read: Read, account_id: str | None) -> Row | None:
-    return _best(read, f"{_ACCOUNT} where account_id = ?", account_id) if account_id else None
+    return _best(read, f"{_ACCOUNT} where account_id = $1", account_id) if account_id else None
 
 
 def _champion(read: Read, account_id: str) -> Row | None:
@@ -130,7 +141,7 @@ def _champion(read: Read, account_id: str) -> Row | None:
         "is_unsubscribed or email_opt_out or contact_do_not_contact or account_do_not_contact or contact_deleted "
         "or account_deleted or suppression_reason is not null"
     )
-    return _best(read, f"{_USER} where account_id = ? order by ({blocked}), pql_score desc, user_id", account_id)
+    return _best(read, f"{_USER} where account_id = $1 order by ({blocked}), pql_score desc, user_id", account_id)
 
 
 def dossier_of(read: Read, kind: str, found: Row) -> Dossier:

@@ -3,7 +3,7 @@
 Which outcome means what is `core/feedback`'s business. Nothing is written to the CRM here.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dagster_project.clients.crm import CrmClient
 from dagster_project.core.delivery_rules import TaskOutcomes
@@ -36,9 +36,17 @@ def read_task_answers(ledger: Ledger, crm: CrmClient, rules: TaskOutcomes, *, ch
         return 0
     known = set(ledger.read_frame("handoff_feedback")["feedback_id"])
     done = {key: state for key, state in crm.find_tasks(made).items() if state.status == "done"}
+    # One after the other: what is said of a thread's first handoff holds for the others until their own task says more.
+    in_order = sorted(done, key=lambda key: (by_key[key]["created_at"], key))
     answers = [
-        task_answer(by_key[key]["handoff_id"], state.outcome, by_key[key]["recipient_id"], at=now, rules=rules)
-        for key, state in done.items()
+        task_answer(
+            by_key[key]["handoff_id"],
+            done[key].outcome,
+            by_key[key]["recipient_id"],
+            at=now + timedelta(microseconds=place),
+            rules=rules,
+        )
+        for place, key in enumerate(in_order)
     ]
     new = [answer for answer in answers if answer.feedback_id not in known]
     for answer in new:

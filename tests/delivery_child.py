@@ -51,7 +51,7 @@ def _reminders(ledger: Ledger, now: datetime) -> list[Letter]:
     for nudge in nudges(rows, [], roots, sent, now=now, rules=RULES.reminders):
         where = messages[nudge.handoff["handoff_id"]]
         thread = Thread(nudge.handoff["handoff_id"], "P0", where["channel"], where["message"])
-        found.append(reminder(nudge, ANA, RULES, thread=thread, day=now.date()))
+        found.append(reminder(nudge, ANA, RULES, thread=thread, day=now.date(), has_buttons=False))
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from installation import Installation
 
-from dagster_project.subjects import find_dossier
+from dagster_project.subjects import UnknownSubject, find_dossier
 
 HEADINGS = [
     "## Product-Led Sales Assessment",
@@ -47,6 +47,31 @@ def rows(serving: Path, query: str) -> list[Any]:
 def one(installation: Installation, query: str) -> Any:
     [(value,)] = rows(installation.serving, query)[:1]
     return value
+
+
+def test_a_domain_is_found_as_the_crm_writes_it_and_as_a_browser_shows_it(
+    demo_run: Installation, tmp_path: Path
+) -> None:
+    serving = shutil.copy(demo_run.serving, tmp_path)
+    domain = "select domain, account_id from marts.pqa_scores where account_id not like 'domain:%' and domain <> ''"
+    [(host, account_id), *_] = rows(serving, f"{domain} order by account_id")
+    with duckdb.connect(str(serving)) as copy:
+        for table in ("pqa_scores", "account_profiles"):
+            site = f"https://www.{host}/x"
+            copy.execute(f"update marts.{table} set domain = ? where account_id = ?", [site, account_id])
+    for asked in (host, host.upper(), f"www.{host}", f"https://{host}/pricing"):
+        account = find_dossier(Path(serving), asked).account
+        assert account is not None and account["account_id"] == account_id, asked
+
+
+def test_of_several_accounts_with_one_name_none_is_taken_for_another(demo_run: Installation, tmp_path: Path) -> None:
+    serving = shutil.copy(demo_run.serving, tmp_path)
+    ids = [account_id for (account_id,) in rows(serving, "select account_id from marts.pqa_scores order by 1 limit 2")]
+    with duckdb.connect(str(serving)) as copy:
+        for table in ("pqa_scores", "account_profiles"):
+            copy.execute(f"update marts.{table} set name = 'Twin Group' where list_contains(?, account_id)", [ids])
+    with pytest.raises(UnknownSubject, match=f"ask for one of them by its id: .*{re.escape(ids[0])}"):
+        find_dossier(Path(serving), "twin group")
 
 
 def test_an_assessment_has_the_headings_of_section_8_in_their_order(demo_run: Installation, ask: Any) -> None:

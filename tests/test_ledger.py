@@ -526,15 +526,15 @@ def decided_next(ledger: Ledger, people: pl.DataFrame, companies: pl.DataFrame) 
     return sorted(planned.decisions.select("decision", "user_id", "triggers").rows(), key=str)
 
 
-def test_what_a_colleague_asked_for_is_decided_again_when_the_person_named_opts_out(ledger: Ledger) -> None:
+def test_what_fired_for_a_colleague_is_decided_again_when_the_person_named_opts_out(ledger: Ledger) -> None:
     company = accounts({"active_users_30d": 5})
     was = withdrawn(ledger, users(CHAMPION, COLLEAGUE), company)
-    assert (was["user_id"], was["triggers"]) == ("u_1", ["hot_pql", "hand_raise", "team_growth"])
+    assert (was["user_id"], was["triggers"]) == ("u_2", ["hand_raise", "hot_pql", "team_growth"])
     [first] = ledger.read_frame("handoff_decisions").filter(decision="suppressed_no_contact").to_dicts()
     assert first["reason"] == "at the moment of sending: opted out; what others are behind is decided again"
-    now = users(CHAMPION | {"email_opt_out": True}, COLLEAGUE)
-    assert decided_next(ledger, now, company) == [("sent", "u_2", ["hand_raise", "team_growth"])]
-    assert [row["user_id"] for row in ledger.pending_handoffs()] == ["u_2"]
+    now = users(CHAMPION, COLLEAGUE | {"email_opt_out": True})
+    assert decided_next(ledger, now, company) == [("sent", "u_1", ["hot_pql", "team_growth"])]
+    assert [row["user_id"] for row in ledger.pending_handoffs()] == ["u_1"]
     assert decided_next(ledger, now, company) == []
     assert ledger.read_frame("handoffs").height == 2
 

@@ -31,7 +31,7 @@ def letters(ledger: Ledger, chat: str, clock: Clock) -> list[Letter]:
         else:
             where = messages[nudge.handoff["handoff_id"]]
             thread = Thread("ho_1", "P0", where["channel"], where["message"]) if where["message"] else None
-            found.append(reminder(nudge, ANA, RULES, thread=thread, day=clock.now().date()))
+            found.append(reminder(nudge, ANA, RULES, thread=thread, day=clock.now().date(), has_buttons=False))
     return found
 
 

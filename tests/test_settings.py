@@ -66,6 +66,7 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
         ("PLS_SLACK_BASE_URL", "http://slack.com/api", "PLS_SLACK_BASE_URL can't be used; expected https://"),
         ("PLS_SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0", "PLS_SLACK_WEBHOOK_URL can't be used; expected"),
+        ("PLS_PRODUCT_URL", "https://user:secret@host.example", "PLS_PRODUCT_URL can't be used; expected https://"),
         ("PLS_LEDGER_URL", "ledger.sqlite", "PLS_LEDGER_URL is no URL; expected one such as sqlite:////"),
     ],
 )

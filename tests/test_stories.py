@@ -5,6 +5,7 @@ CRM's data has become too old. Each has a company of its own, and says what is d
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -449,7 +450,9 @@ def test_several_triggers_are_one_handoff_that_names_the_hottest(lived: Lived) -
     story = told("a team grows, one gets hot, another compares prices")
     handoff = lived.handoff(story)
     assert handoff["user_id"] == f"{story.slug}-p1"
-    assert "**Also**: Team Growth, Pricing Interest (P2)" in handoff["package_markdown"]
+    day = r"2026-\d\d-\d\d"
+    also = rf"\*\*Also\*\*: Team Growth \({day}\); Pricing Interest \(P2, p2@{story.slug}\.com, {day}\)"
+    assert re.search(also, handoff["package_markdown"])
 
 
 def test_a_full_owner_gets_the_rest_on_the_next_day(lived: Lived) -> None:

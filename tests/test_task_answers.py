@@ -1,5 +1,6 @@
 """Closed CRM tasks as answers to handoffs: each read once, and only what is really closed."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from dagster_project.clients.crm import CrmUnavailable, TaskState
 from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.actions import Action
 from dagster_project.core.follow_ups import task_key
+from dagster_project.core.letters import HANDOFF
 from dagster_project.ledger import Ledger
 from dagster_project.playbook_files import read_playbook
 from dagster_project.task_answers import read_task_answers
@@ -83,6 +85,28 @@ def test_a_closed_task_is_an_answer_and_is_read_once(ledger: Ledger, crm: Crm, o
     assert (said["handoff_id"], said["label"], said["source"]) == ("ho_2", label, "crm")
     assert (said["answered_by"], said["answered_at"]) == ("o_1", LATER)
     assert status(ledger) == ["delivered", label, "delivered"]
+
+
+@pytest.mark.parametrize("joined", ["ho_1", "ho_2"])
+@pytest.mark.parametrize(("of_root", "own"), [("Meeting booked", "Not a fit"), ("Not a fit", "Meeting booked")])
+def test_of_two_tasks_of_a_thread_that_are_closed_each_says_its_own(
+    ledger: Ledger, crm: Crm, tmp_path: Path, joined: str, of_root: str, own: str
+) -> None:
+    root = {"ho_1": "ho_2", "ho_2": "ho_1"}[joined]
+    fields = {("slack", HANDOFF, joined): {"root": root}}
+    ledger.settle([], NOW, confirmed=fields)
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        connection.execute(
+            "update handoffs set created_at = '2027-01-01 00:00:00.000000' where handoff_id = ?", [joined]
+        )
+    crm.close(root, of_root)
+    crm.close(joined, own)
+    assert read(ledger, crm) == 2
+    says = {"Meeting booked": "claimed", "Not a fit": "not_a_fit"}
+    found = dict(ledger.read_frame("handoffs").select("handoff_id", "status").iter_rows())
+    assert (found[root], found[joined]) == (says[of_root], says[own])
+    rejected = {handoff_id for handoff_id, status in found.items() if status == "not_a_fit"}
+    assert set(ledger.rejected_handoffs(list(found))) == rejected
 
 
 def test_another_outcome_is_another_answer(ledger: Ledger, crm: Crm) -> None:

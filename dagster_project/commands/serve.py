@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 
 import click
 
+LONGEST_WAIT = 30.0
+"""Seconds that an answer is waited for to be shown in Slack: whoever pressed the next button waits as well."""
+
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -26,7 +29,7 @@ def serve(host: str, port: int) -> None:
         )
     if slack.bot_token is None:
         _say("PLS_SLACK_BOT_TOKEN is not set: answers are kept, and messages stay as they are")
-    bot = SlackBot(slack.bot_token, slack.base_url, longest_wait=30) if slack.bot_token else None
+    bot = SlackBot(slack.bot_token, slack.base_url, longest_wait=LONGEST_WAIT) if slack.bot_token else None
     _say(f"Listening on http://{host}:{port}/slack/actions; stop with Ctrl-C")
     clicks = Clicks(Ledger(settings.ledger_url), bot, slack.signing_secret, _say)
     uvicorn.run(slack_app(clicks), host=host, port=port, log_level="warning", server_header=False)

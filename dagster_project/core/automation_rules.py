@@ -12,9 +12,10 @@ from dagster_project.core.crm_source_rules import Team
 from dagster_project.core.handoff_rules import HandoffType, Stage, TriggerKey, known_fields_only
 from dagster_project.core.strict import Count, Days, StrictModel
 
-NOTICE_FIELDS = frozenset({"person", "company", "score", "rise", "days", "active_users", "date"})
+NOTICE_FIELDS = frozenset({"person", "company", "score", "active_users", "date"})
 MARKETING_FIELDS = frozenset({"person", "company"})
 
+RiseNotice = Annotated[str, AfterValidator(known_fields_only(NOTICE_FIELDS | {"rise", "days"}))]
 Notice = Annotated[str, AfterValidator(known_fields_only(NOTICE_FIELDS))]
 TakenOver = Annotated[str, AfterValidator(known_fields_only(MARKETING_FIELDS))]
 GivenBack = Annotated[str, AfterValidator(known_fields_only(MARKETING_FIELDS | {"reason"}))]
@@ -40,7 +41,7 @@ class ScoreRiseRule(Rule):
     points: Annotated[float, Field(gt=0)]
     days: Days
     team: Team
-    notice: Notice
+    notice: RiseNotice
 
 
 class OwnerRule(Rule):

@@ -19,7 +19,8 @@ from dagster_project.core.automation import ACTED, NO_COMPANY, SKIPPED, Outcome,
 from dagster_project.core.candidates import identity
 from dagster_project.core.decisions import Verdict
 from dagster_project.core.key_signals import scored_signal, telling_entries
-from dagster_project.core.package_model import HandoffPackage
+from dagster_project.core.package_model import HandoffPackage, Told
+from dagster_project.core.packages import firing_titles, told_firings
 from dagster_project.core.rendering import handoff_text
 from dagster_project.core.routing import TEAM, Desk, Request
 from dagster_project.core.wording import Row, company_name, person_name, score_text, short
@@ -134,8 +135,6 @@ def _words(person: Row, account: Row | None, as_of: datetime) -> dict[str, str]:
         "score": score_text(person["pql_score"] or 0.0),
         "active_users": str((account["active_users_30d"] if account else 1) or 0),
         "date": f"{as_of:%Y-%m-%d}",
-        "rise": "",
-        "days": "",
     }
 
 
@@ -177,7 +176,7 @@ def opportunity_notes(
 
     Args:
         verdicts: Decisions that are new in this run.
-        users: Features with scores by user id.
+        users: Features with scores by user id, of everybody behind them.
         accounts: The same by account id.
         playbook: The rules.
     """
@@ -190,17 +189,29 @@ def opportunity_notes(
         account = accounts.get(verdict.candidate.account_id or "")
         record = _record(person, account) if person else None
         if verdict.decision == table.OPEN_OPPORTUNITY and person and record:
-            notes.append(_note(verdict, person, account, record=record, playbook=playbook))
+            fired = told_firings(verdict.candidate, person, users, playbook.handoffs.triggers)
+            notes.append(_note(verdict, person, account, fired=fired, record=record, playbook=playbook))
     return notes
 
 
-def _note(verdict: Verdict, person: Row, account: Row | None, *, record: tuple[str, str], playbook: Playbook) -> Action:
+def _note(
+    verdict: Verdict,
+    person: Row,
+    account: Row | None,
+    *,
+    fired: Sequence[Told],
+    record: tuple[str, str],
+    playbook: Playbook,
+) -> Action:
     rules = playbook.handoffs
-    titles = [rules.triggers.by_key()[key].title for key in verdict.candidate.triggers(rules.triggers)]
+    own = firing_titles([told for told in fired if not told[1]], rules.triggers)
+    others = firing_titles([told for told in fired if told[1]], rules.triggers)
+    address = f" ({short(person['email'])})" if person["email"] and person["email"] != person_name(person) else ""
     entries = telling_entries(person["explanation"] or ())[: rules.package.key_signals]
     signals = [scored_signal(entry, rules.package) for entry in entries]
     lines = [
-        f"{person_name(person)}: {', '.join(titles)}. PQL score {score_text(person['pql_score'] or 0.0)}/100.",
+        f"{person_name(person)}{address}: {'; '.join(own)}. PQL score {score_text(person['pql_score'] or 0.0)}/100.",
+        *([f"Also: {'; '.join(others)}"] if others else []),
         *(f"{signal.label}: {signal.value} ({signal.meaning})" for signal in signals),
         f"Not sent as an alert: {verdict.reason}.",
     ]
@@ -253,6 +264,7 @@ def taken_over(
         handoff_id = handoff.row["handoff_id"]
         if is_mql:
             outcome.actions.append(_nurture(handoff_id, person["contact_id"], is_paused=True))
+        if is_mql and person["contact_id"] not in paused:
             text = rules.taken_over.format_map(_words(person, handoff.account, as_of))
             outcome.notices.append(
                 notice_row(word_key(handoff_id), MARKETING, MARKETING, person=person, text=text, at=as_of)
@@ -304,6 +316,8 @@ def given_back(
     playbook: Playbook,
     outcome: Outcome,
     *,
+    people: Mapping[str, Row],
+    accounts: Mapping[str, Row],
     taken: Collection[Row],
     as_of: datetime,
 ) -> list[dict[str, Any]]:
@@ -317,6 +331,8 @@ def given_back(
         answers: What is known of their handoffs, by handoff id.
         playbook: The rules.
         outcome: Gets the field changes and the word to marketing.
+        people: Features by user id, at least of those whose overlaps may end; who is gone is called by their address.
+        accounts: The same of their accounts, by account id.
         taken: The overlaps that begin in this run.
         as_of: The moment of the run, naive UTC.
     """
@@ -333,7 +349,7 @@ def given_back(
                 again = {"status": WITH_SALES, "paused_at": as_of, "recycled_at": None, "recycled_reason": None}
                 ended.append({**row, **again})
                 outcome.actions.append(_nurture(row["handoff_id"], row["contact_id"], is_paused=True))
-                text = playbook.automation.marketing.taken_over.format_map(_told_of(row))
+                text = playbook.automation.marketing.taken_over.format_map(_told_of(row, people, accounts))
                 key = identity("no", MARKETING, row["handoff_id"], WITH_SALES, as_of.isoformat())
                 outcome.notices.append(notice_row(key, MARKETING, MARKETING, person=row, text=text, at=as_of))
             continue
@@ -343,7 +359,7 @@ def given_back(
             continue
         paused.add(row["contact_id"])  # it is given back once
         outcome.actions.append(resume_nurture(row["handoff_id"], row["contact_id"], row["user_id"]))
-        told = {**_told_of(row), "reason": answer.reason}
+        told = {**_told_of(row, people, accounts), "reason": answer.reason}
         outcome.notices.append(
             notice_row(
                 identity("no", MARKETING, row["handoff_id"], RECYCLED),
@@ -357,8 +373,9 @@ def given_back(
     return ended
 
 
-def _told_of(overlap: Row) -> dict[str, str]:
+def _told_of(overlap: Row, people: Mapping[str, Row], accounts: Mapping[str, Row]) -> dict[str, str]:
+    person, account = people.get(overlap["user_id"]), accounts.get(overlap["account_id"] or "")
     return {
-        "person": short(overlap["email"] or overlap["user_id"]),
-        "company": short(overlap["account_id"] or NO_COMPANY),
+        "person": short(person_name(person) if person else overlap["email"] or overlap["user_id"]),
+        "company": short(company_name({}, account) if account else overlap["account_id"] or NO_COMPANY),
     }

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import polars as pl
+
 from dagster_project.core.block_kit import handoff_blocks
-from dagster_project.core.candidates import Candidate, identity
+from dagster_project.core.candidates import Slot, identity
 from dagster_project.core.decisions import Verdict
+from dagster_project.core.escaping import plain
+from dagster_project.core.feedback import ENDED
 from dagster_project.core.follow_ups import HandedOver
-from dagster_project.core.handoff_plan import HandoffInputs
+from dagster_project.core.handoff_plan import PAST_SCHEMA, HandoffInputs
 from dagster_project.core.handoff_rules import HandoffRules
-from dagster_project.core.package_model import HandoffFacts, HandoffPackage
-from dagster_project.core.packages import build_package
+from dagster_project.core.package_model import HandoffFacts, HandoffPackage, Told
+from dagster_project.core.packages import build_package, told_firings
 from dagster_project.core.rendering import handoff_markdown
-from dagster_project.core.routing import Assignment, Desk
-from dagster_project.core.standings import Standing
-from dagster_project.core.wording import Row
+from dagster_project.core.routing import TEAM, Assignment, Desk
+from dagster_project.core.triggers import conform
+from dagster_project.core.wording import Row, short
 
 
 def hand_over(
@@ -40,8 +45,10 @@ def hand_over(
         rules: `handoffs.yml`.
     """
     named = {verdict.candidate.key: verdict.candidate.person(rules.triggers) for verdict in sent}
-    people = inputs.whole("user", {person.id for person in named.values() if person})
+    behind = {user_id for verdict in sent for user_id in verdict.candidate.people}
+    people = inputs.whole("user", behind | {person.id for person in named.values() if person})
     accounts = inputs.whole("account", {v.candidate.account_id for v in sent if v.candidate.account_id})
+    open_ones = _open_ones(inputs.past, accounts, people) if sent else {}
     found = []
     for verdict in sent:
         candidate, person = verdict.candidate, named[verdict.candidate.key]
@@ -50,11 +57,13 @@ def hand_over(
             verdict,
             str(assigned[candidate.key].recipient_id),
             (people[person.id], accounts.get(candidate.account_id or "")),
-            fired=_told(candidate, person, people[person.id], rules=rules),
+            fired=told_firings(candidate, people[person.id], people, rules.triggers),
             desk=desk,
             rules=rules,
         )
-        facts = replace(facts, scored_since=inputs.scored_since)
+        theirs = [*open_ones.get(("user", person.id), ()), *open_ones.get(("account", candidate.account_id or ""), ())]
+        also_with = _also_with(theirs, facts.recipient_id, desk)
+        facts = replace(facts, scored_since=inputs.scored_since, also_with=also_with)
         package = build_package(facts, rules)
         row = _row(verdict, facts, package, rules=rules, as_of=inputs.as_of)
         found.append(HandedOver(row, package, verdict, facts.person, facts.account))
@@ -66,7 +75,7 @@ def _facts(
     recipient_id: str,
     whose: tuple[Row, Row | None],
     *,
-    fired: list[tuple[str, str, datetime]],
+    fired: list[Told],
     desk: Desk,
     rules: HandoffRules,
 ) -> HandoffFacts:
@@ -110,25 +119,28 @@ def _row(
     }
 
 
+def _open_ones(past: pl.DataFrame, accounts: Collection[str], people: Collection[str]) -> Mapping[Slot, list[Row]]:
+    """Handoffs that somebody may be working on, by the account and by the person that they name."""
+    theirs = pl.col("account_id").is_in(list(accounts)) | pl.col("user_id").is_in(list(people))
+    is_over = pl.col("status").is_in(ENDED).fill_null(False)
+    found: dict[Slot, list[Row]] = defaultdict(list)
+    for row in conform(past, PAST_SCHEMA).filter(theirs, ~is_over).iter_rows(named=True):
+        for subject in ("account", "user"):
+            found[subject, row[f"{subject}_id"]].append(row)
+    return found
+
+
+def _also_with(open_ones: Sequence[Row], recipient_id: str, desk: Desk) -> str:
+    """Who else was given one of these last, and when; empty for nobody."""
+    elsewhere = [row for row in open_ones if row["recipient_id"] != recipient_id]
+    if not elsewhere:
+        return ""
+    last = max(elsewhere, key=lambda row: row["created_at"])
+    owner = desk.owners.get(last["recipient_id"])
+    name = (plain(owner.name) if owner else "") or last["recipient_id"].replace(TEAM, "team ")
+    return f"{short(name)}, since {last['created_at']:%Y-%m-%d} ({last['status']})"
+
+
 def handoff_id(candidate_key: str) -> str:
     """The id of the one handoff that a candidate can become."""
     return identity("ho", candidate_key)
-
-
-def _told(
-    candidate: Candidate, person: Standing, facts: Row, *, rules: HandoffRules
-) -> list[tuple[str, str, datetime]]:
-    """The firings as a package tells them, headline first: trigger, whose if not the named person's, when.
-
-    Of several episodes of one person's trigger only the latest is told.
-    """
-    latest: dict[tuple[tuple[int, int], str, str], datetime] = {}
-    for firing in candidate.firings:
-        is_named = firing.subject_type == "account" or firing.subject_id == person.id
-        at = datetime.fromisoformat(firing.occurrence)
-        if firing.trigger == "enterprise_signup" and is_named:
-            at = facts["first_event_at"]
-        whose = "" if is_named else candidate.people[firing.subject_id].name
-        told = (rules.triggers.urgency(firing.trigger), whose, firing.trigger)
-        latest[told] = max(at, latest.get(told, at))
-    return [(trigger, whose, at) for (_, whose, trigger), at in sorted(latest.items())]

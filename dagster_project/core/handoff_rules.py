@@ -59,6 +59,7 @@ TEMPLATE_FIELDS = frozenset(
         "pricing_visits",
         "date",
         "blockers",
+        "imports",
     }
 )
 """What a text may mention in braces. Every one of them has a value for every handoff."""
@@ -131,6 +132,7 @@ class TriggerRule(StrictModel):
     angle: Template
     customer_angle: Template
     journey: Template | None = None
+    next_step: Template | None = None
 
 
 class ScoreTrigger(TriggerRule):
@@ -173,15 +175,15 @@ class SignupTrigger(TriggerRule):
 
 
 class Triggers(StrictModel):
-    """All triggers; of two with the same priority, the one that stands first here gives the title."""
+    """All triggers; of two with the same priority, the one that stands first here gives title and person: who asked."""
 
+    hand_raise: TriggerRule
     hot_pql: ScoreTrigger
     upgrade_intent: UsageTierTrigger
     team_growth: ActiveUsersTrigger
     enterprise_signup: SignupTrigger
     limit_ticket: TriggerRule
     pricing_visits: VisitsTrigger
-    hand_raise: TriggerRule
 
     def by_key(self) -> dict[str, TriggerRule]:
         """Every trigger under its key, in the order that breaks ties."""

@@ -47,6 +47,7 @@ from dagster_project.core.decisions import Circumstances, PastHandoff, Verdict
 from dagster_project.core.feedback import ENDED
 from dagster_project.core.follow_ups import (
     OVERLAP_SCHEMA,
+    RECYCLED,
     WITH_SALES,
     HandedOver,
     follow_up,
@@ -122,14 +123,14 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     follow = _follow(list(news.values()), handed_over, inputs, desk=desk, playbook=playbook)
     ruled = _rules(before.filter(is_rule), inputs, run=run, desk=desk, playbook=playbook)
     return HandoffPlan(
-        decisions=_frame(rows, DECISION_SCHEMA, "decision_id"),
-        handoffs=_frame([handoff.row for handoff in handed_over], HANDOFF_SCHEMA, "handoff_id"),
+        decisions=frame_of(rows, DECISION_SCHEMA),
+        handoffs=frame_of([handoff.row for handoff in handed_over], HANDOFF_SCHEMA),
         firings=frame_of(
             [{"handoff_id": h.row["handoff_id"], "firings": firing_texts(h.verdict.candidate)} for h in handed_over],
             FIRINGS_SCHEMA,
         ),
         states=pl.concat([edge.states, ruled.states]).sort(KEY),
-        candidates=_frame(still_open, CANDIDATE_SCHEMA, "candidate_key"),
+        candidates=frame_of(still_open, CANDIDATE_SCHEMA),
         turns=turns_frame(desk.turns),
         with_room=desk.with_room(),
         rule_decisions=frame_of(follow.decisions + ruled.outcome.decisions, RULE_DECISION_SCHEMA),
@@ -174,7 +175,17 @@ def _follow(
     overlaps = conform(inputs.overlaps, OVERLAP_SCHEMA)
     paused = set(overlaps.filter(pl.col("status") == WITH_SALES)["contact_id"])
     follow.overlaps += taken_over(handed_over, playbook, follow, paused=paused, as_of=inputs.as_of)
-    follow.overlaps += given_back(overlaps, inputs.answers, playbook, follow, taken=follow.overlaps, as_of=inputs.as_of)
+    may_end = overlaps.filter((pl.col("status") == RECYCLED) | pl.col("handoff_id").is_in(list(inputs.answers)))
+    follow.overlaps += given_back(
+        overlaps,
+        inputs.answers,
+        playbook,
+        follow,
+        people=inputs.whole("user", set(may_end["user_id"].drop_nulls())),
+        accounts=inputs.whole("account", set(may_end["account_id"].drop_nulls())),
+        taken=follow.overlaps,
+        as_of=inputs.as_of,
+    )
     blocked = with_block_reasons(looked_at, inputs.accounts).filter(pl.col("blocked").is_not_null())
     is_over = pl.col("status").is_in(ENDED).fill_null(False)
     rows, actions = audiences(
@@ -195,7 +206,8 @@ def _follow(
 def _notes(news: Sequence[Verdict], inputs: HandoffInputs, playbook: Playbook) -> list[Action]:
     """What is noted on open opportunities."""
     noted = [verdict for verdict in news if verdict.decision == table.OPEN_OPPORTUNITY]
-    people = {person.id for v in noted if (person := v.candidate.person(playbook.handoffs.triggers))}
+    people = {user_id for verdict in noted for user_id in verdict.candidate.people}
+    people |= {person.id for v in noted if (person := v.candidate.person(playbook.handoffs.triggers))}
     accounts = {v.candidate.account_id for v in noted if v.candidate.account_id}
     return opportunity_notes(noted, inputs.whole("user", people), inputs.whole("account", accounts), playbook)
 
@@ -314,7 +326,3 @@ def _joined_row(was: OpenCandidate, into: Candidate, as_of: datetime, rules: Han
     gone = replace(into, key=was.key)
     reason = f"joined to candidate {into.key} of the same account, which will be handed over once"
     return _decision_row(Verdict(table.SUPPRESSED_COOLDOWN, reason, gone, ""), as_of, rules)
-
-
-def _frame(rows: Sequence[Mapping[str, object]], schema: pl.Schema, order: str) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=schema, orient="row").sort(order)

@@ -17,6 +17,7 @@ from typing import Any
 from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.escaping import markdown
 from dagster_project.core.reminders import Nudge
+from dagster_project.core.routing import TEAM
 
 Row = Mapping[str, Any]
 Block = Mapping[str, Any]
@@ -31,7 +32,6 @@ _MARKDOWN_LIMIT = 11_000
 """Slack takes 12,000 characters in the Markdown blocks of one message."""
 _LINE_LIMIT = 2_900
 """Slack takes 3,000 characters in one text."""
-_TEAM = "team:"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def recipient_of(recipient_id: str, owners: Mapping[str, Row]) -> Recipient:
     Returns:
         Somebody who is not active any more as their team: what waited for them is nobody's to answer.
     """
-    if recipient_id.startswith(_TEAM):
-        team = recipient_id.removeprefix(_TEAM)
+    if recipient_id.startswith(TEAM):
+        team = recipient_id.removeprefix(TEAM)
         return Recipient(f"team {team}", team, None)
     owner = owners.get(recipient_id, {})
     if not owner.get("is_active", True):
@@ -152,7 +152,9 @@ def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread |
     )
 
 
-def reminder(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, thread: Thread | None, day: date) -> Letter:
+def reminder(
+    nudge: Nudge, to: Recipient, rules: DeliveryRules, *, thread: Thread | None, day: date, has_buttons: bool
+) -> Letter:
     """What the recipient hears of a handoff that is overdue, or awake again.
 
     Args:
@@ -161,6 +163,7 @@ def reminder(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, thread: Threa
         rules: Channels.
         thread: The handoff's own, if it can be found.
         day: The day it is said on, UTC.
+        has_buttons: Whether somebody hears of them; those of the alert are gone once it was answered.
     """
     title = title_of(nudge.handoff)
     thread = thread if to.is_active else None  # as in an alert
@@ -168,6 +171,8 @@ def reminder(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, thread: Threa
     when = "snoozed until" if nudge.kind == "wake" else "due"
     blocks = [_line(f"{_called(to)} ⏰ *{nudge.handoff['priority']}*, {when} {_local(nudge.due_at)}")]
     blocks.append(_plain(f"{title} {what}. Claim it, snooze it or say that it is not a fit."))
+    if has_buttons and nudge.round:
+        blocks.append(buttons(nudge.handoff["handoff_id"], rules.snooze_days))
     heading = f"## ⏰ {_first_line(nudge.handoff)} {what}"
     told = [heading, f"For {markdown(to.name)}, {when} {nudge.due_at:%Y-%m-%d %H:%M} UTC."]
     return Letter(

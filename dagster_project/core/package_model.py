@@ -52,18 +52,22 @@ class HandoffPackage:
     contact: tuple[Line, ...]
 
 
+Told = tuple[str, str, datetime]
+"""A trigger that fired, who is behind it, empty for the person that is named and for the account, and when."""
+
+
 @dataclass(frozen=True)
 class HandoffFacts:
     """What a package is built from.
 
     ``person`` is a row of user features with scores, ``account`` one of account features with scores or None;
-    ``fired`` are (trigger, whose, when), the headline first, whose being empty for the person that is named.
+    ``fired`` is what fired, the headline first; ``also_with`` names who has a handoff of them already.
     ``scored_since`` is the first moment that was ever scored: what held then has held since nobody knows when.
     """
 
     person: Row
     account: Row | None
-    fired: Sequence[tuple[str, str, datetime]]
+    fired: Sequence[Told]
     is_about_the_account: bool
     priority: str
     handoff_type: str
@@ -72,6 +76,7 @@ class HandoffFacts:
     due_at: datetime
     due_text: str
     scored_since: datetime | None = None
+    also_with: str = ""
 
     @property
     def is_customer(self) -> bool:

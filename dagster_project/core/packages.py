@@ -5,23 +5,26 @@ Signals, journey and product context have modules of their own; here they meet, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
+from dagster_project.core.candidates import Candidate
 from dagster_project.core.decisions import RESEARCH
 from dagster_project.core.escaping import plain
-from dagster_project.core.handoff_rules import HandoffRules, TriggerRule
+from dagster_project.core.handoff_rules import HandoffRules, TriggerRule, Triggers
 from dagster_project.core.journeys import user_journey
 from dagster_project.core.key_signals import key_signals
-from dagster_project.core.package_model import HandoffFacts, HandoffPackage, Line
+from dagster_project.core.package_model import HandoffFacts, HandoffPackage, Line, Told
 from dagster_project.core.product_context import (
     blockers,
     features_of,
     is_import_in_the_way,
     is_limit_contact_solved,
     product_context,
+    troubled_imports,
     use_case,
 )
+from dagster_project.core.routing import TEAM
 from dagster_project.core.wording import Row, company_name, first_text, listing, person_name, score_text, short
 
 
@@ -68,8 +71,45 @@ def words_about(person: Row, account: Row | None, rules: HandoffRules, at: datet
         "active_users": str(team or 0),
         "pricing_visits": str(person["pricing_visits"] or 0),
         "date": f"{at:%Y-%m-%d}",
+        "imports": troubled_imports(person) or "no import",
         "blockers": "; ".join(blockers(person, rules.package)) or "nothing seen",
     }
+
+
+def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], triggers: Triggers) -> list[Told]:
+    """What fired for a candidate, the headline first; of several episodes of one person's trigger the latest.
+
+    Args:
+        candidate: What was decided as one.
+        named: The row of the person that is named.
+        people: Rows of everybody behind it, by user id.
+        triggers: Of `handoffs.yml`.
+    """
+    latest: dict[tuple[tuple[int, int], str, str], datetime] = {}
+    for firing in candidate.firings:
+        is_named = firing.subject_type == "account" or firing.subject_id == named["user_id"]
+        at = datetime.fromisoformat(firing.occurrence)
+        if firing.trigger == "enterprise_signup" and is_named:
+            at = named["first_event_at"]
+        told = (triggers.urgency(firing.trigger), "" if is_named else firing.subject_id, firing.trigger)
+        latest[told] = max(at, latest.get(told, at))
+    return [
+        (trigger, _how_to_reach(people[whose]) if whose else "", at)
+        for (_, whose, trigger), at in sorted(latest.items())
+    ]
+
+
+def _how_to_reach(person: Row) -> str:
+    """Name and address of somebody who is not the one that is named."""
+    return ", ".join(dict.fromkeys(filter(None, (short(person_name(person)), short(plain(person["email"]))))))
+
+
+def firing_titles(fired: Iterable[Told], triggers: Triggers) -> list[str]:
+    """Triggers with who is behind them, and when, in running text."""
+    return [
+        f"{_bare(triggers.by_key()[key].title)} ({f'{whose}, ' if whose else ''}{at:%Y-%m-%d})"
+        for key, whose, at in fired
+    ]
 
 
 def _bare(title: str) -> str:
@@ -81,19 +121,21 @@ def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str])
     triggers, texts = rules.triggers.by_key(), rules.package.approach
     headline = triggers[facts.fired[0][0]]
     yield Line("Why now", headline.why_now.format_map(told))
-    others = [_bare(triggers[key].title) + (f" ({short(whose)})" if whose else "") for key, whose, _ in facts.fired[1:]]
-    if others:
-        yield Line("Also", ", ".join(dict.fromkeys(others)))
+    if others := firing_titles(facts.fired[1:], rules.triggers):
+        yield Line("Also", "; ".join(others))
     yield Line("Angle", _angle(facts, rules, headline).format_map(told))
     if is_import_in_the_way(facts.person):
         yield Line("Help first", texts.unblock.format_map(told))
     scored = facts.account or facts.person
-    if how := texts.customer if facts.is_customer else texts.motion.get(scored["motion"]):
-        yield Line("How", how.format_map(told))
+    how = texts.customer if facts.is_customer else texts.motion.get(scored["motion"])
     if facts.handoff_type == RESEARCH and scored["segment_source"] == "unknown":
+        # What their motion is nobody knows either.
         yield Line("Research first", texts.research.format_map(told))
-    next_step = texts.next_step.get(facts.person["activation_stage"]) or texts.next_step["signed_up"]
-    yield Line("Next step", next_step.format_map(told))
+    elif how:
+        yield Line("How", how.format_map(told))
+    asked_for = (triggers[key].next_step for key, whose, _ in facts.fired if not whose)
+    by_stage = texts.next_step.get(facts.person["activation_stage"]) or texts.next_step["signed_up"]
+    yield Line("Next step", next(filter(None, asked_for), by_stage).format_map(told))
 
 
 def _angle(facts: HandoffFacts, rules: HandoffRules, headline: TriggerRule) -> str:
@@ -115,6 +157,8 @@ def _contact(facts: HandoffFacts) -> Iterator[Line]:
     if role := ", ".join(text for column in ("contact_role", "contact_department") if (text := plain(person[column]))):
         yield Line("Role", role)
     owner = plain(facts.owner.name) or plain(facts.owner.owner_id) if facts.owner else ""
-    yield Line("Owner", owner or facts.recipient_id.replace("team:", "team "))
+    yield Line("Owner", owner or facts.recipient_id.replace(TEAM, "team "))
+    if facts.also_with:
+        yield Line("Also with", facts.also_with)
     yield Line("Priority", f"{facts.priority}, {facts.handoff_type}")
     yield Line("Due", facts.due_text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dagster_project.core.escaping import plain
@@ -53,18 +52,22 @@ def blockers(person: Row, rules: PackageRules) -> Iterator[str]:
         yield f"{many(hits, 'plan limit hit', 'plan limits hit')}{latest}"
     if waiting := [ticket for ticket in person["limit_tickets"] or () if not _is_solved(ticket, rules)]:
         yield many(len(waiting), "open ticket about limits", "open tickets about limits")
-    imports = Counter(failed=person["imports_failed"] or 0, partial=person["imports_partial"] or 0)
-    found = [many(imports[kind], f"{kind} import") for kind in ("failed", "partial") if imports[kind]]
-    if found:
-        yield " and ".join(found) + (", other data is in" if person["data_imported"] == "full" else "")
+    if imports := troubled_imports(person):
+        yield imports + (", other data is in" if person["data_imported"] == "full" else "")
     done, total = len(person["setup_steps_done"] or ()), person["setup_steps_total"] or 0
     if done < total:
         yield f"set-up unfinished: {done} of {many(total, 'step')} done"
 
 
+def troubled_imports(person: Row) -> str:
+    """How many imports failed or came in only in part, in words; empty for none."""
+    counts = {kind: person[f"imports_{kind}"] or 0 for kind in ("failed", "partial")}
+    return " and ".join(many(count, f"{kind} import") for kind, count in counts.items() if count)
+
+
 def is_import_in_the_way(person: Row) -> bool:
-    """Whether an import failed or came in only in part."""
-    return bool(person["imports_failed"] or person["imports_partial"])
+    """Whether an import failed or came in only in part, and none has come in whole."""
+    return bool(troubled_imports(person)) and person["data_imported"] != "full"
 
 
 def is_limit_contact_solved(person: Row, rules: PackageRules) -> bool:

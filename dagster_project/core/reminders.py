@@ -1,7 +1,8 @@
 """Which handoffs somebody has to be reminded of now: overdue ones once, then the team once; snoozed ones as they wake.
 
 Pure: what the ledger kept and the moment come in, what to say goes out. What joined a thread is reminded of with the
-handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off and begins another round.
+handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off. What joins after either is
+news, which nobody has answered, and begins another round.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dagster_project.core.delivery_rules import ReminderRules
 
 Row = Mapping[str, Any]
 Kind = Literal["wake", "remind", "escalate"]
-_UNANSWERED = frozenset({"delivered", "snoozed"})
+_GOES_ON = frozenset({"delivered", "snoozed", "claimed"})
+"""Statuses of a handoff whose thread others may join."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Nudge:
     Attributes:
         handoff: The handoff that began the thread.
         kind: `wake`: its snooze is over; `remind`: it is overdue; `escalate`: the team has to know.
-        round: How often it has been snoozed.
+        round: How often it has been answered.
         due_at: Since when it is overdue, naive UTC; of a `wake` since when it is awake.
     """
 
@@ -71,7 +73,7 @@ def nudges(
         nudge
         for root_id, members in joined.items()
         if root_id in by_id
-        and by_id[root_id]["status"] in _UNANSWERED
+        and by_id[root_id]["status"] in _GOES_ON
         and (nudge := _nudge(by_id[root_id], members, said[root_id], sent=sent, now=now, rules=rules))
     ]
     return sorted(found, key=lambda nudge: (nudge.handoff["priority"], nudge.due_at, nudge.handoff["handoff_id"]))
@@ -108,14 +110,17 @@ def _nudge(
 
 
 def _due(root: Row, members: Sequence[Row], answers: Sequence[Row]) -> tuple[datetime | None, datetime | None]:
-    """Since when the handoff is overdue, and when its snooze ended; None twice if it was answered for good."""
+    """Since when the handoff is overdue, and when its snooze ended; None twice if nothing of it waits."""
     if not answers:
-        return min(row["due_at"] for row in members), None
+        waiting = [row["due_at"] for row in members if row["status"] == "delivered"]
+        return min(waiting, default=None), None
     last = answers[-1]
-    if last["label"] != "snoozed":
-        return None, None
-    # What has joined since is news: nobody has put it off.
-    news = [row["due_at"] for row in members if row["created_at"] > last["answered_at"]]
+    # What has joined since is news: nobody has put it off, or taken it.
+    news = [
+        row["due_at"] for row in members if row["status"] == "delivered" and row["created_at"] > last["answered_at"]
+    ]
     if news:
         return min(news), None
+    if last["label"] != "snoozed":
+        return None, None
     return last["until"] + (root["due_at"] - root["created_at"]), last["until"]

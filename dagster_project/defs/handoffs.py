@@ -155,7 +155,7 @@ def _gather(
         members=members,
         excluded=_excluded(connection, members),
         overlaps=overlaps,
-        answers=_answers(ledger, overlaps, as_of),
+        answers=_answers(ledger, overlaps, owners, as_of),
         silences=known_silences(connection),
         read_whole=partial(whole, connection),
     )
@@ -196,13 +196,19 @@ def _baseline_at(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     return moments[0][0] if moments else None
 
 
-def _answers(ledger: Ledger, overlaps: pl.DataFrame, as_of: datetime) -> dict[str, SalesAnswer]:
+def _answers(ledger: Ledger, overlaps: pl.DataFrame, owners: pl.DataFrame, as_of: datetime) -> dict[str, SalesAnswer]:
     """What became of the handoffs to MQLs that are with sales."""
+    names = {
+        row[key]: row["name"]
+        for key in ("slack_user_id", "owner_id", "email")
+        for row in owners.select("slack_user_id", "owner_id", "email", "name").iter_rows(named=True)
+        if row[key] and row["name"]
+    }
     reason = "it was not sent: nobody may contact them any more"
     gone = ledger.cancelled_handoffs(overlaps["handoff_id"])
     answers = {handoff_id: SalesAnswer(handoff_id, is_rejected=False, reason=reason, at=as_of) for handoff_id in gone}
     for handoff_id, (by, at) in ledger.rejected_handoffs(overlaps["handoff_id"]).items():
-        said = f"not a fit, said by {by}" if by else "not a fit"
+        said = f"not a fit, said by {names.get(by, by)}" if by else "not a fit"
         answers[handoff_id] = SalesAnswer(handoff_id, is_rejected=True, reason=said, at=at)
     return answers
 

@@ -1,10 +1,11 @@
 """Reminders: handoffs that are overdue or awake again, said to their recipients and then to their teams."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from dagster_project.clock import utc_now
 from dagster_project.core.delivery_rules import DeliveryRules
 from dagster_project.core.letters import HANDOFF, Letter, Thread, escalation, recipient_of, reminder
 from dagster_project.core.reminders import Nudge, nudges
@@ -99,7 +100,7 @@ def _letter(
     thread = None
     if message and message["message"]:
         thread = Thread(handoff["handoff_id"], handoff["priority"], message["channel"], message["message"])
-    return reminder(nudge, to, rules, thread=thread, day=now.date())
+    return reminder(nudge, to, rules, thread=thread, day=now.date(), has_buttons=has_buttons(workplace))
 
 
 @dg.job(name=REMIND_SELLERS, description="Remind recipients of overdue handoffs, then tell their teams; each once.")
@@ -126,7 +127,7 @@ def reminder_sensor(*, automate: bool) -> dg.SensorDefinition:
         settings = environment_settings()
         if not settings.warehouse.exists():
             return dg.SkipReason("nothing has been scored yet")
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = utc_now()
         chat = Workplace().chat().name
         with Ledger(settings.ledger_url) as ledger:
             if hold := ledger.get_meta(CRM_HOLD):

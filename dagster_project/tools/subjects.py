@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from dagster_project.subjects import IS_ACCOUNTS_DOMAIN
 from dagster_project.tools.errors import NotFound, WrongArguments
 from dagster_project.tools.serving import ServingCopy
 
@@ -93,8 +94,8 @@ def people_of(serving: ServingCopy, *, user_id: str | None, account_id: str | No
 
 def _accounts_called(serving: ServingCopy, text: str) -> list[Row]:
     return serving.rows(
-        "select account_id, name from marts.pqa_scores where domain = lower(?) or lower(name) = lower(?) "
-        "or account_id = 'domain:' || lower(?) order by pqa_score desc, account_id",
-        [text, text, text],
+        f"select account_id, name from marts.pqa_scores where {IS_ACCOUNTS_DOMAIN} or lower(name) = lower($1) "
+        "order by pqa_score desc, account_id",
+        [text],
         at_most=_EXAMPLES,
     )

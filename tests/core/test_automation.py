@@ -351,7 +351,12 @@ def test_the_owner_of_an_open_opportunity_gets_a_note_and_no_alert() -> None:
     [note] = plan.actions
     assert (note.kind, note.object_id, note.payload["owner_id"]) == ("note", "c_1", "o_ae")
     assert note.payload["subject"] == "Product signals of Acme"
-    assert "🔥 Hot PQL Alert. PQL score 91/100." in note.payload["body"]
+    assert note.payload["body"].startswith("Ann Lee (ann@acme.com): Hot PQL Alert (2026-05-02). PQL score 91/100.\n")
+    assert "Also: " not in note.payload["body"]
     assert "opp_12" in note.payload["body"]
     assert plan.handoffs.is_empty()
     assert planned(inputs(users(HOT), accounts(company), after=plan, as_of=LATER)).actions == ()
+    colleague = {"user_id": "u_2", "user_name": "Bo Ray", "email": "bo@acme.com", "pricing_visits": 3}
+    [note] = planned(inputs(users(HOT, colleague), accounts(company))).actions
+    _, also, *_ = note.payload["body"].splitlines()
+    assert also == "Also: Pricing Interest (Bo Ray, bo@acme.com, 2026-05-02)"

@@ -63,7 +63,7 @@ def test_the_headings_stand_in_the_order_of_the_markdown() -> None:
 
 def test_it_says_what_the_markdown_says() -> None:
     lines = texts(blocks(EAGER))
-    assert ": Ann Lee went above the hot line on 2026-05-02; the PQL score is now 95.3." in lines
+    assert ": Ann Lee was seen above the hot line on 2026-05-02; the PQL score is now 95.3." in lines
     assert "Sessions per week" in lines
     assert ": ann@acme.com" in lines
 

@@ -74,7 +74,7 @@ def test_a_self_serve_override_counts_and_an_unknown_segment_is_researched() -> 
     handoff = plan_handoffs(inputs(users(HOT), unknown), playbook()).handoffs.row(0, named=True)
     assert (handoff["handoff_type"], handoff["recipient_id"]) == ("SDR research", "o_sdr")
     asked = plan_handoffs(inputs(users(HOT | {"last_sales_request_at": AS_OF}), unknown), playbook()).handoffs
-    assert asked["handoff_type"].to_list() == ["immediate outreach"]
+    assert asked["handoff_type"].to_list() == ["sales call"]
 
 
 def test_an_open_opportunity_is_named() -> None:

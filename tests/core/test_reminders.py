@@ -117,6 +117,24 @@ EVENTS = st.lists(
 )
 
 
+def joined_after(last: dict[str, Any], members: list[dict[str, Any]]) -> bool:
+    return any(member["created_at"] > last["answered_at"] for member in members)
+
+
+def test_what_joins_a_claimed_thread_is_reminded_of_and_escalated() -> None:
+    root, claimed = row(status="claimed"), (answer("claimed", NOW + timedelta(minutes=1)),)
+    news = row(handoff_id="ho_2", created_at=NOW + timedelta(days=7), due_at=NOW + timedelta(days=7, hours=1))
+    roots, due = {"ho_2": "ho_1"}, NOW + timedelta(days=7, hours=1)
+    assert said(due - timedelta(seconds=1), root, news, answers=claimed, roots=roots) == []
+    assert said(due, root, news, answers=claimed, roots=roots) == [("ho_1", "remind:1")]
+    reminded: Sent = {("ho_1", "remind:1"): due}
+    later = due + timedelta(hours=1)
+    assert said(later, root, news, answers=claimed, roots=roots, sent=reminded) == [("ho_1", "escalate:1")]
+    assert said(later, root, news | {"status": "claimed"}, answers=claimed, roots=roots) == []
+    both = (*claimed, answer("claimed", due))
+    assert said(later, root, news, answers=both, roots=roots, sent=reminded) == []
+
+
 @given(EVENTS)
 def test_whatever_happens_nothing_is_said_twice_or_after_an_answer(events: list[tuple[int, str]]) -> None:
     """A life of one thread: at every look what is due is said, and it arrives."""
@@ -132,7 +150,7 @@ def test_whatever_happens_nothing_is_said_twice_or_after_an_answer(events: list[
                 key = (nudge.handoff["handoff_id"], nudge.operation)
                 assert key not in sent and key[0] == "ho_1"
                 assert nudge.due_at <= at
-                assert not answers or answers[-1]["label"] == "snoozed"
+                assert not answers or answers[-1]["label"] == "snoozed" or joined_after(answers[-1], members)
                 if nudge.kind == "escalate":
                     assert ("ho_1", f"remind:{nudge.round}") in sent
                 sent[key] = at

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from handoff_frames import AS_OF, accounts, inputs, owners, playbook, scored, users
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from dagster_project.core.escaping import EMAIL, LONGEST, markdown, plain
+from dagster_project.core.handoff_plan import PAST_SCHEMA
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.wording import score_text
 
@@ -190,7 +192,7 @@ def test_a_long_journey_keeps_how_it_began_and_what_came_last() -> None:
     assert len(journey) == playbook().handoffs.package.journey_entries
     assert "First seen in the product" in journey[0]
     assert any(line.endswith("steps more") for line in journey)
-    assert "PQL score went above the hot line" in journey[-1]
+    assert "PQL score seen above the hot line" in journey[-1]
 
 
 NULLABLE = [
@@ -294,7 +296,7 @@ def test_an_address_can_be_copied_alone_and_from_a_sentence() -> None:
     assert markdown("ann_b.lee+x@acme.com") == "ann_b.lee+x@acme.com"
     nameless = {"contact_name": None, "user_name": None, "pql_score": 90.0}
     text = rendered(nameless)
-    assert "**Why now**: ann@acme.com went above the hot line" in text
+    assert "**Why now**: ann@acme.com was seen above the hot line" in text
     assert "\u2060" not in text
     assert markdown("ask @here or bo@acme.com") == "ask @\u2060here or bo@acme.com"
     assert EMAIL.fullmatch("ann@here") is None
@@ -302,6 +304,40 @@ def test_an_address_can_be_copied_alone_and_from_a_sentence() -> None:
 
 
 def test_a_person_of_several_is_told_by_name() -> None:
-    people = users({"pql_score": 90.0}, {"user_id": "u_2", "user_name": "Bo Ray", "pricing_visits": 3})
-    text = plan_handoffs(inputs(people), playbook()).handoffs["package_markdown"][0]
-    assert "- **Also**: Pricing Interest (Bo Ray)" in text
+    others = [
+        {"user_id": f"u_{number}", "user_name": "Bo Ray", "email": email, "pricing_visits": 3}
+        for number, email in ((2, "bo@acme.com"), (3, None))
+    ]
+    text = plan_handoffs(inputs(users({"pql_score": 90.0}, *others)), playbook()).handoffs["package_markdown"][0]
+    told = "Pricing Interest (Bo Ray, bo@acme.com, 2026-05-02); Pricing Interest (Bo Ray, 2026-05-02)"
+    assert f"- **Also**: {told}" in text
+
+
+def test_whoever_asked_is_named_before_a_colleague_who_is_hotter() -> None:
+    asked = {"user_id": "u_2", "user_name": "Bo Ray", "email": "bo@acme.com", "last_sales_request_at": AS_OF}
+    plan = plan_handoffs(inputs(users({"pql_score": 90.0}, asked)), playbook())
+    assert plan.handoffs.select("trigger", "user_id", "triggers").rows() == [
+        ("hand_raise", "u_2", ["hand_raise", "hot_pql"])
+    ]
+    text = plan.handoffs["package_markdown"][0]
+    assert "They are expecting you" in text
+    assert "- **Next step**: Reply to Bo Ray within the due time" in text
+    assert "- **Also**: Hot PQL Alert (Ann Lee, ann@acme.com, 2026-05-02)" in text
+
+
+def test_who_has_a_handoff_of_theirs_already_is_named() -> None:
+    before = {
+        "account_id": "a_1", "user_id": "u_2", "triggers": ["pricing_visits"], "priority": "P2",
+        "classification": "warm", "recipient_id": "o_8", "created_at": ago(days=2), "status": "claimed",
+    }  # fmt: skip
+    team = owners(("o_7", "ae"), ("o_8", "sdr"))
+
+    def text(**changed: Any) -> str:
+        past = pl.DataFrame([before | changed], schema=PAST_SCHEMA, orient="row")
+        known = replace(inputs(users({"pql_score": 90.0}), team=team), past=past)
+        return plan_handoffs(known, playbook()).handoffs["package_markdown"][0]
+
+    assert "- **Also with**: Rep o_8, since 2026-04-30 (claimed)" in text()
+    assert "Also with" not in text(status="closed")
+    assert "Also with" not in text(recipient_id="o_7")
+    assert "Also with" not in text(account_id="acc_9")

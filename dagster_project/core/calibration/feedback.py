@@ -51,7 +51,7 @@ def feedback_against_deals(
         .agg(won_at=first_won)
         .with_columns(matures=pl.col("created_at") + timedelta(days=rules.label_days))
         .with_columns(
-            won=(pl.col("won_at") <= pl.col("matures")).fill_null(False),
+            won=(pl.col("won_at") < pl.col("matures")).fill_null(False),
             is_mature=pl.col("matures") <= observed_until,
             group=pl.coalesce("account_id", "user_id"),
         )
