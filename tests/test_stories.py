@@ -451,7 +451,7 @@ def test_several_triggers_are_one_handoff_that_names_the_hottest(lived: Lived) -
     handoff = lived.handoff(story)
     assert handoff["user_id"] == f"{story.slug}-p1"
     day = r"2026-\d\d-\d\d"
-    also = rf"\*\*Also\*\*: Team Growth \({day}\); Pricing Interest \(P2, p2@{story.slug}\.com, {day}\)"
+    also = rf"\*\*Also\*\*: Team Growth \({day}\); P2, p2@{story.slug}\.com: Pricing Interest \({day}\)"
     assert re.search(also, handoff["package_markdown"])
 
 

@@ -210,8 +210,8 @@ def _note(
     entries = telling_entries(person["explanation"] or ())[: rules.package.key_signals]
     signals = [scored_signal(entry, rules.package) for entry in entries]
     lines = [
-        f"{person_name(person)}{address}: {'; '.join(own)}. PQL score {score_text(person['pql_score'] or 0.0)}/100.",
-        *([f"Also: {'; '.join(others)}"] if others else []),
+        f"{person_name(person)}{address}: {own}. PQL score {score_text(person['pql_score'] or 0.0)}/100.",
+        *([f"Also: {others}"] if others else []),
         *(f"{signal.label}: {signal.value} ({signal.meaning})" for signal in signals),
         f"Not sent as an alert: {verdict.reason}.",
     ]

@@ -89,8 +89,8 @@ def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], tr
     for firing in candidate.firings:
         is_named = firing.subject_type == "account" or firing.subject_id == named["user_id"]
         at = datetime.fromisoformat(firing.occurrence)
-        if firing.trigger == "enterprise_signup" and is_named:
-            at = named["first_event_at"]
+        if firing.trigger == "enterprise_signup":
+            at = people[firing.subject_id]["first_event_at"]
         told = (triggers.urgency(firing.trigger), "" if is_named else firing.subject_id, firing.trigger)
         latest[told] = max(at, latest.get(told, at))
     return [
@@ -104,12 +104,12 @@ def _how_to_reach(person: Row) -> str:
     return ", ".join(dict.fromkeys(filter(None, (short(person_name(person)), short(plain(person["email"]))))))
 
 
-def firing_titles(fired: Iterable[Told], triggers: Triggers) -> list[str]:
-    """Triggers with who is behind them, and when, in running text."""
-    return [
-        f"{_bare(triggers.by_key()[key].title)} ({f'{whose}, ' if whose else ''}{at:%Y-%m-%d})"
-        for key, whose, at in fired
-    ]
+def firing_titles(fired: Iterable[Told], triggers: Triggers) -> str:
+    """What fired, in running text: when, and where it was not the person that is named, for whom."""
+    by_person: dict[str, list[str]] = {}
+    for key, whose, at in fired:
+        by_person.setdefault(whose, []).append(f"{_bare(triggers.by_key()[key].title)} ({at:%Y-%m-%d})")
+    return "; ".join(f"{f'{whose}: ' if whose else ''}{', '.join(titles)}" for whose, titles in by_person.items())
 
 
 def _bare(title: str) -> str:
@@ -122,7 +122,7 @@ def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str])
     headline = triggers[facts.fired[0][0]]
     yield Line("Why now", headline.why_now.format_map(told))
     if others := firing_titles(facts.fired[1:], rules.triggers):
-        yield Line("Also", "; ".join(others))
+        yield Line("Also", others)
     yield Line("Angle", _angle(facts, rules, headline).format_map(told))
     if is_import_in_the_way(facts.person):
         yield Line("Help first", texts.unblock.format_map(told))

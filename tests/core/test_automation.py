@@ -359,4 +359,4 @@ def test_the_owner_of_an_open_opportunity_gets_a_note_and_no_alert() -> None:
     colleague = {"user_id": "u_2", "user_name": "Bo Ray", "email": "bo@acme.com", "pricing_visits": 3}
     [note] = planned(inputs(users(HOT, colleague), accounts(company))).actions
     _, also, *_ = note.payload["body"].splitlines()
-    assert also == "Also: Pricing Interest (Bo Ray, bo@acme.com, 2026-05-02)"
+    assert also == "Also: Bo Ray, bo@acme.com: Pricing Interest (2026-05-02)"

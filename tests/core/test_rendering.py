@@ -309,7 +309,7 @@ def test_a_person_of_several_is_told_by_name() -> None:
         for number, email in ((2, "bo@acme.com"), (3, None))
     ]
     text = plan_handoffs(inputs(users({"pql_score": 90.0}, *others)), playbook()).handoffs["package_markdown"][0]
-    told = "Pricing Interest (Bo Ray, bo@acme.com, 2026-05-02); Pricing Interest (Bo Ray, 2026-05-02)"
+    told = "Bo Ray, bo@acme.com: Pricing Interest (2026-05-02); Bo Ray: Pricing Interest (2026-05-02)"
     assert f"- **Also**: {told}" in text
 
 
@@ -322,7 +322,7 @@ def test_whoever_asked_is_named_before_a_colleague_who_is_hotter() -> None:
     text = plan.handoffs["package_markdown"][0]
     assert "They are expecting you" in text
     assert "- **Next step**: Reply to Bo Ray within the due time" in text
-    assert "- **Also**: Hot PQL Alert (Ann Lee, ann@acme.com, 2026-05-02)" in text
+    assert "- **Also**: Ann Lee, ann@acme.com: Hot PQL Alert (2026-05-02)" in text
 
 
 def test_who_has_a_handoff_of_theirs_already_is_named() -> None:
