@@ -235,6 +235,17 @@ def features_stand(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(standing and standing[0][0])
 
 
+def require_live_features(connection: duckdb.DuckDBPyConnection) -> None:
+    """See that there are features of the live moment, if there are any.
+
+    Raises:
+        NothingYet: Models were made in part, of which none are.
+    """
+    [(rows, live)] = connection.sql(f"select count(*), count(*) filter ({LIVE}) from features.user_features").fetchall()
+    if rows and not live:
+        raise NothingYet(f"features were made in part, and none are of the moment to score: {NEEDS_EVERYTHING}")
+
+
 def odd_moment(connection: duckdb.DuckDBPyConnection, now: datetime) -> str | None:
     """What somebody has to know of the moment that is about to be scored; None for an ordinary one.
 
@@ -278,9 +289,14 @@ def require_tables(connection: duckdb.DuckDBPyConnection, names: Collection[str]
     Raises:
         NothingYet: One of them is not.
     """
-    there = connection.sql("select table_schema || '.' || table_name from information_schema.tables").fetchall()
-    if missing := sorted(set(names) - {name for (name,) in there}):
+    if missing := missing_tables(connection, names):
         raise NothingYet(f"{NOTHING_YET} ({missing[0]} is not there)")
+
+
+def missing_tables(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> list[str]:
+    """Those of tables or views, each named with its schema, that are not there."""
+    there = connection.sql("select table_schema || '.' || table_name from information_schema.tables").fetchall()
+    return sorted(set(names) - {name for (name,) in there})
 
 
 def current_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> Refresh:
@@ -314,7 +330,8 @@ def finish_refresh(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
             "union all select extract_at from staging.stg_crm__extracts) "
             "where moment > (select until from raw.refreshes))"
         )
-    connection.execute("update raw.refreshes set is_finished = true")
+    # Of models that were made in part, some features are of this run and others of the one before.
+    connection.execute("update raw.refreshes set is_finished = true where coalesce(has_features, true)")
 
 
 def _standing(connection: duckdb.DuckDBPyConnection) -> Standing | None:

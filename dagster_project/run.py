@@ -19,6 +19,7 @@ from dagster_project.clock import utc_now
 from dagster_project.core.handoff_plan import BY_PRIORITY
 from dagster_project.daily import everything_at
 from dagster_project.defs.resources import Workplace
+from dagster_project.errors import is_of_a_store
 from dagster_project.landing.reports import QUARANTINED
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING, SCORE_EVERYTHING
@@ -160,7 +161,18 @@ class BatchRunner:
         self._is_warm = False
 
     def run(self, batch: Batch) -> BatchOutcome:
-        """Score what files and CRM touch; everything, when a delta won't do or has nothing to stand on."""
+        """Score what files and CRM touch; everything, when a delta won't do or has nothing to stand on.
+
+        Where Dagster can't write down the run, as on a full disk, the batch has failed like any other.
+        """
+        try:
+            return self._run(batch)
+        except Exception as error:
+            if not isinstance(error, OSError) and not is_of_a_store(error):
+                raise
+            return BatchOutcome(f"Dagster's storage can't be used: {str(error).splitlines()[0]}")
+
+    def _run(self, batch: Batch) -> BatchOutcome:
         from dagster_project.defs.new_events import SCORE_NEW_EVENTS
 
         if not batch.may_be_delta or not Workplace().settings.serving.exists():

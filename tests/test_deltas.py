@@ -37,6 +37,7 @@ COMPARED = {
     "crm_owners": "*",
     "crm_opportunities": "*",
 }
+SCORES = ("pql_scores", "pqa_scores", "score_history", "segment_history")
 _PUBLISHED_TABLES = "select table_name from information_schema.tables where table_schema = 'marts'"
 
 TOOL_CALL = {
@@ -231,6 +232,12 @@ def test_a_batch_of_pls_watch_is_a_run_that_the_ui_shows_and_says_what_could_not
         [run] = instance.get_runs()
     assert (run.job_name, run.status) == ("score_new_events", dg.DagsterRunStatus.SUCCESS)
     assert run.tags["pls/watch"] == "1 file"
+    runner = BatchRunner(home)
+    shutil.rmtree(home)
+    home.write_text("no folder any more")
+    assert runner.run(Batch(frozenset({landed}), may_be_delta=True)).cause.startswith(
+        "Dagster's storage can't be used: "
+    )
 
 
 def test_with_a_ledger_that_has_forgotten_nothing_is_decided(grown: Path, tmp_path: Path) -> None:
@@ -286,13 +293,53 @@ def test_a_step_that_is_run_alone_takes_everything(grown: Path, tmp_path: Path) 
     data_dir = shutil.copytree(grown, tmp_path / "data")
     with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
         warehouse.execute("delete from scores.pql_scores; update raw.refreshes set is_finished = false")
-    alone = Installation(data_dir).run(only=["pql_scores", "pqa_scores", "score_history", "segment_history"])
+    alone = Installation(data_dir).run(only=SCORES)
     assert alone.success
     with duckdb.connect(str(data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
         scored = warehouse.sql("select count(*) from scores.pql_scores").fetchall()
         finished = warehouse.sql("select is_finished from raw.refreshes").fetchall()
     assert scored == [(len(published(grown)["pql_scores"]),)]
     assert finished == [(False,)], "it ran no models, so it has finished none"
+
+
+def test_features_that_were_made_in_part_are_scored_by_nobody(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    day = END + timedelta(days=1)
+    later = day + timedelta(minutes=5)  # features stay at their own moment in a delta
+    assert Installation(data_dir).run(as_of=day, now=day).success
+    land_events(data_dir, "later", [{"type": "track", "event": "Task Completed", "user_id": "u_000001"}], at=later)
+    assert Installation(data_dir).run("score_new_events", as_of=later, now=later).success
+    before = published(data_dir)
+    assert Installation(data_dir).run(only=["features/user_features"], as_of=later, now=later).success
+    alone = Installation(data_dir).run(only=SCORES, as_of=later, now=later, raise_on_error=False)
+    [failure] = [event for event in alone.all_events if event.is_step_failure]
+    assert "features were made in part" in str(failure.step_failure_data.error)
+    assert Installation(data_dir).run(only=["serving/serving_database"], as_of=later, now=later).success
+    assert published(data_dir)["pql_scores"] == before["pql_scores"]
+    assert Installation(data_dir).run("score_new_events", as_of=later, now=later).success
+    assert refreshed(data_dir) == (True, "the run before did not come to its end")
+    assert published(data_dir) == before
+
+
+def test_a_run_that_made_features_in_part_and_published_is_no_ground_for_a_delta(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    Installation(data_dir).run(only=["features/user_features", "serving/serving_database"], raise_on_error=False)
+    assert Installation(data_dir).run("score_new_events").success
+    assert refreshed(data_dir) == (True, "the run before did not come to its end")
+    assert published(data_dir) == published(grown)
+
+
+def test_without_published_tables_nothing_is_put_in_the_place_of_the_serving_copy(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("drop schema marts cascade")
+        warehouse.execute("update raw.refreshes set is_finished = false")
+    result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert "run score_everything once" in failure.step_failure_data.user_failure_data.description
+    assert published(data_dir) == published(grown)
+    assert Installation(data_dir).run().success
+    assert copied_like_the_warehouse(data_dir) == set(PUBLISHED)
 
 
 def test_a_delta_tells_of_what_it_made_and_checked(grown: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.event_catalog import CATALOGUE
 from dagster_project.portions import PORTION, add_portion
-from dagster_project.refresh import LIVE, current_refresh
+from dagster_project.refresh import LIVE, current_refresh, require_live_features
 from dagster_project.score_histories import (
     HISTORIES,
     add_history,
@@ -109,6 +109,7 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
         refresh = current_refresh(connection, context.run.run_id)
         is_full = refresh.is_full
         if is_full:
+            require_live_features(connection)
             forget_published(connection)
             create_histories(connection, workplace.settings.serving)
             number_rows(connection)

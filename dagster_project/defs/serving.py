@@ -21,7 +21,13 @@ from dagster_project.ledger import Ledger
 from dagster_project.ledger_memory import note_copy
 from dagster_project.portions import add_portion
 from dagster_project.publishing import NOTHING, Excerpt, publish_changes, publish_serving_copy, spare_of
-from dagster_project.refresh import SCORE_EVERYTHING, current_refresh, finish_refresh
+from dagster_project.refresh import (
+    NEEDS_EVERYTHING,
+    SCORE_EVERYTHING,
+    current_refresh,
+    finish_refresh,
+    missing_tables,
+)
 from dagster_project.unpublished import (
     BOTH,
     DECIDED,
@@ -218,6 +224,9 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     what = DECIDED if scores_at else BOTH
     in_spare = False if is_full else _publish_delta(workplace, what, may_be_worn=may_be_worn)
     if is_full:
+        with workplace.connect(stays_open=True) as connection:
+            if missing := missing_tables(connection, [f"marts.{table}" for table in PUBLISHED]):
+                raise dg.Failure(f"{missing[0]} is not there, so that nothing is published: {NEEDS_EVERYTHING}")
         views = {"daily_scores": published_days(workplace.playbook.models.published_days)}
         publish_serving_copy(settings.warehouse, settings.serving, views)
     with workplace.connect(stays_open=True) as connection:
