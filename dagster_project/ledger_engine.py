@@ -44,6 +44,14 @@ class LedgerUnreachable(LedgerError):
     """The database is not there, is not ours to write, or does not answer."""
 
 
+def shown_url(url: str | sa.URL) -> str:
+    """A ledger's URL as it may be told: without what may be a password, wherever it stands."""
+    parts = sa.make_url(url)
+    # Of a password with an @ in it the rest is read as part of the host.
+    host = parts.host.rpartition("@")[2] if parts.host else None
+    return sa.URL.create(parts.drivername, host=host, port=parts.port, database=parts.database).render_as_string()
+
+
 def ledger_engine(url: sa.URL) -> sa.Engine:
     """An engine for the ledger; the folder of an SQLite file is made."""
     if url.get_backend_name() not in ("sqlite", "postgresql"):
@@ -155,7 +163,7 @@ def migrate(engine: sa.Engine) -> None:
     try:
         _migrate(engine)
     except sa.exc.OperationalError as error:
-        where, why = engine.url.render_as_string(), " ".join(str(error.orig).split())
+        where, why = shown_url(engine.url), " ".join(str(error.orig).split())
         way_out = (
             "whoever runs this has to be allowed to write the file and its folder, there has to be room, and nobody "
             "may hold it for long"
@@ -173,7 +181,7 @@ def _migrate(engine: sa.Engine) -> None:
         current = MigrationContext.configure(connection).get_current_heads()
         if unknown := set(current) - known:
             raise LedgerTooNew(
-                f"the ledger {engine.url.render_as_string()} is at revision {', '.join(sorted(unknown))}, which "
+                f"the ledger {shown_url(engine.url)} is at revision {', '.join(sorted(unknown))}, which "
                 "this version does not know: run the version that wrote it, or set PLS_LEDGER_URL to another"
             )
         if current != heads:

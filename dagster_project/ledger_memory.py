@@ -7,10 +7,9 @@ LedgerError
 from uuid import uuid4
 
 import duckdb
-import sqlalchemy as sa
 
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_engine import LedgerError
+from dagster_project.ledger_engine import LedgerError, shown_url
 from dagster_project.ledger_writing import CHANGES
 from dagster_project.settings import Settings
 from dagster_project.warehouse import transaction
@@ -59,7 +58,7 @@ def check_memory(ledger: Ledger, connection: duckdb.DuckDBPyConnection, settings
         if (told := _known_copies(ledger, warehouse_id)) < number:
             lacks = f"knows of {told:,} copies of it, and {{}} is copy {number:,}"
     if lacks is not None:
-        shown = sa.make_url(settings.ledger_url).render_as_string()
+        shown = shown_url(settings.ledger_url)
         raise LedgerHasForgotten(
             f"the ledger {shown} {lacks.format(settings.warehouse)}: it was lost, is another one, or comes out of a "
             "backup. What it does not know would be sent to sellers and to the CRM again. Put the right one back; if "

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -29,6 +29,8 @@ from dagster_project.ledger import Ledger
 LARGEST_BODY = 1_000_000
 """Bytes of a request: a click carries its whole message, which is never that large."""
 NOT_KEPT = "⚠️ The last answer could not be kept: please press again"
+BODY_SECONDS = 10.0
+"""How long a request may take to arrive: until its signature can be checked anybody may have sent it."""
 PATIENCE_SECONDS = 2.0
 """How long Slack is kept waiting for the ledger."""
 
@@ -44,6 +46,7 @@ class Clicks:
         now: Seconds since 1970.
         say: Tells whoever runs the server what happens.
         patience: Seconds that Slack is kept waiting for the ledger.
+        longest_body: Seconds that a request may take to arrive.
     """
 
     ledger: Ledger
@@ -52,12 +55,19 @@ class Clicks:
     say: Callable[[str], None]
     now: Callable[[], float] = time.time
     patience: float = PATIENCE_SECONDS
+    longest_body: float = BODY_SECONDS
     _seen: dict[str, float] = field(default_factory=dict)
     _showing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def receive(self, request: Request) -> Response:
         """One request of Slack's."""
-        body = await _body(request)
+        try:
+            async with asyncio.timeout(self.longest_body):
+                body = await _body(request)
+        except TimeoutError:
+            return PlainTextResponse("too slow", 408, headers={"Connection": "close"})
+        except ClientDisconnect:
+            return Response(status_code=400)
         if body is None:
             return PlainTextResponse("too large", 413)
         timestamp, signature = (request.headers.get(f"x-slack-{name}") for name in ("request-timestamp", "signature"))

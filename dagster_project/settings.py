@@ -61,7 +61,7 @@ class Settings:
     data_dir: Path
     playbook_dir: Path | None
     as_of: datetime | None
-    ledger_url: str
+    ledger_url: str = field(repr=False)
     crm: str
     crm_access: Mapping[str, str] = field(repr=False)
     product_url: str | None
@@ -133,6 +133,8 @@ class Settings:
 
 SHORTEST_TOKEN = 20
 """Characters of a token that nobody guesses."""
+_SECRETS = ("_TOKEN", "_KEY", "_SECRET", "_WEBHOOK_URL")
+"""How the names of settings end that are sent as they are."""
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -152,6 +154,10 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         SettingsError: A value can't be used.
     """
     set_values = {name: value.strip() for name, value in environment.items() if value.strip()}
+    for name in (name for name in set_values if name.endswith(_SECRETS) and not name.endswith("_PRIVATE_KEY")):
+        # It goes into a header, and an error about that would repeat it.
+        if not set_values[name].isascii() or any(sign.isspace() for sign in set_values[name]):
+            raise SettingsError(f"{name} can't be used; expected printable ASCII without blanks or line breaks")
     data_dir = Path(set_values.get("PLS_DATA_DIR", str(PROJECT_ROOT / "data"))).expanduser().absolute()
     # DuckDB takes what follows a ? for options, not for a name, and a backslash for a slash; dbt ends a name at #.
     taken = "?#" if os.sep == "\\" else "?#\\"

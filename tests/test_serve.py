@@ -1,6 +1,7 @@
 """Clicks on a handoff's buttons: believed only from Slack and only once, kept at once, shown to everybody."""
 
 import json
+import socket
 import sqlite3
 import threading
 import time
@@ -8,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import requests
@@ -248,6 +250,16 @@ def test_a_handoff_that_nobody_knows_and_a_button_that_nobody_has(desk: Desk) ->
 
 def test_what_is_too_large_is_not_read_to_its_end(desk: Desk) -> None:
     assert desk.press(click(desk, "pls_claim"), body=b"x" * 2_000_000).status_code == 413
+
+
+def test_whoever_does_not_send_on_is_let_go(desk: Desk, tmp_path: Path) -> None:
+    clicks = Clicks(Ledger(empty_ledger(tmp_path / "other.sqlite")), None, SECRET, desk.said.append, longest_body=0.05)
+    with serving(clicks) as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=10) as slow:
+            slow.sendall(b"POST /slack/actions HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\npay")
+            answered = b"".join(iter(partial(slow.recv, 1000), b""))  # until the connection is closed
+    assert answered.startswith(b"HTTP/1.1 408 ")
 
 
 def test_who_watches_over_the_server_is_told_that_it_runs(desk: Desk) -> None:

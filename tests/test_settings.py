@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dagster_project.ledger import Ledger
+from dagster_project.ledger_engine import shown_url
 from dagster_project.settings import PROJECT_ROOT, SettingsError, settings_from
 
 
@@ -67,6 +68,8 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
         ("PLS_SLACK_BASE_URL", "http://slack.com/api", "PLS_SLACK_BASE_URL can't be used; expected https://"),
         ("PLS_SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0", "PLS_SLACK_WEBHOOK_URL can't be used; expected"),
         ("PLS_PRODUCT_URL", "https://user:secret@host.example", "PLS_PRODUCT_URL can't be used; expected https://"),
+        ("PLS_SLACK_BOT_TOKEN", "xoxb-a\nb", "PLS_SLACK_BOT_TOKEN can't be used; expected printable ASCII without"),
+        ("PLS_HUBSPOT_TOKEN", "pat-é", "PLS_HUBSPOT_TOKEN can't be used; expected printable ASCII without"),
         ("PLS_LEDGER_URL", "ledger.sqlite", "PLS_LEDGER_URL is no URL; expected one such as sqlite:////"),
     ],
 )
@@ -80,6 +83,20 @@ def test_a_refused_ledger_address_is_not_repeated_because_it_may_hold_a_password
     with pytest.raises(SettingsError) as refused:
         settings_from({"PLS_LEDGER_URL": "pls:secret@db.internal"})
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://u:s3cret@db/pls", "postgresql+psycopg://db/pls"),
+        ("postgresql+psycopg://u@db:5433/pls?password=s3cret", "postgresql+psycopg://db:5433/pls"),
+        ("postgresql+psycopg://u:x@s3cret@db/pls", "postgresql+psycopg://db/pls"),
+        ("sqlite:////srv/pls/ledger.sqlite", "sqlite:////srv/pls/ledger.sqlite"),
+    ],
+)
+def test_a_ledgers_address_is_shown_without_what_may_be_a_password(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+    assert "s3cret" not in repr(settings_from({"PLS_LEDGER_URL": url}))
 
 
 def test_the_connected_crms_variables_are_kept_and_not_shown() -> None:

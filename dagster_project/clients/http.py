@@ -35,6 +35,10 @@ _IDLE_SECONDS = 60.0
 the request that tells would wait for its whole time limit."""
 _REST = 5
 """Times as long as it was waited for in vain a system is left alone: who waits meanwhile waits for a sixth of it."""
+LARGEST_ANSWER = 64 << 20
+"""Bytes of an answer, unpacked: any page of any system is smaller."""
+_READ_PATIENCE = 10
+"""Times the time limit of a read within which an answer has to end."""
 _WORDS = 500
 """How much of an answer a message repeats."""
 
@@ -279,8 +283,10 @@ class HttpApi:
                 headers=headers,
                 timeout=(self._policy.connect_timeout, self._policy.read_timeout),
                 allow_redirects=False,
+                stream=True,
                 **sending,
             )
+            content = self._content(response)
         except requests.ConnectTimeout:
             return _Trouble("no connection within the time limit", is_timeout=True)
         except requests.Timeout:
@@ -293,12 +299,25 @@ class HttpApi:
             return _Trouble(f"the answer can't be read ({type(error).__name__})", is_carried_out_perhaps=True)
         finally:
             del headers
+        if content is None:
+            return _Trouble("the answer does not end", is_carried_out_perhaps=True)
         if self._limiter:
             self._limiter.learn(response.headers)
-        parsed = _parsed(response)
+        parsed = _parsed(response, content)
         if parsed is _BROKEN and response.status_code < 300:
             return _Trouble("the answer is no JSON", is_carried_out_perhaps=True)
-        return Answer(response.status_code, response.text if parsed is _BROKEN else parsed, response.headers)
+        return Answer(response.status_code, _text(response, content) if parsed is _BROKEN else parsed, response.headers)
+
+    def _content(self, response: requests.Response) -> bytes | None:
+        """The body, None if it is larger than any answer, or comes for longer than any takes."""
+        parts, size, until = [], 0, self._clock.now() + _READ_PATIENCE * self._policy.read_timeout
+        with response:
+            for part in response.iter_content(1 << 16):
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST_ANSWER or self._clock.now() > until:
+                    return None
+        return b"".join(parts)
 
     def _declined(self, answer: Answer) -> "_Trouble":
         """An answer that may be another one next time."""
@@ -343,18 +362,24 @@ _NOBODY_THERE = "no connection"
 _BROKEN = object()
 
 
-def _parsed(response: requests.Response) -> Any:
+def _parsed(response: requests.Response, content: bytes) -> Any:
     """The answer's JSON; `_BROKEN` where it claims to be some and is none."""
-    if not response.content:
+    if not content:
         return None
-    if "charset" not in response.headers.get("Content-Type", ""):
-        response.encoding = "utf-8"  # requests takes texts that don't say for Latin 1
     if "json" not in response.headers.get("Content-Type", "json"):
-        return response.text
+        return _text(response, content)
     try:
-        return response.json()
+        return json.loads(content)
     except ValueError:
         return _BROKEN
+
+
+def _text(response: requests.Response, content: bytes) -> str:
+    says = "charset" in response.headers.get("Content-Type", "")  # requests takes texts that don't say for Latin 1
+    try:
+        return content.decode(response.encoding or "utf-8" if says else "utf-8", "replace")
+    except LookupError:
+        return content.decode("utf-8", "replace")
 
 
 def checked_endpoint(url: str) -> str:

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from math import isnan
 from typing import Any, NoReturn
 from urllib.error import URLError
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
-from slack_sdk.webhook import WebhookClient
+from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from dagster_project.clients.chat import Place, Posted, Refused, Unavailable, Uncertain, Unreadable
 from dagster_project.core.letters import Block, Letter, harmless
@@ -25,6 +26,8 @@ TIMEOUT_SECONDS = 15
 EVENT_TYPE = "pls_letter"
 """What the metadata of our messages is called; what it carries is the letter's key."""
 PAGE = 200
+LARGEST_ANSWER = 16 << 20
+"""Bytes of an answer, at most."""
 _TEXT_LIMIT = 3_900
 """Slack cuts a text of more than 4,000 characters into several messages."""
 _FEWEST_SECONDS = 1.0
@@ -38,6 +41,35 @@ _NO_ACCESS = {
 }  # fmt: skip
 _BAD_BLOCKS = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"}
 _NEVER_CONNECTED = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The SDK would follow to any host, with the token, and as a GET that posts nothing."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None: the answer that asks for it is the last."""
+
+
+def _asked(request: Request, *, timeout: float, context: ssl.SSLContext | None) -> tuple[int, Any, str]:
+    """Status, headers and body; urllib's errors for what is no answer."""
+    opener = build_opener(_NoRedirects, HTTPSHandler(context=context))
+    with opener.open(request, timeout=timeout) as answer:
+        body = answer.read(LARGEST_ANSWER + 1)
+        if len(body) > LARGEST_ANSWER:
+            raise Uncertain(f"the answer is larger than {LARGEST_ANSWER >> 20} MiB")
+        return answer.status, answer.headers, body.decode(answer.headers.get_content_charset() or "utf-8", "replace")
+
+
+class _Bot(WebClient):
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        status, headers, body = _asked(req, timeout=self.timeout, context=self.ssl)
+        return {"status": status, "headers": headers, "body": body}
+
+
+class _Hook(WebhookClient):
+    def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
+        status, headers, body = _asked(req, timeout=self.timeout, context=self.ssl)
+        return WebhookResponse(url=url, status_code=status, body=body, headers=headers)
 
 
 class _Failed(Exception):
@@ -63,7 +95,7 @@ class SlackBot:
     def __init__(
         self, token: str, base_url: str, *, longest_wait: float, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        self._client = WebClient(token=token, base_url=base_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
+        self._client = _Bot(token=token, base_url=base_url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
         self._longest_wait = longest_wait
         self._pause = pause
         self._ids: dict[str, str] = {}
@@ -201,8 +233,11 @@ class SlackBot:
                 self._pause(seconds)
             except OSError as error:
                 _raise_broken(method, error)
+            except Uncertain:
+                raise
             except Exception as error:  # http.client's, which have no common base with the others
-                raise Uncertain(f"{method}: {type(error).__name__}: {error}") from error
+                # Its words may be the token's, or the webhook's address.
+                raise Uncertain(f"{method}: the request could not be made ({type(error).__name__})") from None
 
 
 class SlackWebhook:
@@ -215,7 +250,7 @@ class SlackWebhook:
     name = "slack:webhook"
 
     def __init__(self, url: str) -> None:
-        self._client = WebhookClient(url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
+        self._client = _Hook(url, timeout=TIMEOUT_SECONDS, retry_handlers=[])
 
     def places(self, letter: Letter) -> Iterator[Place]:
         """The webhook's channel, whichever that is."""
@@ -229,8 +264,10 @@ class SlackWebhook:
             )
         except OSError as error:
             _raise_broken("webhook", error)
+        except Uncertain:
+            raise
         except Exception as error:
-            raise Uncertain(f"webhook: {type(error).__name__}: {error}") from error
+            raise Uncertain(f"webhook: the request could not be made ({type(error).__name__})") from None
         if answer.status_code == 200:
             return Posted(place.channel, "")
         said = f"webhook: status {answer.status_code}: {answer.body}"
@@ -256,6 +293,9 @@ def _asked_to_wait(response: Any) -> float | None:
 
 def _raise_failure(method: str, response: Any) -> NoReturn:
     code = _code(response)
+    if 300 <= response.status_code < 400:
+        status = f"{method}: status {response.status_code}"
+        raise Unavailable(f"{status}: a redirect is not followed, see PLS_SLACK_BASE_URL")
     if response.status_code >= 500 or code in _MAY_HAVE_HAPPENED or code is None:
         raise Uncertain(f"{method}: {code or f'status {response.status_code}'}")
     if code in _NO_ACCESS:

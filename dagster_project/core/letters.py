@@ -309,7 +309,8 @@ def _first_line(handoff: Row) -> str:
 
 
 def _called(to: Recipient) -> str:
-    return f"<@{to.person}>" if to.person else harmless(to.name)
+    # Whoever writes the CRM writes the person's id, and Slack would take a mention of everybody in it for one.
+    return f"<@{to.person}>" if to.person and to.person.isalnum() else harmless(to.name)
 
 
 def _local(moment: datetime) -> str:

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from threading import Lock
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dagster_project.clock import utc_now
 from dagster_project.core.masking import Mask
@@ -29,9 +29,23 @@ from dagster_project.tools.desk import Desk, Result, Tool
 from dagster_project.tools.errors import ToolError, Unavailable, UnknownTool, WrongArguments
 from dagster_project.tools.journal import Call, Decision, keep
 from dagster_project.tools.leads import Lead
-from dagster_project.tools.questions import DOCUMENT
+from dagster_project.tools.questions import DOCUMENT, Answer
 from dagster_project.tools.serving import ServingCopy
 from dagster_project.tools.writes import Written
+
+
+def _without_addresses(value: Any, mask: Mask, *, name: str = "") -> Any:
+    """An answer in which no address stands but in ids: names of features and companies are what somebody typed."""
+    if isinstance(value, BaseModel):
+        fields = {field: getattr(value, field) for field in type(value).model_fields}
+        shown = {field: _without_addresses(said, mask, name=field) for field, said in fields.items()}
+        return value.model_copy(update=shown)
+    if isinstance(value, dict):
+        return {key: _without_addresses(said, mask, name=str(key)) for key, said in value.items()}
+    if isinstance(value, list):
+        return [_without_addresses(said, mask, name=name) for said in value]
+    # By its id other tools are asked for a subject, and a token is given back as it is.
+    return mask.text(value, ()) if isinstance(value, str) and not name.endswith(("id", "token")) else value
 
 
 def _check_masked(masked: Collection[str], serving: ServingCopy) -> None:
@@ -150,4 +164,6 @@ class Tools:
             who=who,
             clock=self._clock,
         )
-        return tool.run(desk, **{field: getattr(taken, field) for field in type(taken).model_fields})
+        result = tool.run(desk, **{field: getattr(taken, field) for field in type(taken).model_fields})
+        # A plan names who asks; of the rows of a question each cell is masked by its column, and ids stand among them.
+        return result if isinstance(result, Written | Answer) else _without_addresses(result, desk.mask)

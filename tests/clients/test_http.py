@@ -9,6 +9,7 @@ import pytest
 from loopback import Asked, FakeClock, FaultKind, Loopback, Reply
 
 from dagster_project.clients.http import (
+    LARGEST_ANSWER,
     ApiBusy,
     ApiRefused,
     ApiUnavailable,
@@ -310,3 +311,41 @@ def test_a_share_of_the_day_is_left_to_others() -> None:
         with pytest.raises(ApiBusy, match="50 of the day's 1000 requests are left, and 5% of them are left to others"):
             client.request("GET", "/things")
     assert server.done == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_what_must_happen_once_is_not_sent_again_after_a_status_that_does_not_say_it_was_not_done(
+    server: Counter, status: int
+) -> None:
+    server.fail("answer", "/things", reply=Reply(status, {"message": "later"}))
+    with pytest.raises(ApiUnknown, match="may have been carried out"):
+        api(server).request("POST", "/things", may_repeat=False)
+    assert len(server.asked) == 1
+
+
+def test_what_may_have_been_carried_out_once_may_have_been_whatever_is_said_later(server: Counter) -> None:
+    server.fail("lost", "/things")
+    server.fail("answer", "/things", times=9, reply=Reply(503, {"message": "down"}))
+    with pytest.raises(ApiUnknown, match="may have been carried out"):
+        api(server).request("POST", "/things")
+
+
+def test_an_address_with_a_user_in_it_is_refused() -> None:
+    with pytest.raises(EndpointRefused):
+        checked_endpoint("https://token@x.org")
+
+
+def test_an_answer_that_is_larger_than_any_is_no_answer(server: Counter) -> None:
+    server.fail("answer", "/things", times=9, reply=Reply(200, "x" * (LARGEST_ANSWER + 1)))
+    with pytest.raises(ApiUnknown, match="the answer does not end"):
+        api(server).request("GET", "/things")
+
+
+def test_an_answer_that_comes_for_longer_than_any_is_no_answer(server: Counter) -> None:
+    class Slow(FakeClock):
+        def now(self) -> float:
+            self.advance(11 * CALM.read_timeout)
+            return super().now()
+
+    with pytest.raises(ApiUnknown, match="the answer does not end"):
+        api(server, clock=Slow()).request("GET", "/things")

@@ -173,6 +173,20 @@ def test_personal_data_are_masked_until_the_playbook_shows_them(tools: Tools, de
     assert email in shown and name in shown
 
 
+def test_an_address_in_the_name_of_a_feature_is_masked_and_ids_are_not(demo_run: Installation, tmp_path: Path) -> None:
+    folder = copied(demo_run, tmp_path / "data")
+    with duckdb.connect(str(folder / "serving.duckdb")) as serving:
+        serving.execute("update marts.account_profiles set features_used = ['report of dave@h2.example']")
+        account_id, user_id = one(
+            serving, "select account_id, user_id from marts.pql_scores where account_id is not null"
+        )
+    asked = {"account_id": account_id, "include": ["usage", "users"]}
+    with tools_over(folder) as tools:
+        said = tools.call("crm.get_customer_data", asked)
+    assert said.usage.features_used == ["report of d…@h2.example"]
+    assert said.account_id == account_id and user_id in [person.user_id for person in said.users.shown]
+
+
 def test_reasons_name_nobody(tools: Tools, marts: Marts) -> None:
     rows = marts.sql(
         "select decisions.user_id, contact_name from marts.handoff_decisions as decisions join marts.user_profiles "

@@ -552,3 +552,12 @@ def test_an_alert_whose_sender_died_is_sent_by_the_next_run(shop: Shop, quiet: t
         tools._ledger.adopt_asked_for(NOW + timedelta(minutes=20))
         [waiting] = tools._ledger.pending_handoffs()
     assert waiting["account_id"] == quiet[0]
+
+
+def test_a_plan_masks_what_stands_in_the_crm(shop: Shop, contact: str) -> None:
+    asked = {"object_type": "contact", "id": contact, "fields": {"next_step": "call Ann"}}
+    with shop.tools() as tools:
+        tools.call("writes.confirm", token=tools.call("crm.update_record", asked).token)
+    with shop.tools(personal_data={"masked": ["next_step"]}) as tools:
+        plan = tools.call("crm.update_record", asked | {"fields": {"next_step": "wait"}})
+    assert "wait" in plan.preview[0] and "call Ann" not in plan.preview[0]
