@@ -243,6 +243,20 @@ class Shop:
         self._note_domains(record.get("email") for record in records)
         self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
 
+    def unreadable(self, entity: str, raw: str) -> None:
+        """A row of another file of a CRM entity, the newest, that nobody can read."""
+        self._ids += 1
+        source, path = f"crm.{entity}", f"crm/{entity}.csv"
+        self.execute(
+            "insert into raw.files (file_id, source, path, content_hash, status, quarantined) "
+            "values (?, ?, ?, '', 'loaded', 1)",
+            [self._ids, source, path],
+        )
+        self.execute(
+            "insert into raw.quarantine (file_id, source, file, row_number, raw, reason) values (?, ?, ?, 1, ?, 'bad')",
+            [self._ids, source, path, raw],
+        )
+
     def build(self, select: str = "tag:features", *, delta: bool = False) -> list[NodeOutcome]:
         """Run dbt in this process; no connection to the warehouse may be open. Returns what became of its nodes."""
         outcomes = self.outcomes(select, delta=delta)

@@ -27,7 +27,8 @@ def shop(tmp_path_factory) -> Shop:
     shop.extract("contacts", "2026-06-28", [c for c in STORIES.contacts if c["contact_id"] != "c_left"])
     c_later = {"contact_id": "c_later", "email": "later@later.com", "email_opt_out": "yes", "do_not_contact": "yes"}
     shop.extract("contacts", "2026-07-05", [*(c | c.get("much_later", {}) for c in STORIES.contacts), c_later])
-    shop.extract("contacts", "2026-07-06", [{"contact_id": "c_kept_out", "email_opt_out": "yes"}], complete=False)
+    c_kept_out = {"contact_id": "c_kept_out", "email": "kept@written.com", "email_opt_out": "yes"}
+    shop.extract("contacts", "2026-07-06", [c_kept_out], complete=False)
     shop.extract("contacts", "2026-06-15", [{"contact_id": "c_back", "email_opt_out": "yes"}], complete=False)
     shop.extract("opportunities", "2026-06-29", STORIES.opportunities)
     lasting = [deal | deal.get("later", {}) for deal in STORIES.opportunities if deal.get("stage") != "deleted later"]
@@ -38,12 +39,15 @@ def shop(tmp_path_factory) -> Shop:
     shop.extract("suppression", "2026-06-01", [{"key": key, "reason": "asked"} for key in stored])
     shop.extract("suppression", "2026-06-02", [{"key": "domain:keptout.com", "reason": "asked later"}], complete=False)
     shop.execute(
-        "insert into raw.email_domains values ('www.sites.com', 'sites.com'), ('bücher.com', 'xn--bcher-kva.com');"
+        "insert into raw.email_domains values ('www.sites.com', 'sites.com'), ('bücher.com', 'xn--bcher-kva.com'),"
+        " ('www.garbled.com', 'garbled.com');"
         "insert into raw.rule_domains values ('gmail.com', 'free_mail', ''),"
         " ('rival.com', 'excluded', 'competitor');"
         "insert into raw.rule_exclusions values ('email_pattern', '*+test@*', 'test account'),"
         " ('user_id_pattern', 'bot_*', 'bot'), ('trait', 'is_staff=true', 'own staff')"
     )
+    shop.unreadable("contacts", ',Garbled <garbled@written.com>,"Doe, Jr.",true,true')
+    shop.unreadable("accounts", ",Garbled,https://www.garbled.com/x,true")
     outcomes = shop.build() + shop.build("tag:marts")
     shop.warnings = {o.unique_id.split(".")[2]: o.failures for o in outcomes if o.status == "warn"}
     return shop
@@ -104,7 +108,7 @@ def test_limit_tickets_count_once_each_in_the_window(shop):
 # user -> account
 
 STORIES.accounts += [
-    {"account_id": "A1", "name": "One", "domain": "one.com", "employee_count": "1,200"},
+    {"account_id": "A1", "name": "One", "domain": "one.com", "employee_count": "about 1,200"},
     {"account_id": "A2", "name": "Two", "domain": "two.com", "employee_count": "51.0",
      "is_target_account": "Yes", "tech_stack": "dbt; Snowflake;;dbt", "updated_at": "2026-01-01",
      "later": {"employee_count": "1001", "subscription_status": "Paying", "updated_at": "2026-06-27"}},
@@ -270,7 +274,7 @@ def test_who_ever_had_an_opportunity_had_it_though_it_is_lost_or_deleted(shop):
 def test_what_cannot_be_read_is_unknown_and_told(shop):
     assert account(shop, "A1", "employee_count", "tech_stack") == (None, None)
     assert account(shop, "A2", "tech_stack", "is_target_account") == (["Snowflake", "dbt"], True)
-    assert shop.warnings["crm_values_are_readable"] == 5, "an employee count, the time of a ticket and three flags"
+    assert shop.warnings["crm_values_are_readable"] == 6, "two kinds of numbers, the time of a ticket and three flags"
 
 
 def test_orphans_warn(shop):
@@ -321,6 +325,9 @@ WRITTEN = {
     "mailed": "mailto:mailed@written.com",
     "spaced": "\u00a0spaced@written.com\t",
     "unseen": "unseen\u200b@written.com",
+    "quoted": "'quoted@written.com'",
+    "ended": "ended@written.com.",
+    "josé": "SMTP:jose\u0301@written.com",
 }
 for person in WRITTEN:
     identify(person, "06-01 10:00:00", email=f"\u200e{person}@written.com\u00a0")
@@ -334,6 +341,42 @@ def test_a_no_is_found_however_the_address_is_written(shop):
     for person in WRITTEN:
         found = user(shop, person, "email", "contact_id", "email_opt_out")
         assert found == (f"{person}@written.com", f"c_{person}", True)
+
+
+SEVERAL = {
+    "first": "first@written.com; private@elsewhere.com",
+    "last": "private@elsewhere.com / last@written.com",
+    "noted": "noted@written.com (old)",
+    "wide": "wide\uff20written.com",
+}
+for person in (*SEVERAL, "kept", "garbled"):
+    identify(person, "06-01 10:00:00", email=f"{person}@written.com")
+STORIES.contacts += [
+    {"contact_id": f"c_{person}", "email": email, "do_not_contact": "yes", "updated_at": "2026-01-01"}
+    for person, email in SEVERAL.items()
+]
+identify("of_second", "06-01 10:00:00", email="of_second@second.com")
+STORIES.accounts.append(
+    {"account_id": "A_two", "name": "Two", "domain": "one.com, second.com", "do_not_contact": "yes"}
+)
+
+
+def test_a_no_is_said_of_every_address_and_domain_in_its_field(shop):
+    for person in SEVERAL:
+        assert user(shop, person, "contact_do_not_contact") is True, person
+    assert user(shop, "of_second", "account_do_not_contact") is True
+
+
+def test_a_no_of_whom_only_a_kept_out_extract_knows_counts(shop):
+    assert user(shop, "kept", "contact_id", "email_opt_out") == (None, True)
+
+
+def test_whom_a_row_names_that_nobody_can_read_may_have_said_no(shop):
+    assert user(shop, "garbled", "contact_do_not_contact") is True
+    assert user(shop, "of_garbled", "account_do_not_contact") is True
+
+
+identify("of_garbled", "06-01 10:00:00", email="of_garbled@garbled.com")
 
 
 identify("listed", "06-01 10:00:00", email='["listed@written.com"]')
@@ -382,6 +425,22 @@ def test_a_flag_that_nobody_can_read_is_set_and_told(shop):
         ("c_unread", True, False, True, "email_opt_out: siehe Notiz; do_not_sell: ?"),
         ("c_unticked", False, False, False, None),
     ]
+
+
+STORIES.accounts += [
+    {"account_id": f"A_number_{number}", "name": "Numbers", "employee_count": said, "contract_value": said}
+    for number, said in enumerate(["5,200", "EUR 60,000.50", "$1,200", "12 GBP", "5.200", "1,2", "about 50"])
+]
+
+
+def test_numbers_are_read_as_sheets_show_them_and_nothing_is_guessed(shop):
+    found = shop.rows(
+        "select employee_count, contract_value from staging.stg_crm__accounts where account_id like 'A_number_%' "
+        "order by version_id, account_id"
+    )
+    assert found[:7] == [
+        (5200, 5200.0), (60000, 60000.5), (1200, 1200.0), (12, 12.0), (5, 5.2), (None, None), (None, None),
+    ]  # fmt: skip
 
 
 def test_who_must_not_be_sold_is_asked_of_the_newest_extract(shop):

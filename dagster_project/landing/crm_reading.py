@@ -45,6 +45,8 @@ CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"
 _WORD = r'[^\s\pZ,;|<>()"\[\]]+'
 """Of a field of the suppression list: what may be an address or a domain."""
+WIDE = "\uff20\uff0e\u3002"
+"""An @ and two dots as East Asian keyboards write them."""
 _NOTHING = "'-', '--', 'n/a', 'na', 'none', 'null', 'nil'"
 """What people write into a field that has to say something."""
 _MOST_BLANK = 4096
@@ -228,12 +230,12 @@ def _keys_in(value: str, *, is_domain: bool) -> str:
     is_name = f"{alone} and regexp_full_match(word, '[\\w-]+')"
     host = f"contains(word, '.') or ({is_name})" if is_domain else "contains(word, '.')"
     words = f"""list_transform(regexp_extract_all({_said_in(value)}, '{_WORD}'),
-      lambda word: regexp_replace(regexp_replace(word, '^(mailto:|[''.])+', ''), '[''.]+$', ''))"""
+      lambda word: regexp_replace(regexp_replace(word, '^(mailto:|smtp:|[''.])+', ''), '[''.]+$', ''))"""
     return f"""flatten(list_transform([{words}], lambda words: list_transform(words, lambda word: case
-      when regexp_full_match(word, '[^@/*]+@[^@/*]+') then 'email:' || word
+      when regexp_full_match(word, '[^@/*%]+@[\\pL\\pN_-]+([.][\\pL\\pN_-]+)*') then 'email:' || word
       when {may_be_domain} and regexp_full_match(word, '[*]?@([*][.])?[^@/*]+')
         then 'domain:' || regexp_replace(word, '^[*]?@([*][.])?', '')
-      when contains(word, '@') then '{UNCLEAR}'
+      when contains(word, '@') or contains(word, '%40') then '{UNCLEAR}'
       when {may_be_domain} and ({host}) then 'domain:' || regexp_replace(word, '^([*][.])+', '')
     end)))"""
 
@@ -243,7 +245,8 @@ def _said_in(value: str) -> str:
 
     Without what nobody sees in a text that was copied from a page or a sheet.
     """
-    seen = f"regexp_replace(regexp_replace(lower({value}), '\\p{{Cf}}+', '', 'g'), '^\\pZ+|\\pZ+$', '', 'g')"
+    written = f"translate(lower(nfc_normalize({value})), '{WIDE}', '@..')"
+    seen = f"regexp_replace(regexp_replace({written}, '\\p{{Cf}}+', '', 'g'), '^\\pZ+|\\pZ+$', '', 'g')"
     return f"case when {seen} in ({_NOTHING}) then '' else coalesce({seen}, '') end"
 
 

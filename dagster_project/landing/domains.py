@@ -13,8 +13,8 @@ from publicsuffixlist import PublicSuffixList
 from dagster_project.warehouse import ALL_MEMORY, memory_limited, transaction
 
 HOST_OF_EMAIL = (
-    "split_part(lower(regexp_replace(regexp_replace(regexp_replace({}, '\\pC+', '', 'g'), "
-    "'^.*<([^<>]*)>[^<>]*$', '\\1'), '[\\s\\pZ]+$', '')), '@', 2)"
+    "split_part(lower(regexp_replace(regexp_replace(regexp_replace(nfc_normalize({}), '\\pC+', '', 'g'), "
+    "'^.*<([^<>]*)>[^<>]*$', '\\1'), '[\\s\\pZ\\x27\".]+$', '')), '@', 2)"
 )
 HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-]*://', ''), '[/:?#].*$', '')"
 
@@ -29,6 +29,12 @@ with emails as (
 sites as (
   select {HOST_OF_SITE.format("payload ->> '$.domain'")} as host
   from raw.crm_versions where version_id > $version_id and entity = 'accounts'
+  union all
+  select {HOST_OF_SITE.format("part")}
+  from (
+    select unnest(string_split_regex(payload ->> '$.domain', '[\\s,;|]+')) as part
+    from raw.crm_versions where version_id > $version_id and entity = 'accounts'
+  )
   union all
   select {HOST_OF_SITE.format("substr(key, 8)")}
   from raw.crm_versions where entity = 'suppression' and starts_with(key, 'domain:')

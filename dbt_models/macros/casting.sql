@@ -8,8 +8,13 @@
   nullif(trim({{ value }}), '')
 {%- endmacro %}
 
+{# Also as sheets show one: `12,500.00`, `EUR 60,000`, `$1,200`. What else may be meant by a comma is not guessed at. #}
 {% macro number_of(value) -%}
-  (case when isfinite(try_cast({{ value }} as double)) then try_cast({{ value }} as double) end)
+  {%- set shown = "regexp_replace(trim(" ~ value ~ "), '^([A-Z]{3}|[$€£])\\s*|\\s*([A-Z]{3}|[$€£])$', '', 'g')" -%}
+  (case
+    when isfinite(try_cast({{ value }} as double)) then try_cast({{ value }} as double)
+    when regexp_matches({{ shown }}, '^-?(\d{1,3}(,\d{3})+|\d+)([.]\d+)?$') then try_cast(replace({{ shown }}, ',', '') as double)
+  end)
 {%- endmacro %}
 
 {# A whole number; fractions are dropped, so that 50.9 employees are not yet 51. #}
@@ -74,12 +79,22 @@
   that was copied. An opt-out has to find its user. dagster_project/landing/domains.py finds the hosts of the same.
 #}
 {% macro email_of(value) -%}
-  {%- set seen = "regexp_replace(" ~ value ~ ", '\\pC+', '', 'g')" -%}
+  {%- set seen = "regexp_replace(nfc_normalize(" ~ value ~ "), '\\pC+', '', 'g')" -%}
   {%- set named = "regexp_replace(" ~ seen ~ ", '^.*<([^<>]*)>[^<>]*$', '\\1')" -%}
   nullif(lower(case
-    when regexp_matches({{ value }}, '^[!-9;=?-~]+$') then {{ value }}
-    else regexp_replace({{ named }}, '^[\s\pZ]*((?i:mailto:)[\s\pZ]*)?|[\s\pZ]+$', '', 'g')
+    when regexp_matches({{ value }}, '^[0-9A-Za-z_][!-9;=?-~]*[0-9A-Za-z]$') then {{ value }}
+    else regexp_replace({{ named }}, '^[\s\pZ\x27"]*((?i:mailto:|smtp:)[\s\pZ]*)?|[\s\pZ\x27".]+$', '', 'g')
   end), '')
+{%- endmacro %}
+
+{#
+  All addresses that a text names, as `email_of` writes them. Where somebody has said no, each of them has: which one a person
+  uses elsewhere nobody knows.
+#}
+{% macro addresses_of(value) -%}
+  {%- set seen = "regexp_replace(nfc_normalize(" ~ value ~ "), '\\pC+', '', 'g')" -%}
+  {%- set written = "translate(lower(" ~ seen ~ "), '＠．。', '@..')" -%}
+  {{ each_found(written, '[^\\s\\pZ,;:|<>()\\[\\]"]+@[^\\s\\pZ,;:|/<>()\\[\\]"?&=@]+', trimmed='^[\\x27`./]+|[\\x27`.]+$') }}
 {%- endmacro %}
 
 {# Whether a text is one address: something, one @, something. #}

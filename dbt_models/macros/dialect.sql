@@ -32,6 +32,16 @@
   struct_pack({% for name, value in fields.items() %}{{ name }} := {{ value }}{{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
+{# A list of what a regular expression finds in a text, without what another one finds at its ends. #}
+{% macro each_found(text, pattern, trimmed) -%}
+  list_transform(regexp_extract_all({{ text }}, '{{ pattern }}'), lambda found: regexp_replace(found, '{{ trimmed }}', '', 'g'))
+{%- endmacro %}
+
+{# A list of the parts of a text between what a regular expression finds. #}
+{% macro parts_of(text, separator) -%}
+  string_split_regex({{ text }}, '{{ separator }}')
+{%- endmacro %}
+
 {# One row per element, in a select list. #}
 {% macro each_of(list) -%}
   unnest({{ list }})

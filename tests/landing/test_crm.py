@@ -11,6 +11,7 @@ import pytest
 from landing_folder import Landing, opening_all_but, rules
 from pyarrow import parquet
 
+from dagster_project.landing import crm
 from dagster_project.landing.freshness import crm_freshness
 
 DAY = datetime(2026, 6, 1, 8, 0, 0)
@@ -269,6 +270,9 @@ def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> N
         ("ann@b.example\u00a0,", ["email:ann@b.example"]),
         ("\u2003ann@b.example\u00a0c@d.example,\u00a0", ["email:ann@b.example", "email:c@d.example"]),
         ("ann\u00ad@b.\u200bexample\u200b,\ufeff", ["email:ann@b.example"]),
+        ("SMTP:ann@b.example,", ["email:ann@b.example"]),
+        ("ann\uff20b\u3002example,", ["email:ann@b.example"]),
+        ("jose\u0301@b.example,", ["email:jos\u00e9@b.example"]),
     ],
 )
 def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written(
@@ -290,6 +294,9 @@ def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written
         b"ann@ b.example,,\n",
         b"a@b.example/c@d.example,,\n",
         b",see note,\n",
+        b"mailto:ann%40b.example,,\n",
+        b"&lt;ann@b.example&gt;,,\n",
+        b"ann@b.example?subject=x,,\n",
         b"ann@b.example,,a,b,c\n",
         b'"ann@b.example,,open\n',
     ],
@@ -422,3 +429,39 @@ def test_a_crm_run_that_dies_leaves_nothing_behind(landing: Landing, monkeypatch
         assert landing.values(f"select count(*) from raw.{table}") == [0]
     monkeypatch.undo()
     assert landing.load_crm().loaded == 1
+
+
+def test_an_old_copy_of_the_same_makes_a_delivery_no_older(landing: Landing) -> None:
+    """It would hold handoffs as if nothing had come for days."""
+    landing.put("crm/accounts.csv", _accounts("A1"), at=DAY + timedelta(days=3))
+    landing.load_crm()
+    landing.put("crm/accounts.csv", _accounts("A1"), at=DAY)
+    assert [file.status for file in landing.load_crm().files] == ["redelivered"]
+    assert _extracts(landing)[0][1] == DAY + timedelta(days=3)
+
+
+def test_an_old_copy_of_an_extract_that_another_one_followed_is_no_news(landing: Landing) -> None:
+    landing.put("crm/accounts.csv", _accounts("A1"), at=DAY)
+    landing.load_crm()
+    landing.put("crm/accounts.csv", _accounts("A1", "A2"), at=DAY + timedelta(days=2))
+    landing.load_crm()
+    landing.put("crm/accounts.csv", _accounts("A1"), at=DAY - timedelta(days=1))
+    assert [file.status for file in landing.load_crm().files] == ["redelivered"]
+    assert len(_extracts(landing)) == 2
+
+
+def test_a_file_that_changes_while_it_is_read_waits(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = landing.put("crm/accounts.csv", _accounts("A1"), at=DAY)
+    read = crm.read_crm_file
+
+    def read_and_grow(*given: object) -> object:
+        columns = read(*given)  # type: ignore[arg-type]
+        with path.open("a") as file:
+            file.write("A2,Beta\n")
+        return columns
+
+    monkeypatch.setattr(crm, "read_crm_file", read_and_grow)
+    assert [file.status for file in landing.load_crm().files] == ["waiting"]
+    assert _extracts(landing) == []
+    monkeypatch.undo()
+    assert [(file.status, file.loaded) for file in landing.load_crm().files] == [("loaded", 2)]

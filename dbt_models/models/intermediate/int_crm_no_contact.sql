@@ -51,7 +51,8 @@ said as (
 select
     said.entity,
     said.key,
-    max(said.version_id) filter (where said.holds) as version_id,
+    -- Of a record that only extracts have which were kept out, theirs says whom it is about.
+    coalesce(max(said.version_id) filter (where said.holds), max(said.version_id)) as version_id,
     bool_or(coalesce(contacts.email_opt_out, false)) as email_opt_out,
     bool_or(coalesce(contacts.do_not_contact, accounts.do_not_contact, false)) as do_not_contact,
     bool_or(coalesce(contacts.do_not_sell, false)) as do_not_sell,

@@ -7,27 +7,88 @@ with no_contact as (
 
 ),
 
--- Of several contacts with one address one is the user's; what any of them says is said of the address.
-contacts as (
+-- A field may name several addresses, or domains, and a no is said of each. Of several contacts with one address one is the
+-- user's; what any of them says is said of the address.
+said as (
 
     select
-        contacts.email,
-        bool_or(no_contact.email_opt_out) as email_opt_out,
-        bool_or(no_contact.do_not_contact) as do_not_contact
+        no_contact.entity,
+        no_contact.email_opt_out,
+        no_contact.do_not_contact,
+        {{ json_text('versions.payload', "'email'") }} as email,
+        {{ json_text('versions.payload', "'domain'") }} as domain
     from no_contact
-    inner join {{ ref('stg_crm__contacts') }} as contacts on no_contact.version_id = contacts.version_id
-    where contacts.email is not null
-    group by contacts.email
+    inner join {{ source('raw', 'crm_versions') }} as versions on no_contact.version_id = versions.version_id
+    where no_contact.email_opt_out or no_contact.do_not_contact
+
+),
+
+-- A row that nobody can read may say no. Its record is the newest that its file has: what was refused before and stands
+-- there no more can't be told from what still does.
+newest_files as (
+
+    select source, path, quarantined
+    from {{ source('raw', 'files') }}
+    where source in ('crm.accounts', 'crm.contacts') and status not in ('waiting', 'redelivered', 'unreadable')
+    qualify row_number() over (partition by source order by file_id desc) = 1
+
+),
+
+unread as (
+
+    select quarantine.raw as said
+    from {{ source('raw', 'quarantine') }} as quarantine
+    inner join newest_files on quarantine.source = newest_files.source and quarantine.file = newest_files.path
+    where newest_files.quarantined > 0 and quarantine.raw is not null
+
+),
+
+addresses as (
+
+    select {{ email_of('email') }} as email, email_opt_out, do_not_contact from said where entity = 'contacts'
+
+    union all
+
+    select {{ each_of(addresses_of('email')) }} as email, email_opt_out, do_not_contact from said where entity = 'contacts'
+
+    union all
+
+    select {{ each_of(addresses_of('said')) }} as email, false as email_opt_out, true as do_not_contact from unread
+
+),
+
+contacts as (
+
+    select email, bool_or(email_opt_out) as email_opt_out, bool_or(do_not_contact) as do_not_contact
+    from addresses
+    where email is not null
+    group by email
+
+),
+
+hosts as (
+
+    select {{ host_of('domain') }} as host from said where entity = 'accounts' and do_not_contact
+
+    union all
+
+    select {{ host_of('part') }} as host
+    from (
+        select {{ each_of(parts_of('domain', '[\\s,;|]+')) }} as part from said where entity = 'accounts' and do_not_contact
+
+        union all
+
+        select {{ each_of(parts_of("regexp_replace(said, '\\S+@\\S+', '', 'g')", '[\\s,;|"{}]+')) }} as part from unread
+    )
 
 ),
 
 accounts as (
 
     select domains.registrable_domain
-    from no_contact
-    inner join {{ ref('stg_crm__accounts') }} as accounts on no_contact.version_id = accounts.version_id
-    inner join {{ source('raw', 'email_domains') }} as domains on {{ host_of('accounts.domain') }} = domains.domain
-    where no_contact.do_not_contact and domains.registrable_domain is not null
+    from hosts
+    inner join {{ source('raw', 'email_domains') }} as domains on hosts.host = domains.domain
+    where domains.registrable_domain is not null
 
 )
 

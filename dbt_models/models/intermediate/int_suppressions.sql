@@ -26,7 +26,7 @@ named as (
 listed as (
 
     select
-        regexp_replace(lower(suppressions.suppression_key), '[\pZ\pC]+', '', 'g') as suppression_key,
+        regexp_replace(nfc_normalize(lower(suppressions.suppression_key)), '[\pZ\pC]+', '', 'g') as suppression_key,
         suppressions.reason
     from named
     inner join {{ ref('stg_crm__suppressions') }} as suppressions on named.version_id = suppressions.version_id
