@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from dagster_project.core.crm_field_rules import AccountField, ContactField, CrmFieldRules
 from dagster_project.core.crm_fields import FIELDS, account_fields, contact_fields
 from dagster_project.core.sync import (
+    PLAN_SCHEMA,
     FieldUpdate,
     Standing,
     Target,
     changed_records,
     counts_of,
     differences,
+    kept_by_policy,
     plan_records,
     with_digest,
+    without_confirmed,
 )
 
 TARGET = Target(
@@ -293,3 +296,42 @@ def test_only_accounts_that_the_crm_knows_are_told() -> None:
 
 def test_every_field_that_can_be_mapped_can_be_set_up_in_a_crm() -> None:
     assert {*get_args(ContactField), *get_args(AccountField)} == set(FIELDS)
+
+
+LISTS = Target({"features_used": "Features"}, {"features_used": "if_empty"})
+
+
+def test_a_list_without_items_is_an_empty_place() -> None:
+    assert kept_by_policy({"features_used": ["a"]}, {"Features": []}, LISTS) == set()
+    assert kept_by_policy({"features_used": ["a"]}, {"Features": ["b"]}, LISTS) == {"Features"}
+
+
+def test_a_list_that_has_lost_one_and_got_another_has_fallen() -> None:
+    target = Target({"features_used": "Features"})
+    rows = with_digest(pl.DataFrame([{"object_id": "c_1", "features_used": ["alerts", "reports"]}]), target)
+    held = Standing({"c_1": {"Features": ["alerts", "exports"]}}, hold_decreases="silent")
+    assert plan_records(rows, held, target)["operation"].to_list() == ["skip"]
+
+
+def test_of_a_contact_that_was_made_what_we_wrote_is_what_stands_there() -> None:
+    target = Target({"plan": "Plan"}, {"plan": "if_empty"})
+    rows = with_digest(pl.DataFrame([{"object_id": "email:a@b.c", "plan": "new", "create_as": "{}"}]), target)
+    plan = plan_records(rows, Standing({"email:a@b.c": {"Plan": "old"}}), target)
+    assert plan.select("operation", "reason").row(0) == ("none", "left as they are: Plan")
+
+
+@pytest.mark.parametrize(
+    ("held", "left"),
+    [
+        ({"Score": 81.0, "Tier": "high", "At": "before"}, 0),
+        ({"Score": 81.0, "Tier": "low"}, 1),
+        ({"Tier": "high"}, 1),
+        (None, 1),
+    ],
+)
+def test_a_record_is_done_with_when_all_but_the_riders_is_confirmed(held: dict[str, Any] | None, left: int) -> None:
+    target = Target({"pql_score": "Score", "usage_tier": "Tier", "pls_scored_at": "At"})
+    fields = json.dumps({"Score": 81.0, "Tier": "high", "At": "now"})
+    row = dict.fromkeys(PLAN_SCHEMA) | {"object_id": "c_1", "operation": "update", "fields": fields}
+    plan = pl.DataFrame([row], schema=PLAN_SCHEMA, orient="row")
+    assert without_confirmed(plan, {} if held is None else {"c_1": held}, target).height == left

@@ -186,3 +186,14 @@ def test_the_order_of_files_in_a_load_does_not_matter_for_ties(landing: Landing)
 
 def _everything(landing: Landing) -> list[list[tuple]]:
     return [landing.rows(f"select * from raw.{t} order by all") for t in ("events", "files", "quarantine", "touched")]
+
+
+@pytest.mark.parametrize(("kind", "other"), [("group", "track"), ("track", "group"), ("identify", "track")])
+def test_whoever_was_said_to_be_somebody_by_a_row_that_goes_is_looked_at_again(
+    landing: Landing, kind: str, other: str
+) -> None:
+    landing.events("a.ndjson", event("m", type=kind, group_id="g1", received_at="2026-06-09T00:00:00Z"))
+    landing.load()
+    landing.events("b.ndjson", event("m", type=other, group_id="g2", received_at="2026-06-01T00:00:00Z"))
+    landing.load()
+    assert landing.values("select distinct message_id from raw.replaced_identities") == ["m"]
