@@ -34,29 +34,35 @@ def noted(note: Path, instance: dg.DagsterInstance | None, run_id: str | None) -
         note.unlink(missing_ok=True)
 
 
-def end_dead_run(lock: Path, note: Path, instance: dg.DagsterInstance) -> None:
+def end_dead_run(lock: Path, note: Path, instance: dg.DagsterInstance) -> str | None:
     """End the run that is noted, if nobody holds the lock.
 
     Args:
         lock: The data folder's lock.
         note: The file that holds the run's id.
         instance: Knows the runs.
+
+    Returns:
+        The run's id, None if none was to be ended.
     """
     if not note.exists():
-        return
+        return None
     try:
         with FileLock(lock).acquire(timeout=0):
-            _end_noted(note, instance)
+            ended = _end_noted(note, instance)
             note.unlink(missing_ok=True)
+            return ended
     except Timeout:  # it works
-        pass
+        return None
 
 
-def _end_noted(note: Path, instance: dg.DagsterInstance, *, but: str | None = None) -> None:
+def _end_noted(note: Path, instance: dg.DagsterInstance, *, but: str | None = None) -> str | None:
     try:
         run_id = note.read_text().strip()
     except FileNotFoundError:
-        return
+        return None
     run = instance.get_run_by_id(run_id) if run_id and run_id != but else None
-    if run is not None and not run.is_finished:
-        instance.report_run_failed(run, DIED)
+    if run is None or run.is_finished:
+        return None
+    instance.report_run_failed(run, DIED)
+    return run_id

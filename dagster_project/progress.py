@@ -11,6 +11,8 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
+from dagster_project.core.escaping import plain
+
 STEP_TITLES = {
     "raw__playbook_rules": "Playbook read",
     "raw__product_events": "Product events loaded",
@@ -71,7 +73,17 @@ class _StepHandler(logging.Handler):
         if not check.passed:
             colour = "yellow" if check.severity == dg.AssetCheckSeverity.WARN else "red"
             asset = "/".join(check.asset_key.path)
-            self._say(f"  [{colour}]![/] check {check.check_name} of {asset} found something; see the UI")
+            told = _told_by(check)
+            self._say(f"  [{colour}]![/] check {check.check_name} of {asset} found {escape(told)}; see the UI")
+
+
+def _told_by(check: dg.AssetCheckEvaluation) -> str:
+    """How many rows a test of dbt's has found; else what a check says in words and numbers."""
+    said = {name: value.value for name, value in check.metadata.items()}
+    if isinstance(rows := said.get("dagster_dbt/failed_row_count"), int):
+        return "1 row" if rows == 1 else f"{rows:,} rows"
+    short = {name: value for name, value in said.items() if isinstance(value, str | int | float) and "/" not in name}
+    return "; ".join(f"{name}: {plain(value)}" for name, value in short.items()) or "something"
 
 
 def step_logger(console: Console) -> dg.LoggerDefinition:

@@ -161,7 +161,7 @@ def plan_refresh(
         definition: A hash of the models; when it is new, the rollups start anew.
         rules: A hash of the playbook.
         may_be_delta: Whether a delta will do.
-        run_id: The run; what it decided holds for its own steps alone.
+        run_id: The run; what it decided holds for its own steps alone, and for those of runs that go on with it.
 
     Raises:
         NeedsEverything: A delta was asked for where the models themselves have to be made first.

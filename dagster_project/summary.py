@@ -9,10 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dagster_project.core.escaping import plain
+from dagster_project.core.event_catalog import known_names
 from dagster_project.core.scoring_rules import CLASSES
+from dagster_project.event_catalog import CATALOGUE
 from dagster_project.settings import PROJECT_ROOT, Settings
 from dagster_project.warehouse import Warehouse, WarehouseLocked
 
+MOST_NAMES = 3
+UNKNOWN_SHARE = 0.5
+"""How many names of events are named, and from which share of a run's track events on."""
 MOST_OBJECTIONS = 5
 """How many different flags that nobody can read are named, the commonest first."""
 
@@ -26,6 +32,8 @@ class RunSummary:
         troubles: Files that could not be read or are waiting: path, status and cause.
         objections: Flags of the CRM that nobody can read and that keep somebody from being contacted: entity, what
             stands there, how many records.
+        unknown: Of this run's track events: how many have names that the catalogue does not know, of how many, and the
+            commonest of these names with how many.
         classes: Per classification: users, accounts.
         crm: Per CRM: records and actions that were taken in this run, that are refused, that the next run tries again.
         waiting: Handoffs that nobody has got yet.
@@ -36,6 +44,7 @@ class RunSummary:
     rows: list[tuple[str, int, int, int, int]]
     troubles: list[tuple[str, str, str]]
     objections: list[tuple[str, str, int]]
+    unknown: tuple[int, int, list[tuple[str, int]]]
     classes: list[tuple[str, int, int]]
     crm: list[tuple[str, int, int, int]]
     waiting: int
@@ -62,6 +71,13 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         "where unread_objections is not null and not is_gone "
         f"group by all order by 3 desc, 1, 2 limit {MOST_OBJECTIONS}"
     ).fetchall()
+    names = warehouse.execute(
+        "select event, count(*) as events, lower(trim(event)) in (select unnest(?::varchar[])) as is_known "
+        f"from raw.events where type = 'track' and event is not null and {batches} group by event order by 2 desc, 1",
+        [known_names(CATALOGUE.read_bytes()), since],
+    ).fetchall()
+    strange = [(name, events) for name, events, is_known in names if not is_known]
+    unknown = sum(events for _, events in strange), sum(events for _, events, _ in names), strange[:MOST_NAMES]
     counts = {
         name: (users, accounts)
         for name, users, accounts in warehouse.sql(
@@ -88,6 +104,7 @@ def read_summary(warehouse: duckdb.DuckDBPyConnection, since: datetime) -> RunSu
         rows=rows,
         troubles=troubles,
         objections=objections,
+        unknown=unknown,
         classes=[(name, *counts.get(name, (0, 0))) for name in CLASSES],
         crm=crm,
         waiting=waiting,
@@ -116,10 +133,20 @@ def print_summary(
     console.print(f"\nScored as of {summary.as_of}", style="bold")
     console.print(_table("Rows", ["in", "loaded", "duplicate", "quarantined"], _with_events(summary.rows)))
     for path, status, cause in summary.troubles:
-        console.print(f"  [yellow]{status}[/] {escape(path)}: {escape(cause)}", highlight=False, soft_wrap=True)
+        # A file's name may hold anything, what moves a terminal's cursor too.
+        told = f"  [yellow]{status}[/] {escape(plain(path))}: {escape(plain(cause, longest=1000))}"
+        console.print(told, highlight=False, soft_wrap=True)
     for entity, said, records in summary.objections:
         flag = f"{escape(said)} ({entity}: {records:,})"
         told = f"  [yellow]not readable[/] {flag}: neither yes nor no, so it counts as a no"
+        console.print(told, highlight=False, soft_wrap=True)
+    unknown, of_all, names = summary.unknown
+    if unknown > UNKNOWN_SHARE * of_all:
+        named = ", ".join(f"{escape(plain(name))} ({events:,})" for name, events in names)
+        told = (
+            f"  [yellow]not in the catalogue[/] {unknown:,} of {of_all:,} track events, most of them {named}: they "
+            f"count as use and say nothing else until {CATALOGUE.relative_to(PROJECT_ROOT)} says what they mean"
+        )
         console.print(told, highlight=False, soft_wrap=True)
     console.print(_table("Class", ["users", "accounts"], summary.classes))
     if decided:

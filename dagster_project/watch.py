@@ -23,7 +23,7 @@ from dagster_project.crm_changes import FOR_DELTAS
 from dagster_project.daily import Daily
 from dagster_project.errors import PlsError
 from dagster_project.landing.crm import MISNAMED, crm_files
-from dagster_project.landing.discovery import EVENTS, LandedFile, event_files, state_of
+from dagster_project.landing.discovery import EVENTS, LandedFile, escaped, event_files, state_of
 from dagster_project.open_files import is_written_by_nobody
 from dagster_project.pauses import doubled
 
@@ -34,6 +34,8 @@ FIRST_LEFT_PAUSE, LONGEST_LEFT_PAUSE = 30.0, 900.0
 """The same between two tries of what has not arrived elsewhere, where no batch comes in between."""
 AFTER_MIDNIGHT = 900.0
 """Seconds after midnight, UTC, for which an idle worker leaves the day's run of everything to the schedule."""
+LONGEST_REST = 10.0
+"""Seconds between two looks at all of the folder, at most."""
 _DAY = 86_400
 SIGNAL_SECONDS = 0.5
 """How often the main thread wakes up, so that it hears of signals everywhere."""
@@ -107,6 +109,12 @@ class Closed:
         """Whether the file was closed as it is."""
         with self._lock:
             return self._states.get(file.path) == file.state
+
+    def names(self, landing: Path) -> list[str]:
+        """Those below the landing folder, relative to it."""
+        with self._lock:
+            paths = list(self._states)
+        return [escaped(path.relative_to(landing).as_posix()) for path in paths if path.is_relative_to(landing)]
 
     def forget(self, files: Collection[LandedFile]) -> None:
         """These were dealt with, as they are; one that was closed again since was not. So are those that are gone."""
@@ -182,6 +190,7 @@ class Worker:
         files_are_next: Whether it is the files' turn, where the CRM has something to say as well.
         left_tries: Batches in a row after which something had not arrived.
         left_at: When that is tried again, if no other batch does so before.
+        look_again_at: When all of the folder is looked at again.
     """
 
     landing: Path
@@ -200,20 +209,28 @@ class Worker:
     files_are_next: bool = True
     left_tries: int = 0
     left_at: float = math.inf
+    look_again_at: float = 0.0
 
     def step(self) -> bool:
         """Run a batch if one is complete; whether there was one."""
+        now = self.waiting.now()
+        # Where there are many files a look at all of them takes long: it may take a tenth of the time, and what was
+        # heard of meanwhile need not wait for it.
+        is_whole = not 0 < self.look_again_at - now <= LONGEST_REST
+        only = None if is_whole else self.closed.names(self.landing)
         try:
-            found = [*event_files(self.landing), *crm_files(self.landing)]
+            found = [*event_files(self.landing, only), *crm_files(self.landing, only)]
         except OSError as error:
             self.failed_looks += 1
             self._wait_after(self.failed_looks, f"can't look at {self.landing}, try {self.failed_looks}", str(error))
             return False
         self.failed_looks = 0
-        there = {file.name for file in found}
-        self.seen = {name: state for name, state in self.seen.items() if name in there}
         began = self.waiting.now()
-        batch = self._next_batch(self._ready(found), began)
+        if is_whole:
+            there = {file.name for file in found}
+            self.seen = {name: state for name, state in self.seen.items() if name in there}
+            self.look_again_at = began + min(9 * (began - now), LONGEST_REST)
+        batch = self._next_batch(self._ready(found, is_whole=is_whole), began)
         if batch is not None:
             self._run(batch, began)
         if self.crm is not None:
@@ -274,10 +291,11 @@ class Worker:
         self.say(f"{what}; the next in {pause:.0f} s: {cause}")
         self.waiting.pause(pause)
 
-    def _ready(self, found: Iterable[LandedFile]) -> list[LandedFile]:
+    def _ready(self, found: Iterable[LandedFile], *, is_whole: bool) -> list[LandedFile]:
         now = self.waiting.now()
         new = [file for file in found if self.seen.get(file.name) != file.state]
-        self.met = {file: self.met.get(file, now) for file in new}
+        met = {file: self.met.get(file, now) for file in new}
+        self.met = met if is_whole else self.met | met
         # A time in the future says nothing about the age: then it counts for how long we have known the file as it is.
         touched = {file: min(_modified(file), self.met[file]) for file in new}
         return [file for file in new if self.closed.has(file) or now - touched[file] >= self.settle_seconds]
@@ -287,7 +305,9 @@ def _modified(file: LandedFile) -> float:
     return file.modified_at.replace(tzinfo=UTC).timestamp()
 
 
-def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.Event) -> None:
+def watch(
+    worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.Event, observer: BaseObserver | None = None
+) -> None:
     """Work until stopped.
 
     Args:
@@ -295,6 +315,7 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
         lease: The file whose lock makes this the only worker on the folder.
         poll_seconds: How often to look when nothing is heard.
         stop: Set from elsewhere to end after the batch that is running.
+        observer: Hears of files; by default whatever the operating system has.
 
     Raises:
         WatchError: Another worker holds the lease.
@@ -306,9 +327,9 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
         lock.acquire(timeout=0)
     except Timeout:
         raise WatchError(f"another `pls watch` works on {worker.landing} already; it holds {lease}") from None
-    observer = Observer()
-    heard_of = _listen(observer, worker)
+    observer = observer or Observer()
     observer.start()
+    heard_of = _listen(observer, worker)
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -342,8 +363,14 @@ def watch(worker: Worker, lease: Path, *, poll_seconds: float, stop: threading.E
 
 
 def _listen(observer: BaseObserver, worker: Worker) -> int | None:
-    """Hear of what happens in the landing folder from now on; which folder that is."""
-    observer.schedule(_Handler(worker.closed), str(worker.landing), recursive=True)
+    """Hear of what happens in the landing folder from now on, if the system can tell; which folder that is."""
+    try:
+        observer.schedule(_Handler(worker.closed), str(worker.landing), recursive=True)
+    except OSError as error:  # too many folders for the system's limit, or the folder has gone
+        worker.say(
+            f"nothing is heard of {worker.landing}, so that files count as complete once they have been left alone "
+            f"for {worker.settle_seconds:g} s: {error}"
+        )
     return _inode(worker.landing)
 
 

@@ -32,9 +32,9 @@ def test_a_run_that_was_killed_is_ended_by_whoever_looks_next(instance: dg.Dagst
     lock, note, run_id = tmp_path / ".run.lock", tmp_path / ".run.id", _started(instance)
     note.write_text(run_id)  # what is left when nobody could clean up
     with FileLock(lock):
-        end_dead_run(lock, note, instance)
+        assert end_dead_run(lock, note, instance) is None
     assert _status(instance, run_id) == "STARTED"  # somebody holds the lock: it works
-    end_dead_run(lock, note, instance)
+    assert end_dead_run(lock, note, instance) == run_id
     assert (_status(instance, run_id), note.exists()) == ("FAILURE", False)
 
 
@@ -54,5 +54,5 @@ def test_a_run_that_was_killed_is_ended_by_the_next_run(instance: dg.DagsterInst
 def test_a_note_that_says_nothing_known_harms_nobody(instance: dg.DagsterInstance, tmp_path: Path, said: str) -> None:
     note = tmp_path / ".run.id"
     note.write_text(said)
-    end_dead_run(tmp_path / ".run.lock", note, instance)
+    assert end_dead_run(tmp_path / ".run.lock", note, instance) is None
     assert not note.exists()

@@ -41,6 +41,22 @@ def filled(demo_run: Installation, tmp_path_factory: pytest.TempPathFactory) -> 
     return installation
 
 
+@pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        ({}, "no day was chosen: launch score_past_days for a partition, or use `pls backfill`"),
+        (
+            {ASSET_PARTITION_RANGE_START_TAG: str(LAST), ASSET_PARTITION_RANGE_END_TAG: str(FIRST)},
+            "the first day (2026-06-29) is after the last (2026-06-20)",
+        ),
+    ],
+)
+def test_a_run_without_a_day_says_what_it_lacks(demo_run: Installation, tags: dict[str, str], why: str) -> None:
+    result = demo_run.run("score_past_days", tags=tags, raise_on_error=False)
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.user_failure_data.description == why
+
+
 def rows(installation: Installation, sql: str) -> list[tuple]:
     with duckdb.connect(str(installation.warehouse), read_only=True) as warehouse:
         return warehouse.sql(sql).fetchall()

@@ -23,6 +23,7 @@ from installation import END, FIRST_SCORED, Installation
 
 from dagster_project.core.playbook import PlaybookError
 from dagster_project.playbook_files import PACKAGED
+from dagster_project.publishing import spare_of
 
 CONTRACT = {
     "pql_scores": "user_id, account_id, contact_id, email, usage_score, engagement_score, intent_score, fit_tier, "
@@ -346,6 +347,33 @@ def test_working_hours_and_holidays_of_a_playbook_folder_move_what_is_due(tmp_pa
     assert due_at == datetime(2026, 6, 30, 13, 30), (
         "16:30 there: half an hour on Friday, and on Tuesday after a holiday"
     )
+
+
+def job_of_the_environment() -> dg.JobDefinition:
+    """The whole graph over what the environment's variables name, as a process of its own makes it."""
+    from dagster_project.definitions import build_definitions
+
+    return build_definitions().resolve_job_def("score_everything")
+
+
+def test_a_run_that_is_executed_again_from_where_it_failed_comes_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("PLS_AS_OF", "2026-06-27T00:00:00")
+    installation = Installation(tmp_path)
+    _land_a_hand_raise(installation.landing)
+    in_the_way = spare_of(installation.serving)
+    in_the_way.mkdir()
+    job = dg.reconstructable(job_of_the_environment)
+    with dg.instance_for_test() as instance:
+        failed = dg.execute_job(job, instance=instance)
+        assert [event.step_key for event in failed.get_step_failure_events()] == ["serving__serving_database"]
+        in_the_way.rmdir()
+        again = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+        assert dg.execute_job(job, instance=instance, reexecution_options=again).success
+    with duckdb.connect(str(installation.warehouse), read_only=True) as warehouse:
+        assert warehouse.sql("select is_full, is_finished from raw.refreshes").fetchall() == [(True, True)]
 
 
 def _land_a_hand_raise(landing: Path) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
+from dagster_project.defs.resources import Workplace
 from dagster_project.defs.schedules import (
     FIRST_PAUSE,
     LANDING_VERSION,
     LONGEST_PAUSE,
     automations,
     landing_request,
-    landing_version,
     look_for_a_while,
     request_again,
 )
@@ -80,7 +81,7 @@ def test_a_missing_landing_folder_starts_nothing(tmp_path: Path) -> None:
 
 def test_files_that_have_landed_start_a_run(tmp_path: Path) -> None:
     put(tmp_path, "events/a.ndjson")
-    assert requested(tmp_path) == landing_version(tmp_path)
+    assert requested(tmp_path)
 
 
 def test_a_file_that_is_still_written_is_waited_for(tmp_path: Path) -> None:
@@ -100,6 +101,15 @@ def test_the_run_of_a_delta_is_asked_for_while_it_may_still_wait_itself(tmp_path
     early = requested(tmp_path, cursor=before)
     put(tmp_path, "events/b.ndjson", "a and more", age=0.6)
     assert requested(tmp_path, cursor=early) != early, "what was written after all has a run of its own"
+
+
+def test_where_files_never_stop_landing_those_that_are_complete_are_not_kept_waiting(tmp_path: Path) -> None:
+    put(tmp_path, "events/a.ndjson")
+    before = requested(tmp_path)
+    put(tmp_path, "events/c.ndjson", age=0.1)
+    assert skipped(tmp_path, cursor=before) == "events/c.ndjson is still being written"
+    put(tmp_path, "events/b.ndjson", age=0.6)
+    assert requested(tmp_path, cursor=before)
 
 
 @dataclass
@@ -144,6 +154,8 @@ def test_looking_at_many_files_takes_a_tenth_of_the_time() -> None:
 def test_a_time_in_the_future_is_no_sign_of_writing(tmp_path: Path) -> None:
     put(tmp_path, "events/a.ndjson", age=-3600)
     assert requested(tmp_path)
+    put(tmp_path, "events/b.ndjson", age=0.1)
+    assert skipped(tmp_path) == "events/b.ndjson is still being written"
 
 
 def test_nothing_new_starts_nothing(tmp_path: Path) -> None:
@@ -187,16 +199,26 @@ def test_a_link_that_leads_nowhere_keeps_nothing_back(tmp_path: Path) -> None:
     assert requested(tmp_path)
 
 
+def _statuses(sensors: list[dg.SensorDefinition]) -> dict[str, str]:
+    return {sensor.name: sensor.default_status.value for sensor in sensors}
+
+
+def landing_sensor() -> dg.SensorDefinition:
+    """The one that starts runs, looking once per tick."""
+    _, sensors = automations(automate=False, looks_for=0)
+    return next(sensor for sensor in sensors if sensor.name == "landing_files")
+
+
 def test_the_schedule_and_the_sensor_start_stopped_because_they_reach_sellers() -> None:
     schedules, sensors = automations(automate=False)
     assert [schedule.default_status for schedule in schedules] == [dg.DefaultScheduleStatus.STOPPED]
-    assert [sensor.default_status for sensor in sensors] == [dg.DefaultSensorStatus.STOPPED]
+    assert _statuses(sensors) == {"landing_files": "STOPPED", "dead_runs": "RUNNING"}
 
 
 def test_one_setting_starts_both() -> None:
     schedules, sensors = automations(automate=True)
     assert [schedule.default_status for schedule in schedules] == [dg.DefaultScheduleStatus.RUNNING]
-    assert [sensor.default_status for sensor in sensors] == [dg.DefaultSensorStatus.RUNNING]
+    assert _statuses(sensors) == {"landing_files": "RUNNING", "dead_runs": "RUNNING"}
 
 
 def test_the_windows_slide_once_a_day_in_utc() -> None:
@@ -208,12 +230,12 @@ def test_the_windows_slide_once_a_day_in_utc() -> None:
 def test_the_sensor_remembers_what_it_started_a_run_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
     put(tmp_path / "landing", "events/a.ndjson")
-    _, [sensor] = automations(automate=False, looks_for=0)
+    sensor = landing_sensor()
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_sensor_context(instance=instance)
         first = sensor(context)
         assert isinstance(first, dg.RunRequest)
-        assert context.cursor == first.run_key == landing_version(tmp_path / "landing")
+        assert context.cursor == first.run_key == requested(tmp_path / "landing")
         assert isinstance(sensor(context), dg.SkipReason)
 
 
@@ -301,11 +323,53 @@ def test_the_sensor_asks_again_and_keeps_what_it_remembers(
 ) -> None:
     monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
     put(tmp_path / "landing", "events/a.ndjson")
-    version = landing_version(tmp_path / "landing")
-    _, [sensor] = automations(automate=False, looks_for=0)
+    version = requested(tmp_path / "landing")
+    sensor = landing_sensor()
     context = dg.build_sensor_context(instance=runs.instance, cursor=version)
     runs.end("score_everything", success=False, version=version)
     waits = sensor(context)
     assert isinstance(waits, dg.SkipReason)
     assert str(waits.skip_message).startswith("the run for what has landed failed")
     assert context.cursor == version
+
+
+@pytest.mark.parametrize(
+    ("waiting", "lands", "asked"),
+    [
+        ("score_new_events", "events/b.ndjson", False),
+        ("score_everything", "events/b.ndjson", False),
+        ("score_everything", "crm/owners.csv", False),
+        ("score_new_events", "crm/owners.csv", True),
+        ("score_past_days", "events/b.ndjson", True),
+    ],
+)
+def test_what_a_waiting_run_will_read_needs_no_other_run(
+    waiting: str, lands: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    put(tmp_path / "landing", "events/a.ndjson")
+    before = requested(tmp_path / "landing")
+    put(tmp_path / "landing", lands)
+    with dg.DagsterInstance.ephemeral() as instance:
+        origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "project").get_job_origin(waiting)
+        instance.add_run(dg.DagsterRun(waiting, status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin))
+        context = dg.build_sensor_context(instance=instance, cursor=before)
+        answer = landing_sensor()(context)
+        assert isinstance(answer, dg.RunRequest) is asked
+        if not asked:
+            assert answer.skip_message == "a run that waits for its turn will read what has landed"
+            assert context.cursor == before, "what it does not read after all is asked for later"
+
+
+def test_a_run_that_died_is_ended_though_nothing_lands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    _, sensors = automations(automate=False)
+    [sensor] = [sensor for sensor in sensors if sensor.name == "dead_runs"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(instance=instance)
+        assert sensor(context).skip_message == "no run has died"
+        run = dg.DagsterRun("score_everything", status=dg.DagsterRunStatus.STARTED)
+        instance.add_run(run)
+        Workplace().settings.run_note.write_text(run.run_id)  # what is left when nobody could clean up
+        assert sensor(context).skip_message == f"run {run.run_id} had died and was ended"
+        assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE

@@ -118,3 +118,18 @@ def test_handoffs_that_nobody_has_got_yet_are_told_of(data_dir: Path) -> None:
         connection.execute(told, ["h_3", STARTED + timedelta(hours=1), "of one that has arrived since"])
     said = "2 handoffs wait to be sent: [invalid_auth]: Slack does not accept PLS_SLACK_BOT_TOKEN"
     assert said in summary_of(data_dir)
+
+
+def test_names_that_the_catalogue_does_not_know_are_told_where_most_have_one(data_dir: Path) -> None:
+    def land(*events: str) -> None:
+        with Warehouse(data_dir / "warehouse.duckdb").connect() as connection:
+            connection.execute("delete from raw.events; delete from raw.batches")
+            connection.execute("insert into raw.batches values (1, ?)", [STARTED])
+            for event in events:
+                connection.execute("insert into raw.events (type, event, batch_id) values ('track', ?, 1)", [event])
+
+    land("upgrade_clicked", "upgrade_clicked", "[b]odd", " team member INVITED ")
+    said = " ".join(summary_of(data_dir).split())
+    assert "not in the catalogue 3 of 4 track events, most of them upgrade_clicked (2), [b]odd (1): they count" in said
+    land("upgrade_clicked", "Team Member Invited")
+    assert "not in the catalogue" not in summary_of(data_dir)

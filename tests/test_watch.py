@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.polling import PollingEmitter
 
 from dagster_project.daily import Daily
 from dagster_project.open_files import is_written_by_nobody
@@ -418,6 +421,60 @@ def test_a_folder_that_cannot_be_looked_at_is_looked_at_again_after_longer_and_l
     assert desk.said[0].startswith(f"can't look at {desk.worker.landing}, try 1; the next in 1 s: [Errno 5]")
     assert desk.worker.step(), "the disk is back"
     assert desk.worker.failed_looks == 0
+
+
+def test_where_a_look_takes_long_what_was_heard_of_does_not_wait_for_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def slowly(path: Path | str) -> object:
+        desk.now += 0.25
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", slowly)
+    put(desk, "events/a.ndjson", age=10)
+    desk.worker.step()
+    looked_at = desk.now
+    put(desk, "events/unheard.ndjson", age=10)
+    desk.worker.closed.note(put(desk, "events/heard.ndjson", age=0))
+    desk.worker.closed.note(put(desk, "crm/contacts.csv", age=0))
+    assert desk.worker.step()
+    assert not desk.worker.step()
+    assert (desk.pipeline.taken[1:], desk.now) == ([{"events/heard.ndjson", "crm/contacts.csv"}], looked_at)
+    desk.now += 9 * (looked_at - NOW)
+    assert desk.worker.step()
+    assert desk.pipeline.taken[2:] == [{"events/unheard.ndjson"}]
+
+
+def test_after_the_clock_was_set_back_nobody_waits_for_it_to_come_again(desk: Desk) -> None:
+    desk.worker.look_again_at = NOW + DAY
+    put(desk, "events/a.ndjson", age=10)
+    assert desk.worker.step()
+
+
+class DeafObserver(BaseObserver):
+    """Stands where the system has no more to give for hearing of a folder."""
+
+    def __init__(self) -> None:
+        super().__init__(PollingEmitter)
+
+    def schedule(self, *_: Any, **__: Any) -> ObservedWatch:
+        raise OSError(28, "inotify watch limit reached")
+
+
+def test_where_nothing_can_be_heard_files_are_found_all_the_same(desk: Desk, tmp_path: Path) -> None:
+    put(desk, "events/a.ndjson", age=10)
+    stop = threading.Event()
+
+    def run(batch: Batch) -> BatchOutcome:
+        stop.set()
+        return desk.pipeline.run(batch)
+
+    desk.worker.run = run
+    watch(desk.worker, tmp_path / ".lease", poll_seconds=0.01, stop=stop, observer=DeafObserver())
+    assert desk.pipeline.taken == [{"events/a.ndjson"}]
+    assert desk.said[0].startswith(f"nothing is heard of {desk.worker.landing}, so that files count as complete once")
 
 
 def test_there_is_one_worker_at_a_time(desk: Desk, tmp_path: Path) -> None:

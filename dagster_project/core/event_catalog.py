@@ -15,6 +15,18 @@ _NULL = "null"
 _SHOWN = 10
 
 
+def known_names(content: bytes) -> list[str]:
+    """The names of track events that a catalogue lists, in small letters and sorted.
+
+    Args:
+        content: The file, one that `problems_of_catalog` has nothing to say about.
+    """
+    header, *rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    names = [name.strip().lower() for name in header]
+    entries = (dict(zip_longest(names, (cell.strip().lower() for cell in row), fillvalue="")) for row in rows)
+    return sorted({entry["event_name"] for entry in entries if entry["match"] == "track"})
+
+
 def problems_of_catalog(content: bytes, words: Mapping[str, Collection[str]]) -> list[str]:
     """What keeps a catalogue from being used, a line per problem; empty for a good one.
 

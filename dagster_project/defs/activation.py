@@ -19,7 +19,7 @@ from dagster_project.core.sync import PLAN_SCHEMA, counts_of, differences
 from dagster_project.crm_changes import TOUCHED
 from dagster_project.crm_troubles import still_refused, too_many, troubles_of
 from dagster_project.defs.kept_plan import PLAN, KeptPlan, PlanRows, still_to_write
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.tables import markdown_table, replace_rows, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.field_plans import give_up_gone, plan_fields, without_unknown
@@ -71,7 +71,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
         with workplace.ledger() as ledger:
             check_memory(ledger, connection, workplace.settings)
             made = made_contacts(ledger, rules, workplace.settings.crm_destination)
-        refresh = current_refresh(connection, context.run.run_id)
+        refresh = current_refresh(connection, begun_by(context.run))
         is_full = refresh.is_full
         hold = silence_hold(connection, as_of, workplace.playbook.sources.feed_silence)
         take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)
@@ -176,7 +176,7 @@ def the_crm_took_what_was_sent(
     """Fail visibly; what does not depend on the CRM has been published all the same."""
     with workplace.connect(stays_open=True) as connection:
         troubles = [row[0] for row in connection.sql(f"select trouble from {_TROUBLES} order by all").fetchall()]
-        is_full = current_refresh(connection, context.run.run_id).is_full
+        is_full = current_refresh(connection, begun_by(context.run)).is_full
     yield dg.AssetCheckResult(passed=not troubles, metadata={"troubles": troubles})
     if troubles and is_full:
         raise dg.Failure("\n".join(troubles))

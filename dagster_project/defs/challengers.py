@@ -16,7 +16,7 @@ from dagster_project.core.segments import segment_accounts, segment_users
 from dagster_project.daily_measures import keep_measures
 from dagster_project.daily_scores import ScoredDay, add_rows, forget_days, record_days
 from dagster_project.defs.calibration import GROUP
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.tables import markdown_table, replace_table, shown_table
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.event_catalog import CATALOGUE
@@ -56,7 +56,7 @@ def models(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Materi
     ]  # fmt: skip
     table = pl.DataFrame(rows, schema=_MODELS, orient="row")
     with workplace.connect(stays_open=True) as connection:
-        until = current_refresh(connection, context.run.run_id).until
+        until = current_refresh(connection, begun_by(context.run)).until
         with transaction(connection):
             if challengers := found[1:]:
                 _score(connection, challengers, ScoredDay(until.date(), "", until))

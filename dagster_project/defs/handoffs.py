@@ -27,7 +27,7 @@ from dagster_project.core.routing import A_DAY_ANYWHERE, open_desk
 from dagster_project.core.waiting import to_decide_again
 from dagster_project.defs.answers import handoff_answers
 from dagster_project.defs.ingest import BASELINE_DONE
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.tables import bar_chart, markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.landing.feeds import known_silences
@@ -66,7 +66,7 @@ def handoff_decisions(context: dg.AssetExecutionContext, workplace: Workplace) -
     playbook = workplace.playbook
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         check_memory(ledger, connection, workplace.settings)
-        refresh = current_refresh(connection, context.run.run_id)
+        refresh = current_refresh(connection, begun_by(context.run))
         as_of = refresh.until
         for attempt in range(1, _ATTEMPTS + 1):
             # An assistant hands over as well, and answers come, while this is decided.

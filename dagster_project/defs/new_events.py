@@ -126,7 +126,7 @@ def new_events(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator
                 missing |= stage.keys
             if stage is _SCORES and stage.name not in failed:
                 try:
-                    publication = beside.submit(publish_scores, context.run_id, workplace)
+                    publication = beside.submit(publish_scores, context.run, workplace)
                 except RuntimeError:
                     context.log.warning("No thread can be had: scores are published with the rest", exc_info=True)
     yield from told

@@ -27,6 +27,7 @@ from dagster_project.unpublished import forget_published
 
 SCORE_PAST_DAYS = "score_past_days"
 DAYS = dg.DailyPartitionsDefinition(start_date="2020-01-01")
+SERVING = dg.AssetKey(["serving", "serving_database"])
 ONLY_MISSING = "pls/only_missing_days"
 """A tag of runs that leave out the days that were done from the same inputs."""
 
@@ -47,7 +48,7 @@ def daily_scores(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.
     Full runs add their own day; a day that is over is made here, whole, from the rollups, by the champion and by each
     challenger.
     """
-    days = [date.fromisoformat(key) for key in context.partition_keys]
+    days = _days_of(context)
     playbook, settings = workplace.playbook, workplace.settings
     definition = rollup_definition(sql_settings(playbook))
     models = {model.version: model.playbook for model in models_of(playbook, CATALOGUE.read_text(encoding="utf-8"))}
@@ -69,7 +70,20 @@ def daily_scores(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.
         raise dg.Failure(str(error)) from error
     with workplace.connect() as connection:
         shown = shown_table(connection, "scores.daily_scores", published_columns("daily_scores"))
-    return dg.MaterializeResult(metadata={"days scored": len(days), "rows written": written, **shown})
+    selected = context.run.asset_selection
+    published = "by this run" if selected is None or SERVING in selected else f"when {SERVING.path[-1]} is made next"
+    told: dict[str, int | str] = {"days scored": len(days), "rows written": written, "published": published}
+    return dg.MaterializeResult(metadata={**told, **shown})
+
+
+def _days_of(context: dg.AssetExecutionContext) -> list[date]:
+    if not (context.has_partition_key or context.has_partition_key_range):
+        raise dg.Failure(f"no day was chosen: launch {SCORE_PAST_DAYS} for a partition, or use `pls backfill`")
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    if not days:
+        asked = context.partition_key_range
+        raise dg.Failure(f"the first day ({asked.start}) is after the last ({asked.end})")
+    return days
 
 
 def partitions_of(
@@ -114,6 +128,6 @@ def finishing(*, automate: bool) -> dg.ScheduleDefinition:
 
 score_past_days_job = dg.define_asset_job(
     SCORE_PAST_DAYS,
-    selection=dg.AssetSelection.assets(DAILY_SCORES_KEY, ["serving", "serving_database"]).without_checks(),
+    selection=dg.AssetSelection.assets(DAILY_SCORES_KEY, SERVING).without_checks(),
     description="Score days that are over from the rollups, by what was known then, and publish them.",
 )

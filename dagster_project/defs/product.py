@@ -12,7 +12,7 @@ from dagster_project.core.crm_field_rules import CrmFieldRules
 from dagster_project.core.sync import Target
 from dagster_project.crm_troubles import troubles_of
 from dagster_project.defs.activation import result_metadata
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.transform import OWNERS
 from dagster_project.field_plans import give_up_gone, plan_fields
 from dagster_project.left_over import drop_taken, put_off, take_up, taken
@@ -54,7 +54,7 @@ def product_traits_sent(context: dg.AssetExecutionContext, workplace: Workplace)
     if settings.product_url is None:
         return dg.MaterializeResult(metadata={"sent to": "nowhere: PLS_PRODUCT_URL is not set"})
     with workplace.connect(stays_open=True) as connection:
-        is_full = current_refresh(connection, context.run.run_id).is_full
+        is_full = current_refresh(connection, begun_by(context.run)).is_full
         again = take_up(connection, Product.name, everything=is_full, held_too=True)
         desired = wanted_traits(connection, rules, is_full=is_full)
     product = Product(settings.product_url, settings.product_key, now=workplace.now)

@@ -10,7 +10,6 @@ import dagster as dg
 import duckdb
 from filelock import FileLock, Timeout
 from pydantic import Field, PrivateAttr
-from sqlalchemy import make_url
 
 from dagster_project.clients.chat import Chat
 from dagster_project.clients.chats import connect_chat
@@ -22,7 +21,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.dead_runs import noted
 from dagster_project.held_warehouse import HeldWarehouse
 from dagster_project.ledger import Ledger
-from dagster_project.ledger_engine import only_run_on
+from dagster_project.ledger_engine import only_run_on, shown_url
 from dagster_project.playbook_files import read_playbook
 from dagster_project.settings import Settings, SettingsError, environment_settings
 from dagster_project.warehouse import AnotherRun
@@ -31,6 +30,14 @@ WAREHOUSE_POOL = "warehouse"
 """The pool that every asset which writes the warehouse is in; `dagster.yaml` limits it to one run."""
 
 _CLIENTS = KeptClients()
+
+
+def begun_by(run: dg.DagsterRun) -> str:
+    """The id of the run that a run goes on with, which is its own unless somebody executes again what has failed.
+
+    What the first one has decided holds for those that go on from where it failed.
+    """
+    return run.root_run_id or run.run_id
 
 
 @contextmanager
@@ -97,7 +104,7 @@ class Workplace(dg.ConfigurableResource):
         """
         with self.folder_locked(), only_run_on(self.settings.ledger_url, self.lock_timeout_seconds) as is_ours:
             if not is_ours:
-                shown = make_url(self.settings.ledger_url).render_as_string()
+                shown = shown_url(self.settings.ledger_url)
                 raise AnotherRun(
                     f"another run, on another data folder, has held the ledger {shown} for "
                     f"{self.lock_timeout_seconds:.0f} s; wait for it to end, or stop it"

@@ -3,10 +3,8 @@ a run for them has failed or its process was killed.
 """
 
 import hashlib
-import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from dagster_project.crm_changes import FOR_DELTAS
 from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
-from dagster_project.landing.discovery import EVENTS, readable_files
+from dagster_project.landing.discovery import EVENTS, FoundFile, readable_files
 from dagster_project.pauses import doubled
 from dagster_project.playbook_files import read_playbook
 from dagster_project.refresh import SCORE_EVERYTHING
@@ -28,6 +26,10 @@ LOOKS_FOR_SECONDS = 4.0
 LOOK_AGAIN_SECONDS = 0.25
 RUN_COMES_LATER_SECONDS = 1.5
 """The run of a delta takes longer than this to come to the files, and looks itself whether they were left alone."""
+LATELY_SECONDS = 10.0
+"""Where files never stop landing, those that were left alone so lately ask for a run all the same."""
+DEAD_RUNS_SECONDS = 30
+"""How often to look whether a run has died."""
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
 """Between the end of a run that failed and the next for the same files: doubled each time, up to the longest."""
@@ -45,14 +47,6 @@ score_everything = dg.define_asset_job(
 )
 
 
-def landing_version(landing: Path) -> str:
-    """A key that changes whenever a readable file below `landing` is added, delivered again, replaced or removed.
-
-    Two hashes: one of what a delta can take, one of everything else.
-    """
-    return _version(_landed(landing))
-
-
 def landing_request(landing: Path, *, now: datetime, settle_seconds: float, cursor: str | None) -> Answer:
     """What there is to do for the files that have landed.
 
@@ -60,20 +54,23 @@ def landing_request(landing: Path, *, now: datetime, settle_seconds: float, curs
         landing: The landing folder.
         now: Naive UTC.
         settle_seconds: How long a file must have been left alone when a run reads it. The run of a delta is asked for a
-            little earlier: it judges that itself, and what is written meanwhile asks for another run.
+            little earlier: it judges that itself, and what is written meanwhile asks for another run. So does any run
+            where some files are complete and others follow them without a pause.
         cursor: The version that the last run was requested for.
     """
-    files = _landed(landing)
+    files = list(readable_files(landing))
     if not files:
         return dg.SkipReason(f"{landing} holds no files that can be read")
     version = _version(files)
     if version == cursor:
         return dg.SkipReason("nothing has landed since the last run")
     is_for_delta = cursor is not None and version.split("-")[1:] == cursor.split("-")[1:]
-    youngest = max(files, key=lambda name: files[name].st_mtime)
-    age = (now - datetime(1970, 1, 1)).total_seconds() - files[youngest].st_mtime
-    if 0 <= age < settle_seconds - (RUN_COMES_LATER_SECONDS if is_for_delta else 0):
-        return dg.SkipReason(f"{youngest} is still being written")
+    is_old_at = settle_seconds - (RUN_COMES_LATER_SECONDS if is_for_delta else 0)
+    seconds = now.replace(tzinfo=UTC).timestamp()
+    ages = {file.name: seconds - file.modified_ns / 1e9 for file in files}
+    young = {name: age for name, age in ages.items() if 0 <= age < is_old_at}
+    if young and not any(is_old_at <= age < is_old_at + LATELY_SECONDS for age in ages.values()):
+        return dg.SkipReason(f"{min(young, key=young.__getitem__)} is still being written")
     return dg.RunRequest(
         job_name=SCORE_NEW_EVENTS if is_for_delta else SCORE_EVERYTHING,
         run_key=version,
@@ -107,6 +104,19 @@ def request_again(instance: dg.DagsterInstance, version: str, *, now: datetime) 
         job_name=tries[0].dagster_run.job_name if len(tries) == 1 else SCORE_EVERYTHING,
         run_key=f"{version} {len(tries) + 1}",  # Dagster takes no run key twice
         tags={LANDING_VERSION: version},
+    )
+
+
+def read_by_queued(instance: dg.DagsterInstance, job_name: str) -> bool:
+    """Whether a run waits for its turn that will read what another of this job would: each reads all that there is.
+
+    Args:
+        instance: Knows the runs.
+        job_name: Of the run that would be asked for.
+    """
+    return any(
+        instance.get_run_records(dg.RunsFilter(job_name=name, statuses=[dg.DagsterRunStatus.QUEUED]), limit=1)
+        for name in {job_name, SCORE_EVERYTHING}
     )
 
 
@@ -146,20 +156,15 @@ def look_for_a_while(
         pause(wait)
 
 
-def _landed(landing: Path) -> dict[str, os.stat_result]:
-    """The files that loading would read, by name; one that goes meanwhile is not there."""
-    found = {}
-    for path in readable_files(landing):
-        with suppress(OSError):
-            found[path.relative_to(landing).as_posix()] = path.stat()
-    return found
+def _version(files: Iterable[FoundFile]) -> str:
+    """A key that changes whenever a file is added, delivered again, replaced or removed.
 
-
-def _version(files: Mapping[str, os.stat_result]) -> str:
+    Two hashes: one of what a delta can take, one of everything else.
+    """
     for_delta, others = hashlib.sha256(), hashlib.sha256()
-    for name, stat in sorted(files.items()):
-        digest = for_delta if _is_for_delta(name) else others
-        digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
+    for file in sorted(files, key=lambda file: file.name):
+        digest = for_delta if _is_for_delta(file.name) else others
+        digest.update(f"{file.name}\0{file.size}\0{file.modified_ns}\n".encode())
     return f"{for_delta.hexdigest()[:24]}-{others.hexdigest()[:24]}"
 
 
@@ -175,7 +180,7 @@ def _now() -> datetime:
 def automations(
     *, automate: bool, looks_for: float = LOOKS_FOR_SECONDS
 ) -> tuple[list[dg.ScheduleDefinition], list[dg.SensorDefinition]]:
-    """The schedule and the sensor.
+    """The schedule and the sensors.
 
     Args:
         automate: Whether they run from the start. Both reach sellers and the CRM, so that somebody has to want it.
@@ -192,11 +197,13 @@ def automations(
     )
     def landing_files(context: dg.SensorEvaluationContext) -> Answer:
         settings = environment_settings()
-        end_dead_run(settings.run_lock, settings.run_note, context.instance)
         settle_seconds = read_playbook(settings.playbook_dir).sources.settle_seconds
 
         def look() -> Answer:
-            return landing_request(settings.landing, now=_now(), settle_seconds=settle_seconds, cursor=context.cursor)
+            answer = landing_request(settings.landing, now=_now(), settle_seconds=settle_seconds, cursor=context.cursor)
+            if isinstance(answer, dg.RunRequest) and read_by_queued(context.instance, str(answer.job_name)):
+                return dg.SkipReason("a run that waits for its turn will read what has landed")
+            return answer
 
         answer = look_for_a_while(look, looks_for)
         if isinstance(answer, dg.RunRequest):
@@ -204,6 +211,18 @@ def automations(
             return answer
         again = request_again(context.instance, context.cursor, now=_now()) if context.cursor else None
         return again or answer
+
+    @dg.sensor(
+        name="dead_runs",
+        minimum_interval_seconds=DEAD_RUNS_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends a run whose process was killed: Dagster counts it as running for ever, and all others wait. "
+        "It starts nothing and reaches nobody.",
+    )
+    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        settings = environment_settings()
+        ended = end_dead_run(settings.run_lock, settings.run_note, context.instance)
+        return dg.SkipReason(f"run {ended} had died and was ended" if ended else "no run has died")
 
     daily = dg.ScheduleDefinition(
         name="daily_refresh",
@@ -213,4 +232,4 @@ def automations(
         default_status=dg.DefaultScheduleStatus.RUNNING if automate else dg.DefaultScheduleStatus.STOPPED,
         description="Five minutes into each UTC day: the windows have slid, with or without new events.",
     )
-    return [daily], [landing_files]
+    return [daily], [landing_files, dead_runs]

@@ -23,7 +23,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.core.scoring import PQA_COLUMNS, PQL_COLUMNS, SEEN_ON_USERS, accounts_that_moved
 from dagster_project.core.scoring_rules import CLASSES
 from dagster_project.daily_scores import ScoredDay, create_daily_scores, write_own_day
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.tables import bar_chart, markdown_table, shown_tables
 from dagster_project.defs.transform import OWNERS, published_columns
 from dagster_project.event_catalog import CATALOGUE
@@ -106,7 +106,7 @@ def scores(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[
     playbook = workplace.playbook
     version = playbook.model_version(CATALOGUE.read_text(encoding="utf-8"))
     with workplace.connect(stays_open=True) as connection:
-        refresh = current_refresh(connection, context.run.run_id)
+        refresh = current_refresh(connection, begun_by(context.run))
         is_full = refresh.is_full
         if is_full:
             require_live_features(connection)

@@ -13,7 +13,7 @@ from dagster_project.defs.actions import crm_actions
 from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.calibration import CALIBRATION_MARTS
 from dagster_project.defs.delivery import delivered_handoffs
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.scoring import subjects_among
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
@@ -165,7 +165,7 @@ PUBLISHED = (
 def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iterator[dg.MaterializeResult]:
     """Copy the ledger's tables into the warehouse, in a delta what has changed since; it tells of no other tables."""
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
-        is_full = current_refresh(connection, context.run.run_id).is_full
+        is_full = current_refresh(connection, begun_by(context.run)).is_full
         copied = _copy_everything(connection, ledger) if is_full else _copy_changes(connection, ledger)
         if copied:
             note_copy(ledger, connection)
@@ -214,11 +214,11 @@ def _copy_changes(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> dict
 )
 def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """`serving.duckdb`, replaced in one piece: analysts read it while the next run writes the warehouse."""
-    settings, run_id = workplace.settings, context.run.run_id
+    settings, begun = workplace.settings, begun_by(context.run)
     with workplace.connect(stays_open=True) as connection:
-        is_delta = not current_refresh(connection, run_id).is_full
+        is_delta = not current_refresh(connection, begun).is_full
         is_full = not (is_delta and is_as_published(connection, settings.serving))
-        scores_at = scores_published_at(connection, run_id)
+        scores_at = scores_published_at(connection, context.run.run_id)
         [(batch, began_at)] = connection.sql(LAST_BATCH).fetchall()
     may_be_worn = batch % WEAR_BATCHES == 0
     what = DECIDED if scores_at else BOTH
@@ -231,7 +231,7 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
         publish_serving_copy(settings.warehouse, settings.serving, views)
     with workplace.connect(stays_open=True) as connection:
         note_published(connection, settings.serving, is_full=is_full)
-        finish_refresh(connection, run_id)
+        finish_refresh(connection, begun)
         if is_full or (may_be_worn and is_worn(connection, f"{settings.warehouse.stem}.features.user_features")):
             clear_deleted_rows(connection)
     if context.run.job_name == SCORE_EVERYTHING:
@@ -247,24 +247,24 @@ def serving_database(context: dg.AssetExecutionContext, workplace: Workplace) ->
     return dg.MaterializeResult(metadata=told)
 
 
-def publish_scores(run_id: str, workplace: Workplace) -> None:
+def publish_scores(run: dg.DagsterRun, workplace: Workplace) -> None:
     """Publish what a delta has scored, if that is much, while others decide what comes of it.
 
     Args:
-        run_id: The run whose scores they are.
+        run: Whose scores they are.
         workplace: Where; others may use it at the same time.
     """
     settings = workplace.settings
     # One connection all the time: where this opened the file, DuckDB's own threads would have the rank of this one.
     with workplace.connect(stays_open=True) as connection:
-        if current_refresh(connection, run_id).is_full or not is_as_published(connection, settings.serving):
+        if current_refresh(connection, begun_by(run)).is_full or not is_as_published(connection, settings.serving):
             return
         [(users,)] = connection.sql(f"select count(*) from ({SCORED['users']})").fetchall()
         if users < workplace.scores_first_from:
             return
         [(batch, _)] = connection.sql(LAST_BATCH).fetchall()
         _publish_delta(workplace, SCORED, may_be_worn=batch % WEAR_BATCHES == 0)
-        note_published(connection, settings.serving, is_full=False, scores_of=(run_id, workplace.now()))
+        note_published(connection, settings.serving, is_full=False, scores_of=(run.run_id, workplace.now()))
 
 
 def _publish_delta(workplace: Workplace, what: Mapping[str, str], *, may_be_worn: bool) -> bool:

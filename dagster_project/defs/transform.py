@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_project.core.playbook import Playbook
 from dagster_project.crm_changes import keep_what_was_said, note_concerned
 from dagster_project.defs.dbt_nodes import DbtNodes
-from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.tables import shown_tables
 from dagster_project.event_catalog import check_catalog
 from dagster_project.refresh import (
@@ -132,7 +132,7 @@ def _plan(
                 definition=rollup_definition(sql_settings(playbook)),
                 rules=playbook.fingerprint(),
                 may_be_delta=may_be_delta,
-                run_id=context.run.run_id,
+                run_id=begun_by(context.run),
             )
     except NeedsEverything as error:
         raise dg.Failure(str(error)) from error

@@ -25,11 +25,12 @@ from dagster_project.landing.crm_store import (
     refresh_delivery,
     store_extract,
 )
-from dagster_project.landing.discovery import EVENTS, LandedFile, hashed, landed_file, readable_files, settle
+from dagster_project.landing.discovery import EVENTS, LandedFile, hashed, readable_files, settle
 from dagster_project.landing.opening import UnreadableFile, plain_file
 from dagster_project.landing.register import (
     Register,
     Writing,
+    names_to_look_at,
     next_file_id,
     record_file,
     record_redelivered,
@@ -70,7 +71,8 @@ def load_crm(
         rules: `sources.yml`.
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down.
-        complete: Versions of files that somebody saw completed; other young ones are left for later.
+        complete: Versions of files that somebody saw completed: these alone are looked at, and those of which
+            something is to be tried again.
         until: Extracts of this moment and later are left alone: from then on a connected CRM is asked itself.
 
     Returns:
@@ -79,8 +81,10 @@ def load_crm(
     with transaction(connection):
         join_rows(connection)
         reconsider_shrunk(connection, rules.shrink_limit, batch_id)
-    register = Register(connection, "crm.", SUPPRESSION)
-    unread = [file for file in history_files(landing, until) if not register.is_done(file)]
+    sources = ("crm.", SUPPRESSION)
+    only = None if complete is None else names_to_look_at(connection, complete, *sources)
+    register = Register(connection, *sources, only=only)
+    unread = [file for file in history_files(landing, until, only) if not register.is_done(file)]
     ready, waiting = settle(unread, rules.settle_seconds, complete)
     new, troubled = hashed(ready)
     loading = _Loading(connection, rules, batch_id, now)
@@ -95,12 +99,17 @@ def load_crm(
     return LoadReport(tuple(outcomes))
 
 
-def crm_files(landing: Path) -> list[LandedFile]:
-    """The CRM files below `landing`, oldest extract first, and those that nobody knows what they are (`MISNAMED`)."""
+def crm_files(landing: Path, only: Collection[str] | None = None) -> list[LandedFile]:
+    """The CRM files below `landing`, oldest extract first, and those that nobody knows what they are (`MISNAMED`).
+
+    Args:
+        landing: The landing folder.
+        only: Names, relative to it: of these alone. What else is there is not looked at.
+    """
     found = []
-    for path in readable_files(landing, without=EVENTS):
-        name = path.relative_to(landing).as_posix()
-        stem = path.name.split(".")[0].lower()
+    for there in readable_files(landing, without=EVENTS, only=only):
+        name = there.name
+        stem = name.rpartition("/")[2].split(".")[0].lower()
         dated = _DATED.fullmatch(name)
         if stem in KEYS and (dated or _FLAT.fullmatch(name)):
             source = f"crm.{stem}"
@@ -110,17 +119,16 @@ def crm_files(landing: Path) -> list[LandedFile]:
             source = MISNAMED
         else:
             continue
-        file = landed_file(path, landing, source)
-        if file is not None:
-            found.append(replace(file, extract_at=_day(dated[1]) if dated else file.modified_at))
+        file = there.landed(source)
+        found.append(replace(file, extract_at=_day(dated[1]) if dated else file.modified_at))
     return sorted(found, key=lambda file: (file.extract_at or file.modified_at, file.modified_at, file.name))
 
 
-def history_files(landing: Path, until: datetime | None) -> list[LandedFile]:
+def history_files(landing: Path, until: datetime | None, only: Collection[str] | None = None) -> list[LandedFile]:
     """The CRM files that count beside a connected CRM: extracts from before it was, and the suppression list."""
     return [
         file
-        for file in crm_files(landing)
+        for file in crm_files(landing, only)
         if until is None or file.source == SUPPRESSION or file.extract_at is None or file.extract_at < until
     ]
 

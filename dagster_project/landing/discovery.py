@@ -2,24 +2,57 @@
 
 import hashlib
 import os
+import re
+import stat
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from errno import EACCES
+from datetime import UTC, datetime, timedelta
+from errno import EACCES, ELOOP
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 EVENTS = "events"
 """The source of product events."""
 API = "api:"
 """How the paths of extracts from a connected CRM begin in `raw.files`."""
-EVENT_SUFFIXES = (".parquet", ".ndjson", ".jsonl", ".csv")
+NDJSON = ".ndjson"
+EVENT_SUFFIXES = (".parquet", NDJSON, ".jsonl", ".json", ".csv")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 NOT_OPENED = "the file can't be opened"
 """How the reasons begin that say nothing about what is in a file; it is tried each time until it can be opened."""
-_LONG_AGO = datetime(1970, 1, 1)
 _VOLUMES_OWN = frozenset({"lost+found"})
 _UNFINISHED = (".tmp", ".part", ".crdownload")
+_EPOCH = datetime(1970, 1, 1)
+_HAS_DIGIT = re.compile("[0-9]")
+_ESCAPE = "\\udc"
+
+
+class FoundFile(NamedTuple):
+    """A file that could be read, as a look at its folder shows it.
+
+    Attributes:
+        path: Where it is.
+        name: Relative to the folder that was asked for, with `/`; bytes that are no UTF-8 are escaped.
+        size: Bytes.
+        modified_ns: Nanoseconds since 1970, UTC.
+    """
+
+    path: str
+    name: str
+    size: int
+    modified_ns: int
+
+    def landed(self, source: str, folder: str = "") -> "LandedFile":
+        """The same as a file of a source, its name relative to the landing folder.
+
+        Args:
+            source: As `LandedFile` has it.
+            folder: That was asked for, relative to the landing folder, with a `/` at its end.
+        """
+        name = f"{folder}{self.name}".rstrip("/")  # the folder itself may be one that we may not look into
+        return LandedFile(Path(self.path), name, source, self.size, _naive_utc(self.modified_ns))
 
 
 @dataclass(frozen=True)
@@ -56,7 +89,7 @@ class LandedFile:
 
     @property
     def kind(self) -> str:
-        """The suffix that says how to read it: `.parquet`, `.ndjson`, `.jsonl` or `.csv`."""
+        """The suffix that says how to read it, one of `EVENT_SUFFIXES`."""
         return _kind(self.path.name)[0]
 
     @property
@@ -80,18 +113,6 @@ class LandedFile:
         return state_of(self.path) == self.state
 
 
-def landed_file(path: Path, landing: Path, source: str) -> LandedFile | None:
-    """Look at a file; None if it has gone meanwhile."""
-    state = state_of(path)
-    if state is None:
-        return None
-    return LandedFile(path, _name(path, landing), source, *state)
-
-
-def _name(path: Path, landing: Path) -> str:
-    return path.relative_to(landing).as_posix().encode("utf-8", "backslashreplace").decode()
-
-
 def state_of(path: Path) -> tuple[int, datetime] | None:
     """`LandedFile.state` of a file as it is now; None if it has gone."""
     try:
@@ -101,59 +122,126 @@ def state_of(path: Path) -> tuple[int, datetime] | None:
     return stat.st_size, _naive_utc(stat.st_mtime_ns)
 
 
-def event_files(landing: Path) -> list[LandedFile]:
+def event_files(landing: Path, only: Collection[str] | None = None) -> list[LandedFile]:
     """The event files below `landing/events`, sorted by name, and the folders that we may not look into.
 
     Such a folder stands for its files, which nobody knows: it can't be opened either.
+
+    Args:
+        landing: The landing folder.
+        only: Names, relative to it: of these alone. What else is there is not looked at.
     """
-    closed: list[Path] = []
-    found = [landed_file(path, landing, EVENTS) for path in readable_files(landing / "events", closed)]
+    closed: list[FoundFile] = []
+    prefix = f"{EVENTS}/"
+    names = None
+    if only is not None and EVENTS not in only:  # the whole folder is one that we might not look into
+        names = [name.removeprefix(prefix) for name in only if name.startswith(prefix)]
+    found = [file.landed(EVENTS, prefix) for file in readable_files(landing / EVENTS, closed, only=names)]
     # Whatever is done in such a folder is no news: nobody can tell.
-    folders = [LandedFile(path, _name(path, landing), EVENTS, 0, _LONG_AGO) for path in {*closed}]
-    return sorted([*folders, *(file for file in found if file is not None)], key=lambda file: file.name)
+    folders = [place.landed(EVENTS, prefix) for place in {*closed}]
+    return sorted([*folders, *found], key=lambda file: file.name)
 
 
-def readable_files(folder: Path, closed: list[Path] | None = None, *, without: str | None = None) -> Iterator[Path]:
-    """Files below `folder` with a suffix that can be read; hidden and unfinished ones are left alone.
+def readable_files(
+    folder: Path,
+    closed: list[FoundFile] | None = None,
+    *,
+    without: str | None = None,
+    only: Collection[str] | None = None,
+) -> Iterator[FoundFile]:
+    """Files below `folder` with a suffix that can be read, in no order; hidden and unfinished ones are left alone.
 
-    What goes during the look is not there.
+    What goes during the look is not there. There may be a hundred thousand files, and some look every second: each is
+    asked for its state once, and nothing more is made of it than a few strings and numbers.
 
     Args:
         folder: Where.
         closed: Takes the folders that we may not look into, but for those of a volume's own.
         without: A folder of `folder` that is passed over.
+        only: Names of files, and of folders that we may not look into: others are left alone.
 
     Raises:
         OSError: A folder can't be looked at. That is no empty folder.
     """
-    found = []
+    look = _Look(without, closed if closed is not None else [])
+    if only is None or any(_ESCAPE in name for name in only):  # which bytes such a name stands for nobody knows
+        return look.below(str(folder), "")
+    return look.at(str(folder), only)
 
-    def passed_over(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
-            raise error
-        if isinstance(error, PermissionError):
-            note(Path(error.filename))
 
-    def note(place: Path) -> None:
-        if closed is not None and place.name not in _VOLUMES_OWN:
-            closed.append(place)
+@dataclass(frozen=True)
+class _Look:
+    without: str | None
+    closed: list[FoundFile]
 
-    for place, folders, names in os.walk(folder, onerror=passed_over):
-        passed = without if Path(place) == folder else None
-        folders[:] = [name for name in folders if not name.startswith((".", "_")) and name != passed]
-        found += [Path(place, name) for name in names if _may_be_read(name)]
-    for path in sorted(found):
+    def below(self, folder: str, prefix: str) -> Iterator[FoundFile]:
         try:
-            if path.is_file():
-                yield path
-        except PermissionError:  # names may be seen in some folders, and nothing else
-            note(path.parent)
+            with os.scandir(folder) as listed:
+                entries = list(listed)
+        except PermissionError:
+            return self._note(folder, prefix)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        for entry in entries:
+            if _is_hidden(entry.name):
+                continue
+            name = f"{prefix}{entry.name if entry.name.isascii() else escaped(entry.name)}"
+            if entry.is_dir(follow_symlinks=False):
+                if name != self.without:
+                    yield from self.below(entry.path, f"{name}/")
+            elif _may_be_read(entry.name):
+                try:
+                    state = _state(entry.stat)
+                except PermissionError:  # names may be seen in some folders, and nothing else
+                    self._note(folder, prefix)
+                    continue
+                if state is not None and stat.S_ISREG(state.st_mode):
+                    yield FoundFile(entry.path, name, state.st_size, state.st_mtime_ns)
+
+    def at(self, folder: str, names: Iterable[str]) -> Iterator[FoundFile]:
+        for name in names:
+            parts = name.split("/")
+            if not all(parts) or any(_is_hidden(part) for part in parts) or parts[0] == self.without:
+                continue
+            path = str(Path(folder, *parts))
+            try:
+                state = _state(partial(os.stat, path))
+                if state is not None and stat.S_ISDIR(state.st_mode):
+                    os.scandir(path).close()
+            except PermissionError:
+                self._note(path, name)
+                continue
+            if state is not None and stat.S_ISREG(state.st_mode) and _may_be_read(parts[-1]):
+                yield FoundFile(path, name, state.st_size, state.st_mtime_ns)
+
+    def _note(self, folder: str, name: str) -> None:
+        if Path(folder).name not in _VOLUMES_OWN:
+            self.closed.append(FoundFile(folder, name.rstrip("/"), 0, 0))
+
+
+def _state(ask: Callable[[], os.stat_result]) -> os.stat_result | None:
+    """What a file's state is; None for one that has gone, or a link that leads nowhere."""
+    try:
+        return ask()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == ELOOP:
+            return None
+        raise
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+def escaped(name: str) -> str:
+    """A name of which bytes that are no UTF-8 are written as `_ESCAPE` and two digits each."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _may_be_read(name: str) -> bool:
-    return (
-        not name.startswith((".", "_")) and not name.lower().endswith(_UNFINISHED) and _kind(name)[0] in EVENT_SUFFIXES
-    )
+    return not name.lower().endswith(_UNFINISHED) and _kind(name)[0] in EVENT_SUFFIXES
 
 
 def settle(
@@ -164,7 +252,7 @@ def settle(
     Args:
         files: What was found.
         seconds: How long a file must have been left alone.
-        complete: Versions of files that somebody saw completed. Then nothing is waited for: other young ones, and
+        complete: Versions of files that somebody saw completed. Then nothing is waited for: other young ones, such as
             those that were written to since, come later.
 
     Returns:
@@ -205,13 +293,20 @@ def not_opened(error: OSError) -> str:
     return f"{NOT_OPENED}: {error.strerror or error}"
 
 
+def _split(name: str) -> tuple[str, str]:
+    """A name and its suffix; a `Path` takes as long as looking at the file."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if dot else (name, "")
+
+
 def _kind(name: str) -> tuple[str, str | None]:
-    path = Path(name.lower())
-    if path.suffix in COMPRESSIONS:
-        return Path(path.stem).suffix, COMPRESSIONS[path.suffix]
-    return path.suffix, None
+    stem, suffix = _split(name.lower())
+    if suffix in COMPRESSIONS:
+        _, kind = _split(stem)
+        # Segment's own copies in S3 are lines of JSON, and their names say no more than a time and an id.
+        return (NDJSON if not kind or _HAS_DIGIT.search(kind) else kind), COMPRESSIONS[suffix]
+    return suffix, None
 
 
 def _naive_utc(nanoseconds: int) -> datetime:
-    seconds, rest = divmod(nanoseconds // 1000, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest, tzinfo=None)
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)

@@ -21,9 +21,13 @@ from dagster_project.landing.event_sql import (
     EVENT_VALUES,
     TOUCHED,
     group_of_context,
+    has_traits_elsewhere,
+    is_no_id,
     lifted_columns,
     lifted_values,
+    may_be_several,
     message_key,
+    session_of,
 )
 from dagster_project.landing.key_index import KeyIndex
 from dagster_project.landing.sql_text import has_nul, in_range, is_trimmed, json_object_of, literal
@@ -167,6 +171,7 @@ def _rows_as_they_are(files: BulkFiles) -> str:
     source = files.source
     plain = [column for column in CONTENT if column not in OBJECTS and column not in ("type", "timestamp")]
     texts = ",\n  ".join(f"{_text(source.text[column], column)} as {column}" for column in ("type", *plain))
+    odd = (f"{has_nul(column)} or {is_no_id(column)} or {may_be_several(column)}" for column in IDS)
     objects = ",\n  ".join(f"{_object(source.text[column], column)} as {column}" for column in OBJECTS)
     kinds = ", ".join(literal(kind) for kind in EVENT_TYPES if kind != "alias")
     ids = ", ".join(map(str, files.paths))
@@ -193,8 +198,10 @@ named as (
 guarded as (
   select * replace (
       case when type in ({kinds}) then type else error('type') end as type,
-      case when coalesce({", ".join(IDS)}) is null or {" or ".join(map(has_nul, ("given_id", *IDS)))}
-        then error('ids') else user_id end as user_id),
+      case when coalesce({", ".join(IDS)}) is null or {" or ".join((has_nul("given_id"), *odd))}
+        then error('ids') else user_id end as user_id,
+      {session_of("session_id")} as session_id,
+      case when traits is null and {has_traits_elsewhere("context")} then error('traits') else traits end as traits),
     coalesce(given_id, error('message_id')) as message_id,
     coalesce({in_range("timestamp_value")}, error('timestamp')) as timestamp,
     case when received_at_value is not null or received_at_text <> ''

@@ -85,14 +85,15 @@ def csv_source(path: Path, mapping: EventMapping) -> EventSource | None:
     if rows is None:
         return None
     text = _column_texts(mapping, rows.places)
-    gathered = _gathered(mapping, lambda name: _cell(name, rows.places, "nullif({}, '')"))
+    gathered = _gathered(mapping, lambda name: _part(name, rows.places, rows.places, "nullif({}, '')"))
     return EventSource(rows, text, _moments(mapping), gathered, _event_type(mapping))
 
 
 def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: EventMapping) -> EventSource:
     """A Parquet file; only the columns that an event needs are read."""
     rows = parquet_rows(connection, path, lambda name: _is_used(name, mapping))
-    text = _column_texts(mapping, {name: parquet_text(place, rows.types[name]) for name, place in rows.places.items()})
+    texts = {name: parquet_text(place, rows.types[name]) for name, place in rows.places.items()}
+    text = _column_texts(mapping, texts)
     moment = _moments(mapping)
     for ours in MOMENTS:
         theirs = _theirs(ours, mapping, list(rows.types))
@@ -102,7 +103,7 @@ def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: E
             text[ours] = f"case when {in_range(known)} is null then {text[ours]} end"
             # What stands in another spelling as a text is read where no typed column says anything.
             moment[ours] = known if len(typed) == len(theirs) else f"coalesce({known}, {moment[ours]})"
-    gathered = _gathered(mapping, lambda name: _cell(name, rows.places))
+    gathered = _gathered(mapping, lambda name: _part(name, rows.places, texts))
     return EventSource(rows, text, moment, gathered, _event_type(mapping))
 
 
@@ -123,7 +124,12 @@ def _column_texts(mapping: EventMapping, places: Mapping[str, str]) -> dict[str,
     """`_texts` for a file with named columns, which must have those without which no row can be read."""
     names = tuple(places)
     found = {column: _theirs(column, mapping, names) for column in EVENT_COLUMNS}
-    given = {column for column, theirs in found.items() if theirs} | set(mapping.constants)
+    inner = {
+        ours: said
+        for ours, theirs in mapping.columns.items()
+        if not found[ours] and (said := _inner_text(theirs, places, is_id=ours.endswith("_id")))
+    }
+    given = {column for column, theirs in found.items() if theirs} | set(mapping.constants) | set(inner)
     missing = [column for column in ("type", "timestamp") if column not in given | set(mapping.columns)]
     if not (given | set(mapping.columns)) & {*IDS, "context"}:
         missing.append("user_id (or anonymous_id or group_id)")
@@ -139,7 +145,7 @@ def _column_texts(mapping: EventMapping, places: Mapping[str, str]) -> dict[str,
     return {
         column: literal(mapping.constants[column])
         if column in mapping.constants
-        else first_said([places[name] for name in found[column]])
+        else inner.get(column) or first_said([places[name] for name in found[column]])
         for column in EVENT_COLUMNS
     }
 
@@ -153,8 +159,29 @@ def _theirs(ours: str, mapping: EventMapping, names: Sequence[str]) -> list[str]
 
 
 def _is_used(name: str, mapping: EventMapping) -> bool:
-    gathered = {theirs.lower() for theirs in (*mapping.properties.values(), *mapping.traits.values())}
-    return name.lower() in gathered or any(_theirs(ours, mapping, [name]) for ours in EVENT_COLUMNS)
+    wanted = {*mapping.columns.values(), *mapping.properties.values(), *mapping.traits.values()}
+    return any(f"{theirs.lower()}.".startswith(f"{name.lower()}.") for theirs in wanted) or any(
+        _theirs(ours, mapping, [name]) for ours in EVENT_COLUMNS
+    )
+
+
+def _inner_text(name: str, places: Mapping[str, str], *, is_id: bool) -> str | None:
+    """SQL of the text that a name with dots says of what is in a column; None where no column begins it."""
+    if (inner := _inner(name, places)) is None:
+        return None
+    document, path = inner
+    text = f"json_extract_string({document}, {path})"
+    return f"try({id_of_json(text, path, document) if is_id else text})"
+
+
+def _inner(name: str, places: Mapping[str, str]) -> tuple[str, str] | None:
+    """The SQL of a column that may hold JSON and of the path in it that a name with dots says, the longest column's."""
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        place = _cell(".".join(parts[:length]), places)
+        if place is not None:
+            return place, json_path(*parts[length:])
+    return None
 
 
 def _moments(mapping: EventMapping) -> dict[str, str]:
@@ -179,6 +206,14 @@ def _gathered(mapping: EventMapping, value: Callable[[str], str | None]) -> dict
 def _cell(name: str, places: Mapping[str, str], shape: str = "{}") -> str | None:
     found = [n for n in places if n == name] or [n for n in places if n.lower() == name.lower()]
     return shape.format(places[found[0]]) if found else None
+
+
+def _part(name: str, places: Mapping[str, str], texts: Mapping[str, str], shape: str = "{}") -> str | None:
+    """SQL of a column's value, or of what a name with dots says of one: its JSON, so that numbers stay numbers."""
+    if (place := _cell(name, places, shape)) is not None:
+        return place
+    inner = _inner(name, texts)
+    return f"try(json_extract({inner[0]}, {inner[1]}))" if inner else None
 
 
 def _event_type(mapping: EventMapping) -> str:

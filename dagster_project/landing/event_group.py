@@ -43,6 +43,7 @@ from dagster_project.landing.register import (
 from dagster_project.landing.reports import FileOutcome, RowCounts
 from dagster_project.landing.row_sources import Way
 from dagster_project.landing.small_files import SmallFiles
+from dagster_project.landing.text_rows import LONGEST_ROW
 from dagster_project.warehouse import ALL_MEMORY, OUT_OF_MEMORY
 
 log = logging.getLogger(__name__)
@@ -55,14 +56,14 @@ class _StartOver(Exception):
     """Rows of a file that must not count are merged already: the transaction begins anew without them."""
 
 
-def mapping_version(rules: SourceRules, file: LandedFile) -> str:
-    """The version of the mapping that an event file is read with."""
-    mapping = _mapping(rules, file)
+def mapping_version(rules: SourceRules, name: str) -> str:
+    """The version of the mapping that an event file of this name is read with."""
+    mapping = _mapping(rules, name)
     return mapping.version if mapping else NO_MAPPING
 
 
-def _mapping(rules: SourceRules, file: LandedFile) -> EventMapping | None:
-    return rules.mapping_for(file.name.removeprefix("events/"))
+def _mapping(rules: SourceRules, name: str) -> EventMapping | None:
+    return rules.mapping_for(name.removeprefix("events/"))
 
 
 class EventGroup:
@@ -155,11 +156,11 @@ class EventGroup:
                     continue
                 try:
                     path = opened.enter_context(plain_file(file))
-                    source = event_source(self._connection, file, path, _mapping(self._rules, file))
+                    source = event_source(self._connection, file, path, _mapping(self._rules, file.name))
                 except (UnreadableFile, FileNotFoundError):
                     continue  # `_read` says why
                 if source is not None and can_be_whole(source):
-                    shape = (tuple(source.rows.types.items()), mapping_version(self._rules, file))
+                    shape = (tuple(source.rows.types.items()), mapping_version(self._rules, file.name))
                     shapes.setdefault(shape, []).append((file, path, source))
             for alike in shapes.values():
                 self._load_shape(alike)
@@ -192,7 +193,7 @@ class EventGroup:
     def _read(self, file: LandedFile) -> None:
         try:
             with plain_file(file) as path:
-                source = event_source(self._connection, file, path, _mapping(self._rules, file))
+                source = event_source(self._connection, file, path, _mapping(self._rules, file.name))
                 if source is not None:
                     self._columns[file.path] = source.rows.columns
                     self._stage(file, source)
@@ -215,9 +216,15 @@ class EventGroup:
         while True:
             way = self._ways.setdefault(file.path, first_way(source))
             try:
+                rows = 0
                 for batch in event_batches(self._connection, source, file_id=file_id, way=way):
                     self._add(file_id, batch)
-                return
+                    rows += batch.num_rows
+                # DuckDB says nothing of a line that is many times too long, an array in one line for example.
+                is_odd = not rows and way != "by hand" and source.rows.slow_relation is not None
+                if not is_odd or source.rows.path.stat().st_size <= LONGEST_ROW:
+                    return
+                self._ways[file.path] = "by hand"
             except ReadAnotherWay as again:
                 self._ways[file.path] = again.way
                 self._forget(file)
@@ -263,7 +270,7 @@ class EventGroup:
                 return None  # tried again because the playbook might have changed, and said before
             return record_unreadable(self._connection, file, writing, reason)
         counts = self._merge.counts.get(self._ids[file.path], RowCounts())
-        mapping = mapping_version(self._rules, file)
+        mapping = mapping_version(self._rules, file.name)
         outcome = FileOutcome(
             source=file.source,
             path=file.name,

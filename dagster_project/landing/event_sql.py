@@ -5,7 +5,7 @@ It decides what can be read and with which reason a row can't. What becomes of t
 
 from dagster_project.core.source_rules import EVENT_TYPES, OBJECTS
 from dagster_project.landing.event_fields import IDS, EventSource
-from dagster_project.landing.sql_text import first_said, has_nul, in_range, json_object_of, json_path, text_of
+from dagster_project.landing.sql_text import first_said, has_nul, in_range, json_object_of, json_path, literal, text_of
 
 LIFTED = ("feature", "integration", "status", "path")
 CONTENT = (
@@ -20,6 +20,12 @@ Two events with the same content are the same event.
 EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED)
 """The columns of a canonical row that go into `raw.events` as they are."""
 
+NO_IDS = (
+    "\\N", "NULL", "Null", "null", "(null)", "<null>", "nil", "None", "none", "NaN", "nan", "undefined",
+    "[object Object]",
+)  # fmt: skip
+"""What stands for nothing in exports of databases and in scripts: it would be one person with everybody's events."""
+_MANY = "'ARRAY', 'OBJECT', 'NULL', 'BOOLEAN'"
 TOUCHED = "user_id, case when user_id is null then anonymous_id end, timestamp::date"
 """Whose day an event changes: an event that names a user never asks whose its anonymous id is."""
 
@@ -57,6 +63,36 @@ def group_of_context(context: str) -> str:
     return f"case when contains({context}, 'group') then nullif(trim({said}), '') end"
 
 
+def is_no_id(text: str) -> str:
+    """SQL of whether a text is what exports and scripts write who have no id; NULL for NULL."""
+    return f"{text} in ({', '.join(map(literal, NO_IDS))})"
+
+
+def may_be_several(text: str) -> str:
+    """SQL of whether a text may be a list or an object; NULL for NULL."""
+    return f"({text})[1] in ('[', '{{')"
+
+
+def has_traits_elsewhere(context: str) -> str:
+    """SQL of whether a row, of which `type` is known, may have its traits in its context."""
+    return f"type = 'identify' and contains({context}, '\"traits\"')"
+
+
+def session_of(text: str) -> str:
+    """SQL of a session's id: Amplitude writes -1 for events outside of any."""
+    return f"nullif({text}, '-1')"
+
+
+def _id_of(text: str) -> str:
+    """SQL of an id: NULL for what is none, and of a list of one text or number that one."""
+    is_one = f"json_array_length({text}) = 1 and json_type({text}, '$[0]') not in ({_MANY})"
+    first = f"case when {is_one} then {text} ->> '$[0]' end"
+    return (
+        f"case when {is_no_id(text)} then null "
+        f"when {may_be_several(text)} then coalesce(try({first}), {text}) else {text} end"
+    )
+
+
 def canonical_rows(source: EventSource, relation: str) -> str:
     """SQL for (file_id, row_number, reason, raw, *EVENT_VALUES); `reason` and `raw` are NULL in readable
     rows.
@@ -69,10 +105,14 @@ def canonical_rows(source: EventSource, relation: str) -> str:
     texts = ",\n    ".join(f"{text_of(source.text[column])} as {column}" for column in plain)
     objects = ",\n    ".join(f"{source.text[column]} as {column}_text" for column in OBJECTS)
     object_values = ",\n    ".join(f"{json_object_of(f'{column}_text')} as {column}_object" for column in OBJECTS)
+    said = {column: f"{column}_object" for column in OBJECTS}
+    # RudderStack's identify calls have their traits there.
+    elsewhere = json_object_of("(context_object ->> '$.traits')")
+    said["traits"] = f"coalesce(traits_object, case when {has_traits_elsewhere('context_object')} then {elsewhere} end)"
     whole = {
-        column: f"json_merge_patch(coalesce({column}_object, '{{}}'), {source.gathered[column]})::varchar"
+        column: f"json_merge_patch(coalesce({said[column]}, '{{}}'), {source.gathered[column]})::varchar"
         if column in source.gathered
-        else f"{column}_object"
+        else said[column]
         for column in OBJECTS
     }
     return f"""
@@ -89,7 +129,8 @@ said as (
 ),
 
 dated as (
-  select *,
+  select * replace ({", ".join(f"{_id_of(column)} as {column}" for column in (*IDS, "previous_id"))},
+      {session_of("session_id")} as session_id),
     {source.moment["timestamp"]} as timestamp_value,
     {source.moment["received_at"]} as received_at_value
   from said
@@ -152,6 +193,8 @@ def _reason() -> str:
           'timestamp is missing')
       when coalesce({", ".join(IDS)}) is null then 'none of {", ".join(IDS)} is given'
       when {" or ".join(map(has_nul, ("message_id", *IDS)))} then 'an id holds a NUL character'
+      when {" or ".join(f"(case when {may_be_several(column)} then json_valid({column}) end)" for column in IDS)}
+        then 'an id is a list or an object'
       when case when received_at is null then nullif(received_at_text, 'null') end is not null
         then 'received_at is no date and time: ' || left(received_at_text, 80)
       {bad_objects}

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from dagster_project.core.source_rules import SourceRules
-from dagster_project.landing.discovery import LandedFile, event_files, hashed, settle
+from dagster_project.landing.discovery import EVENTS, LandedFile, event_files, hashed, settle
 from dagster_project.landing.event_group import EventGroup, mapping_version
 from dagster_project.landing.event_merge import renew_keys
 from dagster_project.landing.key_index import KeyIndex
@@ -22,6 +22,7 @@ from dagster_project.landing.register import (
     LoadedContent,
     Register,
     Writing,
+    names_to_look_at,
     next_file_id,
     record_redelivered,
     record_unreadable,
@@ -73,7 +74,8 @@ def load_events(
         batch_id: From `begin_batch`.
         now: Naive UTC; only written down, ages are measured with the clock that the files were written by.
         progress: Told of every file as soon as it is committed.
-        complete: Versions of files that somebody saw completed; other young ones are left for later.
+        complete: Versions of files that somebody saw completed: these alone are looked at, and those of which
+            something is to be tried again.
         index: Of the keys of what is stored; by default the warehouse's own.
 
     Returns:
@@ -82,9 +84,12 @@ def load_events(
     with memory_limited(connection, MEMORY_ALONE):
         index = index or KeyIndex(connection)
         renew_keys(connection, index)
-        register = Register(connection, "events")
-
-        found = [file for file in event_files(landing) if not register.is_done(file, mapping_version(rules, file))]
+        mapping_of = partial(mapping_version, rules)
+        only = None
+        if complete is not None:
+            only = names_to_look_at(connection, complete, EVENTS, mapping_of=mapping_of)
+        register = Register(connection, EVENTS, only=only)
+        found = [file for file in event_files(landing, only) if not register.is_done(file, mapping_of(file.name))]
         ready, waiting = settle(found, rules.settle_seconds, complete)
         outcomes: list[FileOutcome] = []
 
@@ -102,8 +107,8 @@ def load_events(
         firsts = {file.content_hash: file for file in reversed(new)}
         twins = [file for file in new if firsts[file.content_hash] is not file]
         for files in ([file for file in new if firsts[file.content_hash] is file], twins):
-            seen = LoadedContent(connection, "events")
-            known = {file.path for file in files if seen.has(file, mapping_version(rules, file))}
+            seen = LoadedContent(connection, EVENTS, [file.content_hash for file in files])
+            known = {file.path for file in files if seen.has(file, mapping_of(file.name))}
             again = [file for file in files if file.path in known]
             tell(_recorded(connection, again, record_redelivered, batch_id, now))
             for group in _groups([file for file in files if file.path not in known]):

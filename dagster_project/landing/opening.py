@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from dagster_project.landing.discovery import LandedFile
+from dagster_project.landing.discovery import NOT_OPENED, LandedFile
 
+_SHARE_OF_DISK = 0.8
+"""Of what is free where files are unpacked: the archive of one may not take the room of all others."""
+_PARQUET = b"PAR1"
 _FOREIGN = {
-    b"PAR1": "a Parquet file",
+    _PARQUET: "a Parquet file",
     b"\x1f\x8b": "a gzip archive",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"PK\x03\x04": "a zip archive or a spreadsheet",
@@ -89,13 +92,22 @@ def _unpack(file: LandedFile, target: Path) -> None:
     if file.size == 0:
         target.touch()
         return
+    with file.path.open("rb") as opened:
+        if file.kind == ".parquet" and opened.read(len(_PARQUET)) == _PARQUET:
+            # Of a Parquet file some writers put the compression of what is in it into its name.
+            target.symlink_to(file.path.resolve())
+            return
     try:
         with (
             pa.OSFile(str(file.path), "rb") as packed,
             pa.CompressedInputStream(packed, file.compression) as source,
             target.open("wb") as unpacked,
         ):
-            shutil.copyfileobj(source, unpacked, 1 << 20)
+            room = int(_SHARE_OF_DISK * shutil.disk_usage(target.parent).free)
+            while part := source.read(1 << 20):
+                if (room := room - len(part)) < 0:
+                    raise UnreadableFile(f"{NOT_OPENED}: it unpacks to more than the disk has room for")
+                unpacked.write(part)
     except OSError as error:
         if error.errno is not None:  # the disk's trouble, not the archive's
             raise

@@ -4,7 +4,7 @@ Every function writes inside the caller's transaction, so that a file's rows and
 together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +20,7 @@ SETTINGS_FILE = "sources.yml"
 NO_MAPPING = "none"
 """The version of the mapping of a file that has none."""
 
+_OF_SOURCES = "len(list_filter($sources::varchar[], lambda prefix: starts_with(source, prefix))) > 0"
 WAITING = "the file is still being written; it is read once it has been left alone"
 
 
@@ -39,16 +40,17 @@ class Register:
     Args:
         connection: The warehouse.
         sources: Prefixes of the sources: `events`, `crm.`, `suppression`.
+        only: The names of those that matter; None for all.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *sources: str) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, *sources: str, only: Collection[str] | None = None
+    ) -> None:
         rows = connection.execute(
             "select path, max_by(struct_pack(s := size_bytes, m := modified_at, t := status, d := detail), "
-            "file_id) "
-            "from raw.files where status <> 'waiting' "
-            "and len(list_filter(?::varchar[], lambda prefix: starts_with(source, prefix))) > 0 group by "
-            "path",
-            [list(sources)],
+            f"file_id) from raw.files where status <> 'waiting' and {_OF_SOURCES} "
+            f"{'' if only is None else 'and path in (select unnest($names::varchar[]))'} group by path",
+            {"sources": list(sources), **({} if only is None else {"names": list(only)})},
         ).fetchall()
         self._known = {path: KnownFile(r["s"], r["m"], r["t"], r["d"]) for path, r in rows}
 
@@ -88,17 +90,46 @@ def says_all(detail: str | None, mapping: str) -> bool:
     return detail is None or "(mapping " not in detail or detail.endswith(f"(mapping {mapping})")
 
 
+def names_to_look_at(
+    connection: duckdb.DuckDBPyConnection,
+    complete: Iterable[str],
+    *sources: str,
+    mapping_of: Callable[[str], str] = lambda _: NO_MAPPING,
+) -> set[str]:
+    """The names of files that were seen completed, and of those that may have more to say than when they were read.
+
+    So that what a batch costs does not grow with the files that were ever read.
+
+    Args:
+        connection: The warehouse.
+        complete: `LandedFile.version` of each.
+        sources: As `Register` has them.
+        mapping_of: The version of the mapping that a file of a name is read with now.
+    """
+    rows = connection.execute(
+        f"select distinct path, status, detail from raw.files where {_OF_SOURCES} and ("
+        "status = 'unreadable' and (starts_with(detail, $closed) or contains(detail, $settings)) "
+        "or status = 'loaded' and contains(detail, '(mapping '))",
+        {"sources": list(sources), "closed": NOT_OPENED, "settings": SETTINGS_FILE},
+    ).fetchall()
+    again = {path for path, status, said in rows if status != "loaded" or not says_all(said, mapping_of(path))}
+    return {version.rsplit(" ", 2)[0] for version in complete} | again
+
+
 class LoadedContent:
     """The contents of a source's files that were loaded, whatever their names.
 
     Args:
         connection: The warehouse.
         source: The source.
+        hashes: Of the contents that matter.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str, hashes: Collection[str]) -> None:
         rows = connection.execute(
-            "select distinct content_hash, detail from raw.files where source = ? and status = 'loaded'", [source]
+            "select distinct content_hash, detail from raw.files where source = ? and status = 'loaded' "
+            "and content_hash in (select unnest(?::varchar[]))",
+            [source, list(hashes)],
         ).fetchall()
         self._details: dict[str, list[str | None]] = {}
         for content_hash, detail in rows:

@@ -20,12 +20,12 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def id_of_json(text: str, path: str) -> str:
-    """The text of an id in the JSON of `src.line`: 17 of the number 17.0, as of a number in any other kind of file.
+def id_of_json(text: str, path: str, document: str = "src.line") -> str:
+    """The text of an id at a path of a JSON text: 17 of the number 17.0, as of a number in any other kind of file.
 
     Whoever writes numbers of which some are missing writes them so.
     """
-    is_whole = f"ends_with({text}, '.0') and json_type(src.line, {path}) = 'DOUBLE'"
+    is_whole = f"ends_with({text}, '.0') and json_type({document}, {path}) = 'DOUBLE'"
     return f"case when {is_whole} then left({text}, -2) else {text} end"
 
 

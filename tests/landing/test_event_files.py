@@ -3,11 +3,13 @@
 import gzip
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -44,10 +46,15 @@ def test_every_format_and_compression_is_read(landing: Landing) -> None:
         "select 'parquet' as messageId, 'track' as type, 'u1' as userId, "
         "timestamptz '2026-06-01 12:00:00+02' as timestamp",
     )
-    assert landing.load().loaded == 7
+    shutil.copy(landing.root / "events/g.parquet", landing.root / "events/h.parquet.zst")  # what is in it is compressed
+    landing.put("events/i.json", line.replace("ndjson", "json"))
+    landing.put("events/segment-logs/j.gz", gzip.compress(line.replace("ndjson", "bare").encode()))
+    landing.put("events/k.1432251000.a1b2.gz", gzip.compress(line.replace("ndjson", "numbered").encode()))
+    assert [file.status for file in landing.load().files].count("redelivered") == 1
+    assert landing.rows("select count(*) from raw.events") == [(10,)]
     assert landing.values("select distinct timestamp from raw.events") == [datetime(2026, 6, 1, 10)]
     assert set(landing.values("select message_id from raw.events")) == {
-        "ndjson", "jsonl", "gz", "zst", "csv", "csvgz", "parquet",
+        "ndjson", "jsonl", "gz", "zst", "csv", "csvgz", "parquet", "json", "bare", "numbered",
     }  # fmt: skip
 
 
@@ -328,8 +335,35 @@ def test_a_file_that_somebody_saw_completed_is_read_even_if_its_time_lies_in_the
     landing.rules = rules(settle_seconds=2)
     landing.events("a.ndjson", event("m1"), at=datetime(2999, 1, 1))
     [seen] = event_files(landing.root)
-    assert [file.status for file in landing.load(complete=[]).files] == ["waiting"]
+    assert landing.load(complete=[]).files == ()
     assert [file.status for file in landing.load(complete=[seen.version]).files] == ["loaded"]
+
+
+def test_where_somebody_names_files_others_wait_and_what_is_to_be_tried_again_does_not(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapping(form: str) -> EventMapping:
+        return EventMapping(files="a.csv", timestamp_format=form)
+
+    landing.rules = rules(mapping("%m/%d/%Y"))
+    landing.put("events/a.csv", CSV + "m1,page,u1,31/12/2025\n")
+    closed_path = landing.events("b.ndjson", event("m2"))
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "open", opening_all_but(closed_path))
+        assert [file.status for file in landing.load().files] == ["unreadable", "loaded"]
+    landing.events("c.ndjson", event("m3"))
+    named = landing.events("d.ndjson", event("m4"))
+    [version] = [file.version for file in event_files(landing.root) if file.path == named]
+    landing.rules = rules(mapping("%d/%m/%Y"))
+    loaded = landing.load(complete=[version]).files
+    assert {file.path: file.loaded for file in loaded} == {
+        "events/a.csv": 1,
+        "events/b.ndjson": 1,
+        "events/d.ndjson": 1,
+    }
+    assert landing.load(complete=[version]).files == ()
+    assert [file.path for file in landing.load().files] == ["events/c.ndjson"]
+    assert landing.law_holds()
 
 
 @pytest.mark.parametrize("meddle", [lambda path: path.write_text("{}\n"), lambda path: path.unlink()])
@@ -470,3 +504,41 @@ def test_wide_rows_are_read_and_keep_no_other_file_waiting(landing: Landing) -> 
     assert int(str(shortest)) > 99_000
     [after] = landing.values("select current_setting('memory_limit')")
     assert str(after)[:3] == str(limit)[:3], "it is written with a rounded fraction"
+
+
+def test_a_file_from_the_future_is_waited_for_no_longer_than_others(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing.rules = rules(settle_seconds=2)
+    landing.events("a.ndjson", event("m1"), at=datetime(2999, 1, 1))
+    waited: list[float] = []
+    monkeypatch.setattr("dagster_project.landing.discovery.time.sleep", waited.append)
+    assert [file.status for file in landing.load().files] == ["loaded"]
+    assert waited == [2.0]
+
+
+def test_a_table_wider_than_any_keeps_no_other_file_waiting(landing: Landing) -> None:
+    landing.put("events/wide.csv", CSV.strip() + ",".join(f"c{n}" for n in range(1_000)) + "\n")
+    landing.events("a.ndjson", event("m1"))
+    outcomes = {file.path: (file.status, file.detail) for file in landing.load().files}
+    assert outcomes["events/a.ndjson"] == ("loaded", None)
+    assert outcomes["events/wide.csv"] == ("unreadable", "the header has 1,003 columns; expected 1,000 at most")
+
+
+def test_an_archive_for_which_the_disk_has_no_room_keeps_no_other_file_waiting(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(json.dumps(event(f"m{n}")) + "\n" for n in range(100))
+    landing.put("events/a.ndjson.gz", gzip.compress(rows.encode()))
+    landing.events("b.ndjson", event("other"))
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000))
+        outcomes = {file.path: (file.status, file.detail) for file in landing.load().files}
+        assert outcomes == {
+            "events/a.ndjson.gz": (
+                "unreadable",
+                "the file can't be opened: it unpacks to more than the disk has room for",
+            ),
+            "events/b.ndjson": ("loaded", None),
+        }
+    assert landing.load_one().loaded == 100, "there is room again"

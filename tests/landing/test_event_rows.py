@@ -1,13 +1,14 @@
 """What an event row may look like, and why the others end in quarantine."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import duckdb
 import pyarrow as pa
 import pytest
 from landing_folder import Landing, event, rules
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing import event_reading
@@ -431,3 +432,123 @@ def test_json_that_only_some_read_is_kept(landing: Landing) -> None:
 def test_a_very_long_line_is_a_row_like_any_other(landing: Landing) -> None:
     landing.events("a.ndjson", event("m1", properties={"text": "x" * 3_000_000}), event("m2"))
     assert landing.load_one().loaded == 2
+
+
+WITHOUT_IDS = ["\\N", "NULL", "null", "None", "undefined", "NaN"]
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet"])
+def test_what_stands_for_no_id_is_nobody_and_a_list_of_one_is_that_one(landing: Landing, kind: str) -> None:
+    said = [*WITHOUT_IDS, '["u1"]', '["u1", "u2"]', '{"$oid": "u3"}', "[draft", "nullable"]
+    rows = [event(f"m{number}", user_id=text, anonymous_id="a") for number, text in enumerate(said)]
+    rows.append(event("alone", user_id="undefined"))
+    _put_as(landing, kind, rows)
+    outcome = landing.load_one()
+    assert (outcome.loaded, outcome.quarantined) == (len(rows) - 3, 3)
+    assert landing.rows("select user_id, count(*) from raw.events group by 1 order by 1 nulls first") == [
+        (None, len(WITHOUT_IDS)), ("[draft", 1), ("nullable", 1), ("u1", 1),
+    ]  # fmt: skip
+    assert sorted(reason for _, _, reason in landing.quarantine()) == [
+        "an id is a list or an object", "an id is a list or an object",
+        "none of user_id, anonymous_id, group_id is given",
+    ]  # fmt: skip
+    assert landing.law_holds()
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet"])
+def test_what_happens_outside_of_any_session_is_in_no_session_together(landing: Landing, kind: str) -> None:
+    _put_as(landing, kind, [event(f"m{number}", session_id=said) for number, said in enumerate(["-1", "-1", "7"])])
+    assert landing.load_one().loaded == 3
+    assert landing.rows("select session_id from raw.events order by 1 nulls first") == [(None,), (None,), ("7",)]
+
+
+def _put_as(landing: Landing, kind: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """The same rows in a file of a kind."""
+    if kind == "ndjson":
+        landing.events("a.ndjson", *rows)
+        return
+    table = pa.Table.from_pylist([{name: str(value) for name, value in row.items()} for row in rows])
+    path = landing.root / "events" / f"a.{kind}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "csv":
+        csv.write_csv(table, path)
+    else:
+        parquet.write_table(table, path)
+
+
+POSTHOG = EventMapping(
+    files="**",
+    columns={
+        "message_id": "uuid",
+        "type": "event",
+        "user_id": "properties.$user_id",
+        "group_id": "properties.$groups.co",
+    },
+    types={"$pageview": "page", "$identify": "identify", "*": "track"},
+    properties={"path": "properties.$pathname", "depth": "properties.depth"},
+    traits={"email": "properties.$set.email"},
+)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "ndjson"])
+def test_a_name_with_dots_reaches_into_what_is_in_a_column(landing: Landing, kind: str) -> None:
+    """As PostHog's exports have it: what matters is in one column of JSON."""
+    said = {
+        "$user_id": 17.0,
+        "$groups": {"co": "acme"},
+        "$pathname": "/pricing",
+        "depth": 3,
+        "$set": {"email": "a@b.c"},
+    }
+    rows = [
+        {"uuid": "m1", "event": "$pageview", "timestamp": "2026-06-01T10:00:00Z", "properties": said},
+        {"uuid": "m2", "event": "$identify", "timestamp": "2026-06-01T10:00:00Z", "properties": said},
+        {"uuid": "m3", "event": "$pageview", "timestamp": "2026-06-01T10:00:00Z", "properties": {"$user_id": "u2"}},
+        {"uuid": "m4", "event": "$pageview", "timestamp": "2026-06-01T10:00:00Z", "properties": {}},
+    ]
+    landing.rules = rules(POSTHOG)
+    if kind != "ndjson":
+        rows = [{**row, "properties": json.dumps(row["properties"])} for row in rows]
+    _put_as(landing, kind, rows)
+    outcome = landing.load_one()
+    assert (outcome.loaded, outcome.quarantined) == (3, 1)
+    assert landing.rows("select message_id, type, user_id, group_id, path, traits from raw.events order by 1") == [
+        ("m1", "page", "17", "acme", "/pricing", '{"email":"a@b.c"}'),
+        ("m2", "identify", "17", "acme", "/pricing", '{"email":"a@b.c"}'),
+        ("m3", "page", "u2", None, None, "{}"),
+    ]
+    assert landing.values("select properties ->> '$.depth' from raw.events where message_id = 'm1'") == ["3"]
+
+
+def test_a_name_with_dots_reaches_into_a_struct_and_needs_its_column(landing: Landing) -> None:
+    table = pa.table(
+        {
+            "type": ["track", "track"],
+            "timestamp": ["2026-06-01T10:00:00Z"] * 2,
+            "actor": [{"id": 17, "team": {"name": "acme"}}, {"id": 18, "team": None}],
+        }
+    )
+    (landing.root / "events").mkdir(parents=True)
+    parquet.write_table(table, landing.root / "events" / "a.parquet")
+    landing.rules = rules(EventMapping(files="*", columns={"user_id": "actor.id", "group_id": "Actor.team.name"}))
+    assert landing.load_one().loaded == 2
+    assert landing.rows("select user_id, group_id from raw.events order by 1") == [("17", "acme"), ("18", None)]
+    landing.rules = rules(EventMapping(files="*", columns={"user_id": "who.id"}))
+    parquet.write_table(table.slice(1), landing.root / "events" / "b.parquet")
+    assert (landing.load_one().detail or "").startswith("no column who.id, mapped to user_id; found type,")
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet"])
+def test_an_identify_may_have_its_traits_in_its_context(landing: Landing, kind: str) -> None:
+    """As RudderStack's calls do; what other calls have there is of whoever was known then."""
+    elsewhere = json.dumps({"traits": {"email": "ann@b.example"}})
+    rows = [
+        event("m1", type="identify", context=elsewhere),
+        event("m2", type="identify", context=elsewhere, traits=json.dumps({"email": "own@b.example"})),
+        event("m3", context=elsewhere),
+    ]
+    _put_as(landing, kind, [{"traits": "", **row} for row in rows])
+    assert landing.load_one().loaded == 3
+    assert landing.rows("select message_id, traits ->> '$.email' from raw.events order by 1") == [
+        ("m1", "ann@b.example"), ("m2", "own@b.example"), ("m3", None),
+    ]  # fmt: skip

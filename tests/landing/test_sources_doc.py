@@ -1,5 +1,7 @@
 """The example in docs/sources.md does what the page says."""
 
+import gzip
+import json
 import re
 from pathlib import Path
 
@@ -12,17 +14,16 @@ from dagster_project.playbook_files import PACKAGED
 PAGE = (Path(__file__).parents[2] / "docs/sources.md").read_text(encoding="utf-8")
 
 
-def _block(language: str) -> str:
-    [block] = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    return block
+def _block(language: str, number: int = 0) -> str:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[number]
 
 
-def _rules() -> SourceRules:
+def _rules(number: int = 0) -> SourceRules:
     """The packaged file with the page's lines instead of its last one, as the page advises."""
     packaged = (PACKAGED / "sources.yml").read_text(encoding="utf-8")
     *lines, last = packaged.splitlines()
     assert last == "event_files: []"
-    return SourceRules(**yaml.safe_load("\n".join(lines) + "\n" + _block("yaml")))
+    return SourceRules(**yaml.safe_load("\n".join(lines) + "\n" + _block("yaml", number)))
 
 
 def test_the_example_is_read_as_the_page_says(landing: Landing) -> None:
@@ -53,3 +54,31 @@ def test_the_commented_example_in_the_packaged_file_is_valid() -> None:
     [example] = re.findall(r"^#   event_files:\n(?:^#    .*\n)+", packaged, re.MULTILINE)
     rules = yaml.safe_load("\n".join(line[1:] for line in example.splitlines()))
     assert [EventMapping(**entry).files for entry in rules["event_files"]] == ["billing/**/*.csv"]
+
+
+def test_posthogs_and_amplitudes_exports_are_read_as_the_page_says(landing: Landing) -> None:
+    posthog = {
+        "uuid": "m1",
+        "event": "$pageview",
+        "distinct_id": "d1",
+        "timestamp": "2026-06-08T09:00:00.000Z",
+        "created_at": "2026-06-08T09:00:01.000Z",
+        "properties": {"$device_id": "d1", "$user_id": "u1", "$groups": {"company": "acme"}, "$pathname": "/pricing"},
+    }
+    amplitude = {
+        "uuid": "m2",
+        "event_type": "[Amplitude] Page Viewed",
+        "event_time": "2026-06-08 09:00:00.123456",
+        "user_id": "u1",
+        "device_id": "d1",
+        "session_id": -1,
+        "groups": {"company": ["acme"]},
+        "event_properties": {"[Amplitude] Page Path": "/pricing"},
+        "user_properties": {"email": "ann@acme.example"},
+    }
+    for number, (name, row) in enumerate((("posthog", posthog), ("amplitude", amplitude)), start=1):
+        landing.rules = _rules(number).model_copy(update={"settle_seconds": 0})
+        landing.put(f"events/{name}/a.json.gz", gzip.compress(json.dumps(row).encode() + b"\n"))
+        assert landing.load_one().loaded == 1
+    said = "select type, user_id, anonymous_id, group_id, session_id, path from raw.events"
+    assert landing.rows(said) == [("page", "u1", "d1", "acme", None, "/pricing")] * 2
