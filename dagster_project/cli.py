@@ -17,6 +17,7 @@ from dagster_project.commands.about import assess, why
 from dagster_project.commands.answer import answer
 from dagster_project.commands.backfill import backfill
 from dagster_project.commands.calibrate import calibrate
+from dagster_project.commands.erase import erase
 from dagster_project.commands.mcp import mcp
 from dagster_project.commands.parked import parked
 from dagster_project.commands.plan import plan
@@ -124,6 +125,7 @@ pls.add_command(plan)
 pls.add_command(answer)
 pls.add_command(why)
 pls.add_command(assess)
+pls.add_command(erase)
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ sent that of whoever calls `request` before it and `settle` after it. No transac
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -165,6 +165,38 @@ class Ledger(LedgerWriter):
             for row in gone:
                 connection.execute(known.delete().where(*whose, known.c.object_id == row.object_id))
         return len(gone)
+
+    def of_user(self, user_id: str) -> set[str]:
+        """The ids of the handoffs and notices that are about a user."""
+        found: set[str] = set()
+        with self._engine.connect() as connection:
+            for table, name in ((schema.HANDOFFS, "handoff_id"), (schema.NOTICES, "notice_id")):
+                query = sa.select(table.c[name]).where(table.c.user_id == user_id)
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def rewrite(self, change: Callable[[Mapping[str, Any], Collection[str]], Mapping[str, Any]]) -> int:
+        """Change what is said in rows, all at once. What was decided, handed over and sent stays as it is.
+
+        Args:
+            change: Gives the new texts of a row by column; it is told the row and which of its columns are texts.
+
+        Returns:
+            How many rows have changed.
+        """
+        rows = 0
+        with self._changing() as (connection, number):
+            for table in schema.METADATA.sorted_tables:
+                texts = [column.name for column in table.c if isinstance(column.type, sa.Text)]
+                texts += ["email"] if "email" in table.c else []
+                keys = list(table.primary_key)
+                for row in connection.execute(table.select()).mappings().all():
+                    if changed := change({str(name): said for name, said in row.items()}, texts):
+                        stamp = {"change": number} if "change" in table.c else {}
+                        which = (column == row[column.name] for column in keys)
+                        connection.execute(table.update().where(*which).values(**changed, **stamp))
+                        rows += 1
+        return rows
 
     def retry_actions(self, destination: str, now: datetime, *, since: datetime) -> int:
         """Let the next run try again what the destination refused for good: tasks, notes, owners, tiers, fields.

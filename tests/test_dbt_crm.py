@@ -13,6 +13,8 @@ from dagster_project.defs.serving import PUBLISHED
 STORIES = Stories()
 track, identify, group = STORIES.track, STORIES.identify, STORIES.group
 
+OWNERS = [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o3", "team": "Account Executive"}]
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Shop:
@@ -34,7 +36,7 @@ def shop(tmp_path_factory) -> Shop:
     lasting = [deal | deal.get("later", {}) for deal in STORIES.opportunities if deal.get("stage") != "deleted later"]
     shop.extract("opportunities", "2026-06-30", lasting)
     shop.extract("tickets", "2026-06-29", STORIES.tickets)
-    shop.extract("owners", "2026-06-01", [{"owner_id": "o1", "team": " AE "}, {"owner_id": "o2", "is_active": "no"}])
+    shop.extract("owners", "2026-06-01", [*OWNERS, {"owner_id": "o2", "is_active": "no"}])
     stored = [key.replace("copied", "copied\u200b") for key in SUPPRESSED]  # as earlier versions did
     shop.extract("suppression", "2026-06-01", [{"key": key, "reason": "asked"} for key in stored])
     shop.extract("suppression", "2026-06-02", [{"key": "domain:keptout.com", "reason": "asked later"}], complete=False)
@@ -493,7 +495,8 @@ def test_a_status_stands_since_it_was_first_said(shop):
 
 def test_owners_are_active_unless_said_otherwise(shop):
     owners = shop.rows("select distinct owner_id, team, is_active from features.owners order by 1")
-    assert owners == [("o1", "ae", True), ("o2", None, False)]
+    assert owners == [("o1", "ae", True), ("o2", None, False), ("o3", "account executive", True)]
+    assert shop.warnings["accepted_words_owners_team__ae__sdr__enterprise_sdr__csm__sales"] == 2, "at both moments"
 
 
 # Published
@@ -501,6 +504,8 @@ def test_owners_are_active_unless_said_otherwise(shop):
 identify("spy", "06-01 10:00:00", email="p@sub.rival.com")
 identify("staff", "06-01 10:00:00", is_staff=False)
 identify("staff", "06-02 10:00:00", is_staff=True)
+identify("spelled_staff", "06-02 10:00:00", is_staff="Yes")
+identify("no_staff", "06-02 10:00:00", is_staff="0")
 identify("was_staff", "06-01 10:00:00", is_staff=True)
 identify("was_staff", "06-02 10:00:00", is_staff=False)
 track("bot_7", "x", "06-01 10:00:00")
@@ -508,7 +513,8 @@ track("bot_7", "x", "06-01 10:00:00")
 
 def test_the_excluded_are_listed_with_the_reason_and_nowhere_else(shop):
     listed = dict(shop.rows("select user_id, reason from marts.exclusions"))
-    assert listed == {"spy": "competitor", "staff": "own staff", "bot_7": "bot", "m5+test": "test account"}
+    own = dict.fromkeys(("staff", "spelled_staff"), "own staff")
+    assert listed == own | {"spy": "competitor", "bot_7": "bot", "m5+test": "test account"}
     assert not shop.rows(f"from features.user_features where user_id in {tuple(listed)}")
     assert user(shop, "was_staff", "account_source") == "none"
 

@@ -29,6 +29,12 @@
   end)
 {%- endmacro %}
 
+{# Whether what was said of a trait is what a rule asks for. Yes and no are asked for in one spelling and said in many. #}
+{% macro trait_matches(said, pattern) -%}
+  ({{ matches_glob('lower(trim(' ~ said ~ '))', pattern) }}
+    or ({{ pattern }} in ('true', 'false') and {{ boolean_of(said) }} = ({{ pattern }} = 'true')))
+{%- endmacro %}
+
 {#
   Whether somebody objects, to being written to for example. What is there and can't be read is an objection: taken for none it
   would be acted against somebody's will.

@@ -92,7 +92,7 @@ reasons as (
     inner join rules
         on rules.match = 'trait'
         and traits.trait = rules.trait
-        and {{ matches_glob('lower(trim(traits.said))', 'rules.trait_pattern') }}
+        and {{ trait_matches('traits.said', 'rules.trait_pattern') }}
 
 ),
 

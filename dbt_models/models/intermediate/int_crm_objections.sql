@@ -23,8 +23,8 @@ said as (
 
 ),
 
--- A row that nobody can read may say no. Its record is the newest that its file has: what was refused before and stands
--- there no more can't be told from what still does.
+-- A row that nobody can read may say no. It is looked for by its file's name: what was refused before is not written down
+-- again, so that what stood in a file and does no more can't be told from what still does.
 newest_files as (
 
     select source, path, quarantined

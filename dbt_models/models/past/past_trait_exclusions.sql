@@ -65,7 +65,7 @@ excluding as (
     select standing.user_id, standing.from_day, standing.to_day
     from standing
     inner join rules
-        on standing.trait = rules.trait and {{ matches_glob('lower(trim(standing.latest.said))', 'rules.trait_pattern') }}
+        on standing.trait = rules.trait and {{ trait_matches('standing.latest.said', 'rules.trait_pattern') }}
 
 )
 

@@ -1,0 +1,118 @@
+"""`pls erase`: nothing that is kept for good names the person any more, and nothing is sent again."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+from installation import Installation
+from ledger_files import empty_ledger
+from ledger_rows import NOW, handoff, plan
+
+from dagster_project.cli import pls
+from dagster_project.erasing import ERASED, NobodyKnown, Person, erase_from_ledger, erase_from_outbox, person_of
+from dagster_project.ledger import Ledger
+from dagster_project.ledger_writing import Outcome, Request
+
+
+def _told(data_dir: Path) -> str:
+    """Everything that the ledger and the outbox say."""
+    with sqlite3.connect(data_dir / "ledger.sqlite") as ledger:
+        rows = "\n".join(ledger.iterdump())
+    return rows + "\n".join(path.read_text(encoding="utf-8") for path in (data_dir / "outbox").rglob("*.md"))
+
+
+def _handed_over(data_dir: Path) -> list[tuple]:
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        return serving.sql("select handoff_id, user_id, status, created_at from marts.handoffs order by all").fetchall()
+
+
+def test_whoever_is_erased_is_named_nowhere_and_handed_over_to_nobody_again(
+    demo_run: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = Installation(shutil.copytree(demo_run.data_dir, tmp_path / "data"))
+    with duckdb.connect(str(installation.serving), read_only=True) as serving:
+        user_id, email, name = serving.sql(
+            "select user_id, email, contact_name from marts.user_profiles "
+            "semi join (from marts.handoffs where status = 'delivered') using (user_id) "
+            "where email is not null and contact_name like '% %' order by user_id limit 1"
+        ).fetchall()[0]
+    assert email in _told(installation.data_dir) and name in _told(installation.data_dir)
+    before = _handed_over(installation.data_dir)
+
+    monkeypatch.setenv("PLS_DATA_DIR", str(installation.data_dir))
+    monkeypatch.setenv("PLS_LEDGER_URL", f"sqlite:///{installation.data_dir / 'ledger.sqlite'}")
+    refused = CliRunner().invoke(pls, ["erase", user_id], input="n\n")
+    assert refused.exit_code == 1 and email in _told(installation.data_dir)
+    said = CliRunner().invoke(pls, ["erase", user_id, "--yes"])
+    assert said.exit_code == 0, said.output
+    assert "take the person's rows out of landing/events/" in said.output
+    assert "take the person's rows out of landing/crm/contacts.csv" in said.output
+    assert email not in _told(installation.data_dir) and name not in _told(installation.data_dir)
+
+    installation.run()
+    assert _handed_over(installation.data_dir) == before
+    with duckdb.connect(str(installation.serving), read_only=True) as serving:
+        texts = serving.execute("select package_markdown from marts.handoffs where user_id = ?", [user_id]).fetchall()
+    assert texts and {text for (text,) in texts} == {ERASED}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(empty_ledger(tmp_path / "ledger.sqlite"))
+
+
+ANN = Person("u_1", frozenset({"Ann", "Ann Lee", "ann.lee@acme.com"}))
+
+
+def test_what_is_said_of_others_stays(ledger: Ledger) -> None:
+    mine = handoff(package_markdown="# Ann Lee clicked Upgrade")
+    other = handoff(
+        handoff_id="ho_2",
+        candidate_key="ca_2",
+        user_id="u_2",
+        package_markdown="# Bo, called by Ann. Also: ANN.LEE@acme.com, Ann Lee (Annette Leeds knows her)",
+    )
+    with ledger:
+        ledger.apply_handoff_plan(plan(mine, other))
+        assert erase_from_ledger(ledger, ANN) == 2
+        rows = {row["handoff_id"]: row for row in ledger.read_frame("handoffs").iter_rows(named=True)}
+        assert rows["ho_1"]["package_markdown"] == ERASED
+        told = rows["ho_2"]["package_markdown"]
+        assert told == f"# Bo, called by Ann. Also: {ERASED}, {ERASED} (Annette Leeds knows her)"
+        assert rows["ho_1"] == {**rows["ho_1"], "status": mine["status"], "user_id": "u_1"}
+        assert erase_from_ledger(ledger, ANN) == 0, "there is nothing left"
+
+
+def test_a_contact_whose_id_is_an_address_is_another_that_nobody_can_read(ledger: Ledger) -> None:
+    with ledger:
+        asked = Request(
+            "crm:local", "contact", "email:ann.lee@acme.com", "upsert", '{"email": "ann.lee@acme.com"}', "h"
+        )
+        [delivery] = ledger.request([asked], NOW)
+        ledger.settle([Outcome(delivery, "confirmed")], NOW)
+        assert erase_from_ledger(ledger, ANN) == 1
+        [row] = ledger.read_frame("deliveries").iter_rows(named=True)
+        assert row["object_id"].startswith(f"email:{ERASED}")
+        assert "ann.lee" not in str(row)
+
+
+def test_letters_about_a_person_are_removed_and_others_are_kept_without_them(ledger: Ledger, tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox" / "2026-06-30"
+    outbox.mkdir(parents=True)
+    (outbox / "ho_1.md").write_text("# Ann Lee")
+    (outbox / "ho_2.md").write_text("# Bo, with Ann Lee")
+    (outbox / "ho_3.md").write_text("# Cy")
+    with ledger:
+        ledger.apply_handoff_plan(plan(handoff()))
+        assert erase_from_outbox(tmp_path / "outbox", ledger, ANN) == 2
+    left = {path.name: path.read_text() for path in outbox.iterdir()}
+    assert left == {"ho_2.md": f"# Bo, with {ERASED}", "ho_3.md": "# Cy"}
+
+
+def test_of_somebody_unknown_it_has_to_be_said_who_they_are(tmp_path: Path) -> None:
+    with pytest.raises(NobodyKnown, match="say names and addresses with --also"):
+        person_of(tmp_path / "serving.duckdb", "u_1", [" "])
+    assert person_of(tmp_path / "serving.duckdb", "u_1", ["Ann Lee"]) == Person("u_1", frozenset({"Ann Lee"}))
