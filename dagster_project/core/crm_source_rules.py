@@ -44,6 +44,12 @@ COLUMNS: Mapping[str, Collection[str]] = {
     "tickets": ("contact_id", "email", "category", "subject", "created_at", "status"),
 }  # fmt: skip
 """What may be read from fields of the CRM; keys and `updated_at` it gives by itself. Section 2.3."""
+IN_FILES: Mapping[str, Collection[str]] = {
+    "accounts": ("custom_fields",),
+    "owners": ("is_active",),
+    "tickets": ("account_id",),
+}
+"""What files may say beside that."""
 NO_CONTACT_COLUMNS: Mapping[str, Collection[str]] = {
     "contacts": ("email_opt_out", "do_not_contact"),
     "accounts": ("do_not_contact",),

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from dagster_project.core.crm_source_rules import COLUMNS, IN_FILES, KEYS
 from dagster_project.core.iso_moments import is_moment
 from dagster_project.core.strict import MOST_DAYS, SomeDays, SomeHours, StrictModel
 
@@ -203,6 +204,7 @@ class SourceRules(StrictModel):
         crm_staleness_hours: See `Staleness`.
         shrink_limit: Share of its keys that a CRM extract may lose against the one before, 0..1.
         feed_silence: See `FeedSilence`.
+        crm_columns: Per CRM entity, our column -> the header that its files have instead.
         event_files: Mappings for foreign event files; the first whose glob matches holds.
     """
 
@@ -210,7 +212,21 @@ class SourceRules(StrictModel):
     crm_staleness_hours: Staleness
     shrink_limit: Annotated[float, Field(gt=0, le=1)]
     feed_silence: FeedSilence = FeedSilence()
+    crm_columns: dict[str, dict[str, str]] = {}
     event_files: tuple[EventMapping, ...] = ()
+
+    @field_validator("crm_columns")
+    @classmethod
+    def _columns_of_records(cls, columns: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        for entity, mapping in columns.items():
+            if entity not in KEYS:
+                raise ValueError(f"found {entity!r}, expected some of {', '.join(KEYS)}")
+            known = (KEYS[entity], *COLUMNS[entity], *IN_FILES.get(entity, ()), "updated_at")
+            if unknown := [ours for ours in mapping if ours not in known]:
+                raise ValueError(f"{entity}: unknown columns {', '.join(unknown)}: expected some of {', '.join(known)}")
+            if empty := [ours for ours, theirs in mapping.items() if not theirs.strip()]:
+                raise ValueError(f"{entity}: {empty[0]} has an empty name, expected our column: their header")
+        return columns
 
     @field_validator("event_files")
     @classmethod

@@ -161,7 +161,8 @@ class _Loading:
         columns, reason = None, None
         try:
             with plain_file(file) as path:
-                columns = read_crm_file(self._connection, file, path, _entity(file))
+                named = self._rules.crm_columns.get(_entity(file), {})
+                columns = read_crm_file(self._connection, file, path, _entity(file), named)
         except UnreadableFile as error:
             reason = str(error)
         if not file.is_unchanged():

@@ -5,9 +5,10 @@ counts is decided in `crm_store`.
 """
 
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 
@@ -15,6 +16,7 @@ from dagster_project.core.crm_source_rules import KEYS
 from dagster_project.landing.discovery import LandedFile
 from dagster_project.landing.event_reading import first_words, is_machines_trouble
 from dagster_project.landing.opening import UnreadableFile
+from dagster_project.landing.register import SETTINGS_FILE
 from dagster_project.landing.row_sources import (
     BLANK,
     SLOW_ROWS,
@@ -45,6 +47,7 @@ CRM_ROWS = "crm_rows"
 LIST_SEPARATOR = ";"
 _WORD = r'[^\s\pZ,;|<>()"\[\]]+'
 """Of a field of the suppression list: what may be an address or a domain."""
+_OTHER_NAMES = f"other names are given under crm_columns in the playbook's {SETTINGS_FILE}"
 WIDE = "\uff20\uff0e\u3002"
 """An @ and two dots as East Asian keyboards write them."""
 _NOTHING = "'-', '--', 'n/a', 'na', 'none', 'null', 'nil'"
@@ -60,7 +63,11 @@ class _Fields:
 
 
 def read_crm_file(
-    connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path, entity: str
+    connection: duckdb.DuckDBPyConnection,
+    file: LandedFile,
+    path: Path,
+    entity: str,
+    named: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, ...] | None:
     """Fill CRM_ROWS(row_number, reason, raw, key, payload, updated_at, created_at) from a file.
 
@@ -71,13 +78,14 @@ def read_crm_file(
         file: The file.
         path: Its uncompressed content.
         entity: Which records it holds.
+        named: Our column -> the header that files have instead, in any case.
 
     Returns:
-        The columns found, in lower case; None if the file is empty. An empty suppression list has no columns and no
-        rows: it says that nobody is on it.
+        The columns found, in lower case and under our names; None if the file is empty. An empty suppression list
+        has no columns and no rows: it says that nobody is on it.
 
     Raises:
-        UnreadableFile: It is damaged or has no key column.
+        UnreadableFile: It is damaged, or lacks the key column or one that `named` names.
     """
     if entity == SUPPRESSION and _is_blank(path):
         return _nobody(connection, file)
@@ -89,6 +97,7 @@ def read_crm_file(
         raise UnreadableFile(f"the file can't be read: {first_words(error)}") from error
     if fields is None:
         return None
+    fields = _Fields(fields.rows, _renamed(fields.values, named))
     _require_key(entity, fields)
     _fill(connection, fields, entity)
     return tuple(sorted(fields.values))
@@ -250,11 +259,27 @@ def _said_in(value: str) -> str:
     return f"case when {seen} in ({_NOTHING}) then '' else coalesce({seen}, '') end"
 
 
+def _renamed(values: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+    """The columns under our names; one that has our name already needs no other."""
+    theirs = {ours: header.strip().lower() for ours, header in named.items()}
+    missing = [ours for ours, header in theirs.items() if header not in values and ours not in values]
+    if missing:
+        told = "; ".join(f"no column {named[ours]}, mapped to {ours}" for ours in missing)
+        raise UnreadableFile(f"{told}; found {_found(values)}: {_OTHER_NAMES}")
+    mine = {ours: values[header] for ours, header in theirs.items() if header in values}
+    taken = {*theirs.values(), *mine}
+    return {**{name: value for name, value in values.items() if name not in taken}, **mine}
+
+
+def _found(values: Collection[str]) -> str:
+    return ", ".join(sorted(values)) or "none"
+
+
 def _require_key(entity: str, fields: _Fields) -> None:
     wanted = SUPPRESSION_KEYS if entity == SUPPRESSION else (KEYS[entity],)
     if not set(wanted) & set(fields.values):
-        found = ", ".join(sorted(fields.values)) or "none"
-        raise UnreadableFile(f"no column {' or '.join(wanted)}; found {found}")
+        hint = "" if entity == SUPPRESSION else f": {_OTHER_NAMES}"
+        raise UnreadableFile(f"no column {' or '.join(wanted)}; found {_found(fields.values)}{hint}")
 
 
 def _by_name(places: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pytest
 from landing_folder import Landing, opening_all_but, rules
 from pyarrow import parquet
 
+from dagster_project.core.source_rules import SourceRules
 from dagster_project.landing import crm
 from dagster_project.landing.freshness import crm_freshness
 
@@ -465,3 +466,51 @@ def test_a_file_that_changes_while_it_is_read_waits(landing: Landing, monkeypatc
     assert _extracts(landing) == []
     monkeypatch.undo()
     assert [(file.status, file.loaded) for file in landing.load_crm().files] == [("loaded", 2)]
+
+
+HUBSPOT = {
+    "contact_id": "Record ID",
+    "email": "Email",
+    "email_opt_out": "Unsubscribed from all email",
+    "do_not_contact": "DNC",
+}
+
+
+def test_columns_of_other_names_are_read_under_ours(landing: Landing) -> None:
+    landing.put("crm/contacts.csv", "Record ID,EMAIL,Unsubscribed from all email,DNC,Job title\n51,a@b.c,true,,CTO\n")
+    [refused] = landing.load_crm().files
+    assert refused.status == "unreadable"
+    assert (refused.detail or "").endswith("other names are given under crm_columns in the playbook's sources.yml")
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"role": "Job title"}}})
+    [outcome] = landing.load_crm().files
+    assert (outcome.status, outcome.loaded) == ("loaded", 1)
+    assert landing.rows("select key, payload from raw.crm_versions") == [
+        ("51", '{"contact_id":"51","email":"a@b.c","email_opt_out":"true","role":"CTO"}'),
+    ]
+    assert landing.values("select columns from raw.files where status = 'loaded'") == [
+        ["contact_id", "do_not_contact", "email", "email_opt_out", "role"],
+    ]
+    assert landing.load_crm().files == ()
+
+
+def test_a_file_without_a_header_that_is_asked_for_is_refused_and_one_with_our_names_is_not(landing: Landing) -> None:
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
+    landing.put("crm/dt=2026-06-01/contacts.csv", "contact_id,email,email_opt_out,do_not_contact\nC1,a@b.c,no,no\n")
+    landing.put("crm/dt=2026-06-02/contacts.csv", "Record ID,Email,DNC\n51,a@b.c,\n")
+    good, bad = landing.load_crm().files
+    assert (good.status, bad.status) == ("loaded", "unreadable")
+    said = "no column Unsubscribed from all email, mapped to email_opt_out; found dnc, email, record id: other names"
+    assert (bad.detail or "").startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"leads": {}}, "found 'leads', expected some of accounts, contacts"),
+        ({"contacts": {"mail": "Email"}}, "contacts: unknown columns mail: expected some of contact_id, email"),
+        ({"contacts": {"email": " "}}, "contacts: email has an empty name"),
+    ],
+)
+def test_columns_that_make_no_sense_are_refused(columns: dict[str, dict[str, str]], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        SourceRules(**rules().model_dump() | {"crm_columns": columns})

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -82,3 +83,14 @@ def test_posthogs_and_amplitudes_exports_are_read_as_the_page_says(landing: Land
         assert landing.load_one().loaded == 1
     said = "select type, user_id, anonymous_id, group_id, session_id, path from raw.events"
     assert landing.rows(said) == [("page", "u1", "d1", "acme", None, "/pricing")] * 2
+
+
+def test_the_headers_of_hubspots_files_are_read_as_the_page_says(landing: Landing) -> None:
+    packaged = yaml.safe_load((PACKAGED / "sources.yml").read_text(encoding="utf-8"))
+    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 3)) | {"settle_seconds": 0})
+    header = "Record ID,Email,Primary Associated Company ID,Unsubscribed from all email,Last Modified Date"
+    landing.put("crm/contacts.csv", f"{header}\n51,ann@b.example,70,true,2026-06-20 15:04\n")
+    assert [file.loaded for file in landing.load_crm().files] == [1]
+    assert landing.rows("select key, payload ->> '$.account_id', updated_at from raw.crm_versions") == [
+        ("51", "70", datetime(2026, 6, 20, 15, 4)),
+    ]
