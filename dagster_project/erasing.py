@@ -18,8 +18,14 @@ from dagster_project.core.escaping import markdown, plain
 from dagster_project.core.letters import harmless
 from dagster_project.errors import PlsError
 from dagster_project.ledger import Ledger
+from dagster_project.ledger_deliveries import OPEN_DELIVERIES
 
 ERASED = "(erased)"
+_NOT_DONE = frozenset({*OPEN_DELIVERIES, "parked"})
+_TOLD = frozenset({"package_markdown", "text", "payload"})
+"""A column that handoffs, notices and deliveries have, one each."""
+_BY_ADDRESS = "email:"
+"""How the ids of contacts begin that have none in the CRM yet."""
 _OF_THE_PERSON = frozenset({"package_markdown", "package_blocks", "text"})
 """Columns that say what somebody did, of a handoff or a notice: nothing of them is left."""
 
@@ -52,7 +58,9 @@ class Person:
         if not known:
             return text
         longest_first = "|".join(re.escape(form) for form in sorted(known, key=len, reverse=True))
-        return re.sub(rf"(?<!\w)(?:{longest_first})(?!\w)", ERASED, text, flags=re.IGNORECASE)
+        # Whole ones: an address may be the end or the beginning of somebody else's.
+        whole = rf"(?<![\w.+%-])(?:{longest_first})(?![\w-]|\\?[.@]\w)"
+        return re.sub(whole, ERASED, text, flags=re.IGNORECASE)
 
 
 def person_of(serving: Path, user_id: str, also: Iterable[str]) -> Person:
@@ -86,9 +94,14 @@ def erase_from_ledger(ledger: Ledger, person: Person) -> int:
         person: Whom.
     """
     of_person = ledger.of_user(person.user_id)
+    addresses = {text.lower() for text in person.texts if "@" in text}
 
     def change(row: Mapping[str, Any], texts: Collection[str]) -> dict[str, Any]:
-        is_theirs = row.get("user_id") == person.user_id or row.get("object_id") in of_person
+        is_theirs = (
+            row.get("user_id") == person.user_id
+            or row.get("object_id") in of_person
+            or json.dumps(person.user_id) in row.get("payload", "")  # as tasks and notes name them
+        )
         changed = {}
         for column in texts:
             said = row[column]
@@ -97,14 +110,17 @@ def erase_from_ledger(ledger: Ledger, person: Person) -> int:
             left = ERASED if is_theirs and column in _OF_THE_PERSON else person.without(said, is_theirs=is_theirs)
             if column == "package_blocks" and is_theirs:
                 left = "[]"
-            elif column == "payload" and is_theirs and row["status"] in ("confirmed", "cancelled"):
+            elif column == "payload" and is_theirs:
                 left = "{}"
             if left != said:
                 changed[column] = left
+        # Nobody is told any more what there is nothing left to tell of.
+        if is_theirs and row.get("status") in _NOT_DONE and _TOLD & set(row):
+            changed["status"] = "cancelled"
         # Contacts that were made have no other id than their address.
         said = row.get("object_id") or ""
-        if (left := person.without(said, is_theirs=False)) != said:
-            changed["object_id"] = f"{left}{sha256(said.encode()).hexdigest()[:12]}"
+        if said.startswith(_BY_ADDRESS) and said.removeprefix(_BY_ADDRESS).lower() in addresses:
+            changed["object_id"] = f"{_BY_ADDRESS}{ERASED}{sha256(said.encode()).hexdigest()[:12]}"
         return changed
 
     return ledger.rewrite(change)

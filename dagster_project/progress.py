@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dagster_project.core.escaping import plain
+from dagster_project.transform import ROWS_FOUND
 
 STEP_TITLES = {
     "raw__playbook_rules": "Playbook read",
@@ -80,7 +81,7 @@ class _StepHandler(logging.Handler):
 def _told_by(check: dg.AssetCheckEvaluation) -> str:
     """How many rows a test of dbt's has found; else what a check says in words and numbers."""
     said = {name: value.value for name, value in check.metadata.items()}
-    if isinstance(rows := said.get("dagster_dbt/failed_row_count"), int):
+    if isinstance(rows := said.get(ROWS_FOUND), int):
         return "1 row" if rows == 1 else f"{rows:,} rows"
     short = {name: value for name, value in said.items() if isinstance(value, str | int | float) and "/" not in name}
     return "; ".join(f"{name}: {plain(value)}" for name, value in short.items()) or "something"

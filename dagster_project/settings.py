@@ -4,6 +4,7 @@ The environment itself is read in `environment_settings` alone; everything else 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -133,8 +134,8 @@ class Settings:
 
 SHORTEST_TOKEN = 20
 """Characters of a token that nobody guesses."""
-_SECRETS = ("_TOKEN", "_KEY", "_SECRET", "_WEBHOOK_URL")
-"""How the names of settings end that are sent as they are."""
+_SENT = "PLS_.*(_TOKEN|_WRITE_KEY|_SECRET|_WEBHOOK_URL)"
+"""The names of settings that are sent as they are."""
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -154,7 +155,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         SettingsError: A value can't be used.
     """
     set_values = {name: value.strip() for name, value in environment.items() if value.strip()}
-    for name in (name for name in set_values if name.endswith(_SECRETS) and not name.endswith("_PRIVATE_KEY")):
+    for name in (name for name in set_values if re.fullmatch(_SENT, name)):
         # It goes into a header, and an error about that would repeat it.
         if not set_values[name].isascii() or any(sign.isspace() for sign in set_values[name]):
             raise SettingsError(f"{name} can't be used; expected printable ASCII without blanks or line breaks")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 """They are the developer's: they run in `make test`, not on every run."""
+ROWS_FOUND = "rows found"
+"""The metadata that says how many rows a test has found."""
 _FEATURES = ("build", "--select", "tag:features", "--full-refresh", *_NO_UNIT_TESTS)
 _DELTA = ("run", "--select", "tag:delta")
 _CRM = ("run", "--select", "tag:crm")

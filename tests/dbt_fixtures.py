@@ -243,14 +243,14 @@ class Shop:
         self._note_domains(record.get("email") for record in records)
         self._note_domains("@" + record["domain"] for record in records if record.get("domain"))
 
-    def unreadable(self, entity: str, raw: str) -> None:
-        """A row of another file of a CRM entity, the newest, that nobody can read."""
+    def unreadable(self, entity: str, at: str, raw: str) -> None:
+        """A row of a file of a CRM entity, of that moment, that nobody can read."""
         self._ids += 1
-        source, path = f"crm.{entity}", f"crm/{entity}.csv"
+        source, path = f"crm.{entity}", f"crm/dt={at}/{entity}.csv"
         self.execute(
-            "insert into raw.files (file_id, source, path, content_hash, status, quarantined) "
-            "values (?, ?, ?, '', 'loaded', 1)",
-            [self._ids, source, path],
+            "insert into raw.files (file_id, source, path, content_hash, status, quarantined, extract_at) "
+            "values (?, ?, ?, '', 'loaded', 1, ?)",
+            [self._ids, source, path, at],
         )
         self.execute(
             "insert into raw.quarantine (file_id, source, file, row_number, raw, reason) values (?, ?, ?, 1, ?, 'bad')",

@@ -48,8 +48,9 @@ def shop(tmp_path_factory) -> Shop:
         "insert into raw.rule_exclusions values ('email_pattern', '*+test@*', 'test account'),"
         " ('user_id_pattern', 'bot_*', 'bot'), ('trait', 'is_staff=true', 'own staff')"
     )
-    shop.unreadable("contacts", ',Garbled <garbled@written.com>,"Doe, Jr.",true,true')
-    shop.unreadable("accounts", ",Garbled,https://www.garbled.com/x,true")
+    shop.unreadable("contacts", "2026-07-06", ',Garbled <garbled@written.com>,"Doe, Jr.",true,true,see second.org')
+    shop.unreadable("accounts", "2026-06-28", ",Garbled,https://www.garbled.com/x,true")
+    shop.unreadable("contacts", "2026-07-04", ",Read <since@written.com>,true,true")
     outcomes = shop.build() + shop.build("tag:marts")
     shop.warnings = {o.unique_id.split(".")[2]: o.failures for o in outcomes if o.status == "warn"}
     return shop
@@ -351,13 +352,16 @@ SEVERAL = {
     "noted": "noted@written.com (old)",
     "wide": "wide\uff20written.com",
 }
-for person in (*SEVERAL, "kept", "garbled"):
+for person in (*SEVERAL, "kept", "garbled", "since"):
     identify(person, "06-01 10:00:00", email=f"{person}@written.com")
 STORIES.contacts += [
     {"contact_id": f"c_{person}", "email": email, "do_not_contact": "yes", "updated_at": "2026-01-01"}
     for person, email in SEVERAL.items()
 ]
 identify("of_second", "06-01 10:00:00", email="of_second@second.com")
+identify("of_text", "06-01 10:00:00", email="of_text@second.org")
+identify("in_group", "06-01 10:00:00", email="in_group@second.com")
+group("in_group", "ws_of_nobody", "06-01 10:00:00")
 STORIES.accounts.append(
     {"account_id": "A_two", "name": "Two", "domain": "one.com, second.com", "do_not_contact": "yes"}
 )
@@ -367,6 +371,7 @@ def test_a_no_is_said_of_every_address_and_domain_in_its_field(shop):
     for person in SEVERAL:
         assert user(shop, person, "contact_do_not_contact") is True, person
     assert user(shop, "of_second", "account_do_not_contact") is True
+    assert user(shop, "in_group", "account_id", "account_do_not_contact") == ("ws_of_nobody", True)
 
 
 def test_a_no_of_whom_only_a_kept_out_extract_knows_counts(shop):
@@ -376,6 +381,8 @@ def test_a_no_of_whom_only_a_kept_out_extract_knows_counts(shop):
 def test_whom_a_row_names_that_nobody_can_read_may_have_said_no(shop):
     assert user(shop, "garbled", "contact_do_not_contact") is True
     assert user(shop, "of_garbled", "account_do_not_contact") is True
+    assert user(shop, "of_text", "account_do_not_contact") is False, "a contact's row says nothing of companies"
+    assert user(shop, "since", "contact_do_not_contact") is False, "an extract that is complete has come since"
 
 
 identify("of_garbled", "06-01 10:00:00", email="of_garbled@garbled.com")

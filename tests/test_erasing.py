@@ -82,8 +82,34 @@ def test_what_is_said_of_others_stays(ledger: Ledger) -> None:
         assert rows["ho_1"]["package_markdown"] == ERASED
         told = rows["ho_2"]["package_markdown"]
         assert told == f"# Bo, called by Ann. Also: {ERASED}, {ERASED} (Annette Leeds knows her)"
-        assert rows["ho_1"] == {**rows["ho_1"], "status": mine["status"], "user_id": "u_1"}
+        assert {name: row["status"] for name, row in rows.items()} == {"ho_1": "cancelled", "ho_2": "pending"}, (
+            "whom nobody got is not told of any more"
+        )
         assert erase_from_ledger(ledger, ANN) == 0, "there is nothing left"
+
+
+def test_an_address_is_no_part_of_another(ledger: Ledger) -> None:
+    others = "jo.ann.lee@acme.com, mary-ann.lee@acme.com, ann.lee@acme.com.au, ann.lee@acme.com@x.org, Mary-Ann Lee"
+    row = handoff(handoff_id="ho_2", candidate_key="ca_2", user_id="u_2", package_markdown=others)
+    with ledger:
+        ledger.apply_handoff_plan(plan(row))
+        assert erase_from_ledger(ledger, ANN) == 0
+    assert ANN.without("to ann.lee@acme.com.", is_theirs=False) == f"to {ERASED}."
+
+
+def test_a_task_about_a_person_is_about_them_and_an_id_that_is_an_address_stays(ledger: Ledger) -> None:
+    asked = [
+        Request(
+            "crm:local", "task", "ac_1", "create", '{"user_id": "u_1", "title": "Call Ann"}', "h", action_key="ac_1"
+        ),
+        Request("product", "user", "ann.lee@acme.com", "traits", "{}", "h"),
+    ]
+    with ledger:
+        ledger.request(asked, NOW)
+        assert erase_from_ledger(ledger, ANN) == 1
+        read = ledger.read_frame("deliveries").iter_rows(named=True)
+        rows = {row["object_id"]: (row["payload"], row["status"]) for row in read}
+        assert rows == {"ac_1": ("{}", "cancelled"), "ann.lee@acme.com": ("{}", "pending")}
 
 
 def test_a_contact_whose_id_is_an_address_is_another_that_nobody_can_read(ledger: Ledger) -> None:

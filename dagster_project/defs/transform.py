@@ -27,6 +27,7 @@ from dagster_project.refresh import (
 )
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.transform import (
+    ROWS_FOUND,
     NodeOutcome,
     TransformError,
     build,
@@ -236,5 +237,5 @@ def _check_result(check: dg.AssetCheckKey, outcome: NodeOutcome) -> dg.AssetChec
         check_name=check.name,
         passed=outcome.status in ("pass", "success"),
         severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
-        metadata={"rows found": outcome.failures or 0, "message": outcome.message},
+        metadata={ROWS_FOUND: outcome.failures or 0, "message": outcome.message},
     )

@@ -92,7 +92,7 @@ def read_crm_file(
     if path.stat().st_size == 0:
         return None
     try:
-        fields = _fields(connection, file, path)
+        fields = _fields(connection, file, path, named)
     except duckdb.Error as error:
         raise UnreadableFile(f"the file can't be read: {first_words(error)}") from error
     if fields is None:
@@ -135,25 +135,32 @@ def _fill(connection: duckdb.DuckDBPyConnection, fields: _Fields, entity: str) -
             connection.unregister(SLOW_ROWS)
 
 
-def _fields(connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path) -> _Fields | None:
+def _fields(
+    connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path, named: Mapping[str, str]
+) -> _Fields | None:
     if file.kind == ".csv":
         rows = csv_rows(path)
         return None if rows is None else _Fields(rows, _by_name(rows.places))
     if file.kind == ".parquet":
         rows = parquet_rows(connection, path)
         return _Fields(rows, _by_name({n: _cell_text(p, rows.types[n]) for n, p in rows.places.items()}))
-    return _line_fields(connection, path)
+    return _line_fields(connection, path, {header.strip().lower() for ours, header in named.items() if _is_id(ours)})
 
 
-def _line_fields(connection: duckdb.DuckDBPyConnection, path: Path) -> _Fields:
-    """The columns of NDJSON are the keys that any of its objects has."""
+def _is_id(column: str) -> bool:
+    return column.endswith("_id")
+
+
+def _line_fields(connection: duckdb.DuckDBPyConnection, path: Path, ids: Collection[str]) -> _Fields:
+    """The columns of NDJSON are the keys that any of its objects has; `ids` are headers of ids, beside our own."""
     keys = _json_keys(connection, path) or [""]
     rows = line_rows(path, [json_path(key) for key in keys], certain=json_path(keys[0]))
     values = {}
     for position, key in enumerate(keys, start=1):
         text, where = f"src.said[{position}]", json_path(key)
         every = where[:-1] + "[*]'"
-        one = id_of_json(text, where) if key.strip().lower().endswith("_id") else text
+        header = key.strip().lower()
+        one = id_of_json(text, where) if _is_id(header) or header in ids else text
         values[key] = (
             f"case when starts_with({text}, '[') and json_type(src.line, {where}) = 'ARRAY' "
             f"then array_to_string(json_extract_string(src.line, {every}), '{LIST_SEPARATOR}') else {one} end"

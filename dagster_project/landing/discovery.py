@@ -164,8 +164,11 @@ def readable_files(
         OSError: A folder can't be looked at. That is no empty folder.
     """
     look = _Look(without, closed if closed is not None else [])
-    if only is None or any(_ESCAPE in name for name in only):  # which bytes such a name stands for nobody knows
+    if only is None:
         return look.below(str(folder), "")
+    if any(_ESCAPE in name for name in only):  # which bytes such a name stands for nobody knows
+        names = set(only)
+        return (file for file in look.below(str(folder), "") if file.name in names)
     return look.at(str(folder), only)
 
 

@@ -148,10 +148,10 @@ named as (
   select * replace (
       case when type = 'alias' then 'identify' else type end as type,
       case when type = 'alias' then coalesce(anonymous_id, previous_id) else anonymous_id end as anonymous_id,
-      coalesce(group_id, {group_of_context("context_object")}) as group_id),
+      coalesce(group_id, {_id_of("context_group")}) as group_id),
     type as given_type,
     {", ".join(f"{sql} as {column}" for column, sql in whole.items())}
-  from typed
+  from (select *, {group_of_context("context_object")} as context_group from typed)
 ),
 
 judged as (

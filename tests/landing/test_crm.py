@@ -514,3 +514,12 @@ def test_a_file_without_a_header_that_is_asked_for_is_refused_and_one_with_our_n
 def test_columns_that_make_no_sense_are_refused(columns: dict[str, dict[str, str]], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         SourceRules(**rules().model_dump() | {"crm_columns": columns})
+
+
+def test_ids_under_other_headers_are_ids(landing: Landing) -> None:
+    named = HUBSPOT | {"account_id": "Company"}
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": named}})
+    row = {"Record ID": 51.0, "Company": 7.0, "Email": "a@b.c", "Unsubscribed from all email": False, "DNC": False}
+    landing.put("crm/contacts.ndjson", json.dumps(row) + "\n")
+    assert [file.loaded for file in landing.load_crm().files] == [1]
+    assert landing.rows("select key, payload ->> '$.account_id' from raw.crm_versions") == [("51", "7")]

@@ -552,3 +552,13 @@ def test_an_identify_may_have_its_traits_in_its_context(landing: Landing, kind: 
     assert landing.rows("select message_id, traits ->> '$.email' from raw.events order by 1") == [
         ("m1", "ann@b.example"), ("m2", "own@b.example"), ("m3", None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv", "parquet"])
+@pytest.mark.parametrize(("said", "group"), [("undefined", None), ('["g1"]', "g1"), ("g1", "g1")])
+def test_a_group_that_the_context_names_is_an_id_like_others(
+    landing: Landing, kind: str, said: str, group: str | None
+) -> None:
+    _put_as(landing, kind, [event("m1", context=json.dumps({"groupId": said}))])
+    assert landing.load_one().loaded == 1
+    assert _one(landing, "group_id") == group

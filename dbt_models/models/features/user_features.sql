@@ -299,7 +299,9 @@ left join contacts_now on identities.contact_id = contacts_now.key
 left join accounts_now on identities.account_id = accounts_now.key
 left join objections as address_now on address_now.subject = 'email:' || identities.email
 left join objections as domain_now
-    on identities.account_source = 'domain' and domain_now.subject = 'domain:' || identities.company_domain
+    on domain_now.subject = 'domain:' || identities.company_domain
+    -- Of a group that the CRM does not know it is as good as of none.
+    and (identities.account_source = 'domain' or (identities.account_source = 'group' and accounts.account_id is null))
 left join mail_words on identities.as_of = mail_words.as_of and identities.email = mail_words.email
 left join user_tickets on identities.as_of = user_tickets.as_of and identities.user_id = user_tickets.user_id
 left join user_opportunities

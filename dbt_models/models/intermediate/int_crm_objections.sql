@@ -23,23 +23,34 @@ said as (
 
 ),
 
--- A row that nobody can read may say no. It is looked for by its file's name: what was refused before is not written down
--- again, so that what stood in a file and does no more can't be told from what still does.
+-- A row that nobody can read may say no, until a complete extract comes that is later. It is looked for by its file's name:
+-- what was refused before is not written down again, so that what stood in a file and does no more can't be told from what
+-- still does.
+complete as (
+
+    select entity, max(extract_at) as extract_at
+    from {{ source('raw', 'crm_extracts') }}
+    where is_complete and entity in ('accounts', 'contacts')
+    group by entity
+
+),
+
 newest_files as (
 
-    select source, path, quarantined
-    from {{ source('raw', 'files') }}
-    where source in ('crm.accounts', 'crm.contacts') and status not in ('waiting', 'redelivered', 'unreadable')
-    qualify row_number() over (partition by source order by file_id desc) = 1
+    select distinct files.source, files.path
+    from complete
+    inner join {{ source('raw', 'files') }} as files
+        on files.source = 'crm.' || complete.entity and files.extract_at >= complete.extract_at
+    where files.quarantined > 0
 
 ),
 
 unread as (
 
-    select quarantine.raw as said
+    select quarantine.source, quarantine.raw as said
     from {{ source('raw', 'quarantine') }} as quarantine
     inner join newest_files on quarantine.source = newest_files.source and quarantine.file = newest_files.path
-    where newest_files.quarantined > 0 and quarantine.raw is not null
+    where quarantine.raw is not null
 
 ),
 
@@ -78,7 +89,9 @@ hosts as (
 
         union all
 
-        select {{ each_of(parts_of("regexp_replace(said, '\\S+@\\S+', '', 'g')", '[\\s,;|"{}]+')) }} as part from unread
+        select {{ each_of(parts_of("regexp_replace(said, '\\S+@\\S+', '', 'g')", '[\\s,;|"{}]+')) }} as part
+        from unread
+        where source = 'crm.accounts'
     )
 
 ),
