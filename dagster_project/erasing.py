@@ -100,7 +100,7 @@ def erase_from_ledger(ledger: Ledger, person: Person) -> int:
         is_theirs = (
             row.get("user_id") == person.user_id
             or row.get("object_id") in of_person
-            or json.dumps(person.user_id) in row.get("payload", "")  # as tasks and notes name them
+            or _is_action_about(person.user_id, row.get("payload", ""))
         )
         changed = {}
         for column in texts:
@@ -172,6 +172,15 @@ def files_that_name(warehouse: Path, person: Person) -> list[str]:
             [person.user_id, *texts, *texts, *texts],
         ).fetchall()
     return [path for (path,) in found]
+
+
+def _is_action_about(user_id: str, payload: str) -> bool:
+    """Whether the payload of a delivery is an action (`actions.action_request`) that is about a user."""
+    if json.dumps(user_id) not in payload:  # most, and parsing takes time
+        return False
+    action = json.loads(payload)
+    about = action.get("payload") if isinstance(action, dict) else None
+    return isinstance(about, dict) and about.get("user_id") == user_id
 
 
 def _forms(text: str) -> set[str]:

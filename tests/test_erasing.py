@@ -1,5 +1,6 @@
 """`pls erase`: nothing that is kept for good names the person any more, and nothing is sent again."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -98,10 +99,11 @@ def test_an_address_is_no_part_of_another(ledger: Ledger) -> None:
 
 
 def test_a_task_about_a_person_is_about_them_and_an_id_that_is_an_address_stays(ledger: Ledger) -> None:
+    task = json.dumps({"kind": "task", "payload": {"user_id": "u_1", "title": "Call Ann"}})
+    score = json.dumps({"kind": "fields", "payload": {"user_id": "u_2", "fields": {"pql_score": "u_1"}}})
     asked = [
-        Request(
-            "crm:local", "task", "ac_1", "create", '{"user_id": "u_1", "title": "Call Ann"}', "h", action_key="ac_1"
-        ),
+        Request("crm:local", "task", "ac_1", "create", task, "h"),
+        Request("crm:local", "contact", "C2", "update", score, "h"),
         Request("product", "user", "ann.lee@acme.com", "traits", "{}", "h"),
     ]
     with ledger:
@@ -109,7 +111,11 @@ def test_a_task_about_a_person_is_about_them_and_an_id_that_is_an_address_stays(
         assert erase_from_ledger(ledger, ANN) == 1
         read = ledger.read_frame("deliveries").iter_rows(named=True)
         rows = {row["object_id"]: (row["payload"], row["status"]) for row in read}
-        assert rows == {"ac_1": ("{}", "cancelled"), "ann.lee@acme.com": ("{}", "pending")}
+        assert rows == {
+            "ac_1": ("{}", "cancelled"),
+            "C2": (score, "pending"),
+            "ann.lee@acme.com": ("{}", "pending"),
+        }
 
 
 def test_a_contact_whose_id_is_an_address_is_another_that_nobody_can_read(ledger: Ledger) -> None:

@@ -87,7 +87,9 @@ def test_a_refused_ledger_address_is_not_repeated_because_it_may_hold_a_password
 
 def test_what_is_not_ours_may_be_anything() -> None:
     key = "-----BEGIN KEY-----\nabc def\n-----END KEY-----"
-    settings_from({"DEPLOY_KEY": key, "GITHUB_TOKEN": "é", "PLS_CRM": "salesforce", "PLS_SALESFORCE_PRIVATE_KEY": key})
+    others = {"DEPLOY_KEY": key, "GITHUB_TOKEN": "é"}
+    settings = settings_from({**others, "PLS_CRM": "salesforce", "PLS_SALESFORCE_PRIVATE_KEY": key})
+    assert settings.crm_access == {"PLS_SALESFORCE_PRIVATE_KEY": key}
 
 
 @pytest.mark.parametrize(

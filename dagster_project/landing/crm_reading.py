@@ -48,7 +48,7 @@ LIST_SEPARATOR = ";"
 _WORD = r'[^\s\pZ,;|<>()"\[\]]+'
 """Of a field of the suppression list: what may be an address or a domain."""
 _OTHER_NAMES = f"other names are given under crm_columns in the playbook's {SETTINGS_FILE}"
-WIDE = "\uff20\uff0e\u3002"
+_WIDE = "\uff20\uff0e\u3002"
 """An @ and two dots as East Asian keyboards write them."""
 _NOTHING = "'-', '--', 'n/a', 'na', 'none', 'null', 'nil'"
 """What people write into a field that has to say something."""
@@ -261,7 +261,7 @@ def _said_in(value: str) -> str:
 
     Without what nobody sees in a text that was copied from a page or a sheet.
     """
-    written = f"translate(lower(nfc_normalize({value})), '{WIDE}', '@..')"
+    written = f"translate(lower(nfc_normalize({value})), '{_WIDE}', '@..')"
     seen = f"regexp_replace(regexp_replace({written}, '\\p{{Cf}}+', '', 'g'), '^\\pZ+|\\pZ+$', '', 'g')"
     return f"case when {seen} in ({_NOTHING}) then '' else coalesce({seen}, '') end"
 
