@@ -73,10 +73,12 @@ def watch(poll: float) -> None:
 
     is_connected = workplace.settings.crm != LOCAL
     beside = CrmBeside(Workplace, say, done=closed.changed.set, stop=stop) if is_connected else None
+    runner = BatchRunner(Path(os.environ["DAGSTER_HOME"]))
     worker = Worker(
         landing=workplace.settings.landing,
         settle_seconds=workplace.playbook.sources.settle_seconds,
-        run=BatchRunner(Path(os.environ["DAGSTER_HOME"])).run,
+        run=runner.run,
+        idle=runner.tidy,
         say=say,
         closed=closed,
         crm=beside,

@@ -1,19 +1,22 @@
 """`pls erase`: what was said of a person goes, what was decided and sent stays known.
 
-The ledger and the outbox keep texts for good, with names and addresses in them. Everything else is made of the landing
-files and the CRM, which are their owners' to change: of those is said what names the person.
+The ledger, the outbox and the embedded CRM keep texts for good, with names and addresses in them. Everything else is
+made of the landing files and a connected CRM, which are their owners' to change: it is said what of them names the
+person.
 """
 
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 
+from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.escaping import markdown, plain
 from dagster_project.core.letters import harmless
 from dagster_project.errors import PlsError
@@ -148,6 +151,40 @@ def erase_from_outbox(outbox: Path, ledger: Ledger, person: Person) -> int:
     return changed
 
 
+def erase_from_local_crm(crm: LocalCrm, ledger: Ledger, person: Person) -> int:
+    """Take a person out of the embedded CRM, which keeps deleted records; how many records and tasks have changed.
+
+    What the extracts still say of them comes back with a run.
+
+    Args:
+        crm: The embedded CRM.
+        ledger: Knows which tasks are about them; it must not have forgotten yet.
+        person: Whom.
+    """
+    tasks = {
+        key
+        for part in ledger.read_portions("deliveries")
+        for key, payload in part.filter(pl.col("action_key").is_not_null()).select("action_key", "payload").iter_rows()
+        if _is_action_about(person.user_id, payload)
+    }
+    addresses = replace(person, texts=frozenset(text for text in person.texts if "@" in text))
+    contacts: set[str] = set()
+
+    def change(kind: str, key: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        email = str(said.get("email") or "")
+        if kind == "contact" and addresses.without(email, is_theirs=True) != email:
+            contacts.add(key)
+        if kind == "task" and (said.get("contact_id") in contacts or key in tasks):
+            return {**said, "subject": ERASED, "body": ERASED}
+        is_theirs = kind == "contact" and key in contacts
+        return {
+            name: person.without(value, is_theirs=is_theirs) if isinstance(value, str) else value
+            for name, value in said.items()
+        }
+
+    return crm.rewrite(change)
+
+
 def files_that_name(warehouse: Path, person: Person) -> list[str]:
     """The landing files of which rows name a person, sorted.
 
@@ -162,7 +199,7 @@ def files_that_name(warehouse: Path, person: Person) -> list[str]:
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         found = connection.execute(
             "select distinct path from raw.files where file_id in ("
-            f"select file_id from raw.events where user_id = ? or (type = 'identify' and ({named.format('traits')})) "
+            f"select file_id from raw.events where user_id = ? or {named.format('traits')} "
             f"union all select file_id from raw.quarantine where {named.format('raw')} "
             "union all select extracts.file_id from raw.crm_extracts as extracts "
             "join raw.crm_extract_rows as held "

@@ -27,6 +27,10 @@ ASKED_FOR = "asked_for"
 """A handoff that whoever asked for it is sending right now."""
 CRM_HOLD = "crm_hold_reason"
 """The key under which the last run says why no-contact flags can't be trusted; empty if they can."""
+MOST_DROPPED = 200_000
+"""Deliveries that are deleted in one transaction: some seconds, for which others wait."""
+ROWS_AT_A_TIME = 1_000
+"""Of a table that is read as a whole."""
 GONE = "the record is not there any more"
 """What a delivery says that was still to be tried when its record had gone."""
 
@@ -133,6 +137,34 @@ class Ledger(LedgerWriter):
                 if status == "delivered":
                     _take_firings(connection, handoff_id)
 
+    def drop_overtaken(self, operation: str, before: datetime, *, most: int = MOST_DROPPED) -> int:
+        """Delete what was asked for before a moment, has come to an end and was asked for anew since.
+
+        A record's fields are written again and again; what happens once stays for good, and so does the last word.
+
+        Args:
+            operation: What was done.
+            before: Naive UTC.
+            most: How many are deleted at most.
+
+        Returns:
+            How many were.
+        """
+        table = schema.DELIVERIES
+        overtaken = (
+            sa.select(table.c.delivery_id)
+            .where(
+                table.c.operation == operation,
+                table.c.action_key.is_(None),
+                table.c.status.in_(("confirmed", "cancelled")),
+                table.c.requested_at < before,
+                is_superseded(),
+            )
+            .limit(most)
+        )
+        with self._changing() as (connection, _):
+            return connection.execute(table.delete().where(table.c.delivery_id.in_(overtaken))).rowcount
+
     def forget(self, destination: str, object_type: str, operation: str, *, but: Collection[str], now: datetime) -> int:
         """Give up what was not done about objects that are not wanted any more: they are not there.
 
@@ -190,12 +222,17 @@ class Ledger(LedgerWriter):
                 texts = [column.name for column in table.c if isinstance(column.type, sa.Text)]
                 texts += ["email"] if "email" in table.c else []
                 keys = list(table.primary_key)
-                for row in connection.execute(table.select()).mappings().all():
-                    if changed := change({str(name): said for name, said in row.items()}, texts):
-                        stamp = {"change": number} if "change" in table.c else {}
-                        which = (column == row[column.name] for column in keys)
-                        connection.execute(table.update().where(*which).values(**changed, **stamp))
-                        rows += 1
+                stamp = {"change": number} if "change" in table.c else {}
+                # Of a ledger of any size only what changes is held.
+                reading = connection.execution_options(yield_per=ROWS_AT_A_TIME).execute(table.select()).mappings()
+                changes = [
+                    ([column == row[column.name] for column in keys], changed)
+                    for row in reading
+                    if (changed := change({str(name): said for name, said in row.items()}, texts))
+                ]
+                for which, changed in changes:
+                    connection.execute(table.update().where(*which).values(**changed, **stamp))
+                rows += len(changes)
         return rows
 
     def retry_actions(self, destination: str, now: datetime, *, since: datetime) -> int:

@@ -99,10 +99,11 @@ class DeliveryReader(LedgerReader):
         """How many deliveries have failed, or may have, and are not given up.
 
         Args:
-            but: Those whose operation begins with one of these words and a colon don't count.
+            but: Those whose operation is one of these words, or begins with one and a colon, don't count.
         """
         table = schema.DELIVERIES
         others = [table.c.operation.startswith(f"{word}:") for word in but]
+        others.append(table.c.operation.in_(but))
         query = sa.select(sa.func.count()).where(table.c.status.in_(("failed", "unknown")), ~sa.or_(*others))
         with self._engine.connect() as connection:
             return int(connection.execute(query).scalar_one())

@@ -58,6 +58,13 @@ def ledger_engine(url: sa.URL) -> sa.Engine:
         raise LedgerError(
             f"PLS_LEDGER_URL names a {url.get_backend_name()} database; expected sqlite:///... or postgresql+psycopg://..."
         )
+    try:
+        url.get_dialect().import_dbapi()
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        raise LedgerError(
+            f"PLS_LEDGER_URL names the driver {url.get_driver_name()}, which is not installed; expected "
+            "postgresql+psycopg://... and .venv/bin/pip install -e '.[postgres]'"
+        ) from error
     if url.get_backend_name() != "sqlite":
         return _on_server(url, pool_pre_ping=True)  # whoever keeps it open outlives a restart of the server
     if url.database and url.database != ":memory:":

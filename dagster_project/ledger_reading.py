@@ -12,6 +12,7 @@ from sqlalchemy.types import NULLTYPE
 from dagster_project import ledger_schema as schema
 from dagster_project.core.audiences import MEMBER_SCHEMA
 from dagster_project.core.automation import ACTED, PAST_RULE_SCHEMA
+from dagster_project.core.decisions import HELD
 from dagster_project.core.feedback import TAKEN, Answer
 from dagster_project.core.follow_ups import OVERLAP_SCHEMA, RECYCLED, WITH_SALES
 from dagster_project.core.handoff_plan import PAST_SCHEMA
@@ -138,6 +139,18 @@ class LedgerReader:
         )
         return self._read(query, PAST_RULE_SCHEMA)
 
+    def held_rules(self, since: datetime) -> dict[tuple[str, str, str], datetime]:
+        """By rule, subject type and id, when a firing was first held after `since`."""
+        table = schema.RULE_DECISIONS
+        whose = (table.c.rule, table.c.subject_type, table.c.subject_id)
+        query = (
+            sa.select(*whose, sa.func.min(table.c.decided_at))
+            .where(table.c.decided_at > since, table.c.decision.in_(HELD))
+            .group_by(*whose)
+        )
+        with self._engine.connect() as connection:
+            return {(row[0], row[1], row[2]): row[3] for row in connection.execute(query)}
+
     def given_notices(self, since: datetime) -> pl.DataFrame:
         """Notices created after `since`, as `core.routing.GIVEN_SCHEMA`."""
         table = schema.NOTICES
@@ -197,6 +210,13 @@ class LedgerReader:
         )
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
+
+    def packages(self, ids: Collection[str]) -> dict[str, str]:
+        """What handoffs say, as Markdown, by their ids."""
+        table = schema.HANDOFFS
+        query = sa.select(table.c.handoff_id, table.c.package_markdown)
+        with self._engine.connect() as connection:
+            return {row.handoff_id: row.package_markdown for row in rows_of(connection, query, table.c.handoff_id, ids)}
 
     def pending_handoffs(self) -> list[dict[str, Any]]:
         """The handoffs that nobody has got for certain, the most urgent first."""

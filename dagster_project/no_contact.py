@@ -1,19 +1,29 @@
 """Who may not be contacted, as the CRM and the product say it now."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
 import duckdb
 import polars as pl
 
 from dagster_project.core.standings import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
+from dagster_project.core.wording import person_name, short
 from dagster_project.refresh import LIVE
 from dagster_project.warehouse import rows_where
 
+_GONE = "not among the users that are scored any more"
+_DELETED = frozenset({"contact_deleted", "account_deleted", "is_deleted"})
 
-def block_reasons(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.DataFrame:
+
+def block_reasons(
+    connection: duckdb.DuckDBPyConnection, *, whose: str, but: Collection[str] = frozenset()
+) -> pl.DataFrame:
     """`user_id` and `reason`: what the person or the company has said, null if neither has said no.
 
     Args:
         connection: The warehouse.
         whose: A condition on rows of `features.user_features`.
+        but: Flags that don't count.
     """
     said = ", ".join(("user_id", "account_id", *USER_FLAGS, "suppression_reason"))
     users = connection.sql(f"select {said} from features.user_features where {LIVE} and {whose}").pl()
@@ -21,9 +31,9 @@ def block_reasons(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.Da
     accounts = connection.sql(
         f"select {said} from features.account_features where {LIVE} and account_id in (select account_id from users)"
     ).pl()
-    of_account = accounts.select("account_id", account_reason=account_block_reason())
+    of_account = accounts.select("account_id", account_reason=account_block_reason(but))
     return (
-        users.with_columns(reason=user_block_reason())
+        users.with_columns(reason=user_block_reason(but))
         .join(of_account, on="account_id", how="left")
         .select("user_id", reason=pl.coalesce("reason", "account_reason"))
     )
@@ -34,15 +44,36 @@ def contactable(connection: duckdb.DuckDBPyConnection, *, whose: str) -> pl.Data
     return block_reasons(connection, whose=whose).filter(pl.col("reason").is_null()).select("user_id")
 
 
-def blocked_people(connection: duckdb.DuckDBPyConnection, people: list[str]) -> dict[str, str]:
+def blocked_people(connection: duckdb.DuckDBPyConnection, people: Collection[str]) -> dict[str, str]:
     """Why users may not be contacted, by user id; to be in it is enough."""
-    asked = pl.DataFrame({"user_id": people}, schema={"user_id": pl.String})
+    with _asked_about(connection, people) as those:
+        reasons = block_reasons(connection, whose=those)
+    # Of whom nothing is known any more it isn't known either whether they may be written to.
+    gone = dict.fromkeys(set(people) - set(reasons["user_id"]), _GONE)
+    return gone | dict(reasons.drop_nulls("reason").iter_rows())
+
+
+def said_no(connection: duckdb.DuckDBPyConnection, people: Collection[str]) -> dict[str, str]:
+    """How users, or their companies, have said no, by user id. That a record was deleted, or merged, is no no."""
+    with _asked_about(connection, people) as those:
+        reasons = block_reasons(connection, whose=those, but=_DELETED)
+    return dict(reasons.drop_nulls("reason").iter_rows())
+
+
+def names_of(connection: duckdb.DuckDBPyConnection, people: Collection[str]) -> dict[str, str]:
+    """What users are called, by user id."""
+    names = ("contact_name", "user_name", "email", "user_id")
+    with _asked_about(connection, people) as those:
+        found = connection.sql(f"select {', '.join(names)} from features.user_features where {LIVE} and {those}").pl()
+    return {row["user_id"]: short(person_name(row)) for row in found.iter_rows(named=True)}
+
+
+@contextmanager
+def _asked_about(connection: duckdb.DuckDBPyConnection, people: Collection[str]) -> Iterator[str]:
+    """A condition on rows of `features.user_features` that finds these users, while the block lasts."""
+    asked = pl.DataFrame({"user_id": list(people)}, schema={"user_id": pl.String})
     connection.register("asked_about", asked)
     try:
-        those = rows_where("features.user_features", "user_id in (select user_id from asked_about)")
-        reasons = block_reasons(connection, whose=those)
+        yield rows_where("features.user_features", "user_id in (select user_id from asked_about)")
     finally:
         connection.unregister("asked_about")
-    # Of whom nothing is known any more it isn't known either whether they may be written to.
-    gone = dict.fromkeys(set(people) - set(reasons["user_id"]), "not among the users that are scored any more")
-    return gone | dict(reasons.drop_nulls("reason").iter_rows())

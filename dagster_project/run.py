@@ -2,6 +2,7 @@
 
 import gc
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,10 +18,12 @@ from rich.console import Console
 
 from dagster_project.clock import utc_now
 from dagster_project.core.handoff_plan import BY_PRIORITY
+from dagster_project.core.letters import STOP
 from dagster_project.daily import everything_at
 from dagster_project.defs.resources import Workplace
 from dagster_project.errors import is_of_a_store
 from dagster_project.landing.reports import QUARANTINED
+from dagster_project.old_runs import PORTION, delete_old_runs
 from dagster_project.progress import step_logger
 from dagster_project.refresh import NEEDS_EVERYTHING, SCORE_EVERYTHING
 from dagster_project.settings import PROJECT_ROOT, Settings, environment_settings
@@ -29,6 +32,8 @@ from dagster_project.watch import Batch, BatchOutcome
 
 _WRITTEN_FOR_PEOPLE = re.compile(r"(?:dagster_project\.[\w.]+|dagster\.[\w.]+\.Failure): ")
 """How errors begin whose text says it all; the class of any other tells something."""
+TIDY_SECONDS = 3600.0
+"""After which it is looked again for runs that have become old."""
 _CHECKED = dg.DagsterEventType.ASSET_CHECK_EVALUATION
 
 
@@ -159,6 +164,23 @@ class BatchRunner:
         self._definitions = build_definitions()
         self._instance = persistent_instance(home)
         self._is_warm = False
+        self._tidy_at = 0.0
+
+    def tidy(self) -> None:
+        """Delete some of the runs that are old enough; all of those that are, when it is called again and again."""
+        from dagster_project.defs.new_events import SCORE_NEW_EVENTS
+
+        if time.monotonic() < self._tidy_at:
+            return
+        days = Workplace().settings.keep_runs_days
+        try:
+            deleted = delete_old_runs(self._instance, SCORE_NEW_EVENTS, days=days, now=utc_now())
+        except Exception as error:
+            if not isinstance(error, OSError) and not is_of_a_store(error):
+                raise
+            deleted = 0  # a batch will tell of it
+        if deleted < PORTION:
+            self._tidy_at = time.monotonic() + TIDY_SECONDS
 
     def run(self, batch: Batch) -> BatchOutcome:
         """Score what files and CRM touch; everything, when a delta won't do or has nothing to stand on.
@@ -210,7 +232,8 @@ def _not_arrived(workplace: Workplace) -> int:
 
     try:
         with workplace.ledger() as ledger:
-            return ledger.to_be_tried_again(but=NUDGES)  # of those the job of reminders takes care
+            # Of nudges the job of reminders takes care. Who said no may have taken it back: the next run asks anew.
+            return ledger.to_be_tried_again(but=(*NUDGES, STOP))
     except Exception:  # whatever it is, a run will say so
         return 0
 

@@ -15,9 +15,16 @@ from dotenv import load_dotenv
 
 from dagster_project.clients.connectors import CONNECTORS, LOCAL
 from dagster_project.clients.http import EndpointRefused, checked_endpoint
+from dagster_project.core.strict import MOST_DAYS
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_ROOT / "dbt_models"
+
+
+KEEP_UPDATES_DAYS = 90.0
+"""Every day of use writes a record of each active user into the CRM, and full runs copy all that is kept."""
+KEEP_RUNS_DAYS = 7.0
+"""A worker makes thousands of runs a day, and each takes a quarter of a megabyte or more."""
 
 
 class SettingsError(ValueError):
@@ -55,6 +62,8 @@ class Settings:
         product_url: Where traits are sent to, None for nowhere.
         product_key: Who we are there.
         automate: Whether the schedule and the sensor start running by themselves.
+        keep_updates_days: How many days a write of fields is kept that another one has followed; 0 for ever.
+        keep_runs_days: How many days Dagster's runs of micro-batches are kept; 0 for ever.
         slack: How Slack is reached, if at all.
         mcp_tokens: Who may ask over HTTP, by token.
     """
@@ -68,6 +77,8 @@ class Settings:
     product_url: str | None
     product_key: str | None = field(repr=False)
     automate: bool
+    keep_updates_days: float = KEEP_UPDATES_DAYS
+    keep_runs_days: float = KEEP_RUNS_DAYS
     slack: SlackAccess = field(default_factory=SlackAccess)
     mcp_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -169,11 +180,11 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     if crm not in (LOCAL, *CONNECTORS):
         raise SettingsError(f"PLS_CRM is {crm!r}; this version knows {', '.join((LOCAL, *CONNECTORS))}")
     ledger_url = set_values.get("PLS_LEDGER_URL", f"sqlite:///{quote(str(data_dir / 'ledger.sqlite'))}")
-    if "://" not in ledger_url:
+    if "PLS_LEDGER_URL" in set_values and not _is_database(ledger_url):
         # It may hold a password, so it is not repeated.
         raise SettingsError(
             "PLS_LEDGER_URL is no URL; expected one such as sqlite:////srv/pls/ledger.sqlite or "
-            "postgresql+psycopg://user@host/database"
+            "postgresql+psycopg://user@host:5432/database"
         )
     product_url = set_values.get("PLS_PRODUCT_URL")
     automate = set_values.get("PLS_AUTOMATE", "0")
@@ -189,9 +200,33 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         product_url=_endpoint("PLS_PRODUCT_URL", product_url) if product_url else None,
         product_key=set_values.get("PLS_PRODUCT_WRITE_KEY"),
         automate=_SWITCH[automate.lower()],
+        keep_updates_days=_days("PLS_KEEP_UPDATES_DAYS", set_values, KEEP_UPDATES_DAYS),
+        keep_runs_days=_days("PLS_KEEP_RUNS_DAYS", set_values, KEEP_RUNS_DAYS),
         slack=_slack_access(set_values),
         mcp_tokens=_mcp_tokens(set_values.get("PLS_MCP_TOKENS", "")),
     )
+
+
+def _is_database(url: str) -> bool:
+    from sqlalchemy import make_url  # most who look at settings need no database
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):  # the latter of a port that is none
+        return False
+    return True
+
+
+def _days(name: str, set_values: Mapping[str, str], default: float) -> float:
+    text = set_values.get(name, str(default))
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not 0 <= days <= MOST_DAYS:
+        raise SettingsError(f"{name} is {text!r}; expected a number of days, 0 for ever")
+    return days
 
 
 def _mcp_tokens(text: str) -> dict[str, str]:

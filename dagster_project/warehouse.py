@@ -51,9 +51,10 @@ create table if not exists raw.events (
   group_id varchar, session_id varchar, timestamp timestamp, received_at timestamp,
   properties varchar, traits varchar, context varchar,
   feature varchar, integration varchar, status varchar, path varchar,
-  batch_id integer, file_id integer, message_key ubigint
+  batch_id integer, file_id integer, message_key ubigint, identifies boolean
 );
 alter table raw.events add column if not exists message_key ubigint;
+alter table raw.events add column if not exists identifies boolean;
 create table if not exists raw.key_runs (file varchar, rows bigint, up_to_batch integer);
 create table if not exists raw.touched (batch_id integer, user_id varchar, anonymous_id varchar, day date);
 create table if not exists raw.email_domains (domain varchar, registrable_domain varchar);
@@ -92,6 +93,7 @@ create table if not exists raw.refreshes (
 alter table raw.refreshes add column if not exists run_id varchar;
 alter table raw.refreshes add column if not exists has_features boolean;
 alter table raw.refreshes add column if not exists has_crm boolean;
+create table if not exists raw.crm_set_by_rules (account_id varchar, name varchar, extracted varchar, stands varchar);
 create table if not exists raw.crm_touched (kind varchar, key varchar);
 create table if not exists raw.unread_suppressions (content_hash varchar, rows bigint, first_row bigint);
 create table if not exists raw.ledger_copies (warehouse_id varchar, number bigint);

@@ -181,6 +181,7 @@ class Worker:
         daily: When that is everything.
         closed: Files that are complete at once.
         waiting: Clock and pause.
+        idle: Called where there is no batch, for what can wait and takes no time worth mentioning.
         crm: Reads the connected CRM; None for the embedded one, which only we write to.
         seen: Size and time of every file that is there and was part of a batch that succeeded.
         is_in_use: Whether a batch of files has succeeded.
@@ -200,6 +201,7 @@ class Worker:
     daily: Daily
     closed: Closed = field(default_factory=Closed)
     waiting: Waiting = field(default_factory=Waiting)
+    idle: Callable[[], None] = lambda: None
     crm: Beside | None = None
     seen: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     is_in_use: bool = False
@@ -233,6 +235,8 @@ class Worker:
         batch = self._next_batch(self._ready(found, is_whole=is_whole), began)
         if batch is not None:
             self._run(batch, began)
+        else:
+            self.idle()
         if self.crm is not None:
             self.crm.begin()
         return batch is not None

@@ -23,7 +23,7 @@ from dagster_project.warehouse import RAW_TABLES, transaction
 
 SETTINGS = """
 insert into raw.settings values ('window_days', '30'), ('min_weeks_days', '7'), ('session_gap_minutes', '30'),
-  ('min_session_minutes', '1'), ('inactive_days', '30');
+  ('min_session_minutes', '1'), ('inactive_days', '30'), ('reactivated_within_days', '14');
 """
 
 SCORE_TABLES = """
@@ -117,7 +117,7 @@ create table calibration.feedback(
 
 EVENT_COLUMNS = (
     "message_id", "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id", "timestamp",
-    "received_at", "traits", "feature", "integration", "status", "path",
+    "received_at", "traits", "feature", "integration", "status", "path", "identifies",
 )  # fmt: skip
 
 

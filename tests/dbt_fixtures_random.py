@@ -40,12 +40,14 @@ def random_event(chance: random.Random, number: int) -> dict:
     elif kind in ("page", "screen"):
         event["name"] = chance.choice(PAGES)
         event["path"] = chance.choice(PATHS) if kind == "page" else None
+    # Of a file whose rows say who somebody is whatever they are about.
+    event["identifies"] = True if kind not in ("identify", "group") and chance.random() < 0.05 else None
     return event
 
 
 def random_person(chance: random.Random, event: dict) -> dict:
     """An event that now and then says who somebody is."""
-    if event["type"] != "identify" or chance.random() < 0.2:
+    if (event["type"] != "identify" and not event["identifies"]) or chance.random() < 0.2:
         return event
     host = chance.choice(["acme.com", "acme.com", "eu.acme.com", "beta.io", "gmail.com", "gmail.com", "ours.com"])
     traits = {"email": f"P{chance.randrange(8)}@{host}", "kind": chance.choice(["bot", *["person"] * 6, None])}

@@ -89,7 +89,12 @@ class Person:
         pauses = [(before, day) for before, day in zip(days, days[1:], strict=False) if (day - before).days >= 30]
         before, day = pauses[-1] if pauses else (None, None)
         back = next((e["at"] for e in self.events if e["at"].date() == day), None)
-        return {"reactivated_at": back, "previous_active_day": before}
+        earlier = [day for day in days if (self.as_of.date() - day).days >= 14]
+        return {
+            "reactivated_at": back,
+            "previous_active_day": before,
+            "last_day_before_lately": max(earlier, default=None),
+        }
 
     def _with(self, signal: str, events: Iterable[Event]) -> list[Event]:
         return [e for e in events if any(r["signal"] == signal for r in self.catalogue.rows_of(e))]
@@ -152,7 +157,8 @@ def people(
     ordered = sorted(events, key=lambda e: (e["at"], e["received_at"], e["message_id"]))
     owners: dict[str, str] = {}
     for event in ordered:
-        identifies = event["type"] == "identify" and event.get("user_id") and event.get("anonymous_id")
+        says_who = event["type"] == "identify" or event.get("identifies")
+        identifies = says_who and event.get("user_id") and event.get("anonymous_id")
         if identifies and event["at"] <= known_until:
             owners.setdefault(event["anonymous_id"], event["user_id"])
     found: dict[str, Person] = {}

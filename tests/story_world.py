@@ -37,6 +37,11 @@ def day(number: int, hour: int = 9) -> datetime:
     return datetime(2026, 6, 1, hour) + timedelta(days=number - 1)
 
 
+def midnight_after(run: datetime) -> datetime:
+    """When a run is made: its day is over."""
+    return run.replace(hour=0) + timedelta(days=1)
+
+
 @dataclass
 class World:
     """What has been told so far.

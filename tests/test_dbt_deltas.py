@@ -30,8 +30,8 @@ HOSTS = ["acme.example", "beta.example", "gmail.com", "example.com", "other.exam
 
 def with_story(chance: random.Random, event: dict) -> dict:
     """Traits that move people between accounts, name groups and change subscriptions."""
-    if event["type"] == "identify" and chance.random() < 0.8:
-        name = chance.choice([event["user_id"], "both", "both"])
+    if (event["type"] == "identify" or event["identifies"]) and chance.random() < 0.8:
+        name = chance.choice([event["user_id"] or "who", "both", "both"])
         traits = {"email": f"{name}@{chance.choice(HOSTS)}", "name": f"P{chance.randrange(3)}"}
         if chance.random() < 0.4:
             traits["subscription_status"] = chance.choice(["free", "trial", "paying", "churned"])

@@ -15,6 +15,7 @@ import pytest
 from installation import END, Installation
 
 from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.core.sync import FieldUpdate
 from dagster_project.defs.serving import PUBLISHED
 from dagster_project.landing.discovery import event_files
 from dagster_project.ledger import Ledger
@@ -97,6 +98,10 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_scores_are_those_of_a_build_from_scratch(grown: Path, tmp_path: Path) -> None:
     shutil.copytree(grown / "landing", tmp_path / "landing")
+    crm = LocalCrm(tmp_path / "crm.sqlite")
+    for account_id, name, extracted, stands in LocalCrm(grown / "crm.sqlite").set_by_rules():
+        crm.take_over("account", {account_id: {name: extracted}}, of=[account_id])
+        crm.update("account", [FieldUpdate(account_id, {name: stands}, "f")])
     assert Installation(tmp_path).run("score_everything").success
     fresh, delta = published(tmp_path), published(grown)
     assert len(fresh["pql_scores"]) > 100
@@ -376,6 +381,19 @@ def test_a_part_that_fails_keeps_only_what_stands_on_it_from_being_done(grown: P
     (data_dir / "serving.duckdb").rmdir()
     assert Installation(data_dir).run("score_new_events").success
     assert refreshed(data_dir) == (True, "the run before did not come to its end")
+
+
+def test_what_several_parts_fail_of_is_told_once(grown: Path, tmp_path: Path) -> None:
+    data_dir, playbook = shutil.copytree(grown, tmp_path / "data"), tmp_path / "playbook"
+    playbook.mkdir()
+    (playbook / "scoring.yml").write_text("scoring: {}\n")
+    result = Installation(data_dir).run("score_new_events", raise_on_error=False, PLS_PLAYBOOK_DIR=str(playbook))
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data.description
+    assert told.startswith(
+        "raw__crm_records, raw__moments, raw__playbook_rules, raw__product_events, product__traits: The"
+    )
+    assert told.count("scoring: unknown key") == 1
 
 
 def test_scores_are_published_before_anything_is_decided(grown: Path, tmp_path: Path) -> None:

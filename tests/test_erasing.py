@@ -12,8 +12,21 @@ from installation import Installation
 from ledger_files import empty_ledger
 from ledger_rows import NOW, handoff, plan
 
+from dagster_project.actions import action_request
 from dagster_project.cli import pls
-from dagster_project.erasing import ERASED, NobodyKnown, Person, erase_from_ledger, erase_from_outbox, person_of
+from dagster_project.clients.crm import Task
+from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.core.actions import Action
+from dagster_project.core.sync import FieldUpdate
+from dagster_project.erasing import (
+    ERASED,
+    NobodyKnown,
+    Person,
+    erase_from_ledger,
+    erase_from_local_crm,
+    erase_from_outbox,
+    person_of,
+)
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_writing import Outcome, Request
 
@@ -142,6 +155,29 @@ def test_letters_about_a_person_are_removed_and_others_are_kept_without_them(led
         assert erase_from_outbox(tmp_path / "outbox", ledger, ANN) == 2
     left = {path.name: path.read_text() for path in outbox.iterdir()}
     assert left == {"ho_2.md": f"# Bo, with {ERASED}", "ho_3.md": "# Cy"}
+
+
+def test_the_embedded_crm_forgets_whoever_is_erased_deleted_records_too(ledger: Ledger, tmp_path: Path) -> None:
+    crm = LocalCrm(tmp_path / "crm.sqlite")
+    ann = {"email": "Ann Lee <Ann.Lee@acme.com>", "name": "Ann Lee", "role": "CTO"}
+    crm.take_over("contact", {"C1": ann, "C2": {"email": "bo@acme.com", "name": "Bo", "manager": "Ann Lee"}})
+    crm.update("contact", [FieldUpdate("C1", {"pql_score": "93", "pls_note": "Ann asked"}, "f")])
+    crm.take_over("contact", {"C2": {"email": "bo@acme.com", "name": "Bo", "manager": "Ann Lee"}})  # C1 is deleted
+    crm.take_over("account", {"A1": {"name": "Acme", "owner": "ann.lee@acme.com", "seats": 5}})
+    for key, contact, body in (("t1", "C1", "She clicked"), ("t2", "C2", "Ask Ann Lee"), ("ac_1", None, "Call")):
+        crm.create_task(Task(key, subject="Call", body=body, contact_id=contact))
+    action = Action("ac_1", "task", "account", "A1", {"subject": "Call", "user_id": "u_1"})
+    with ledger:
+        ledger.request([action_request("crm:local", action)], NOW)
+        assert erase_from_local_crm(crm, ledger, ANN) == 6
+        assert erase_from_local_crm(crm, ledger, ANN) == 0, "there is nothing left"
+    with sqlite3.connect(tmp_path / "crm.sqlite") as told:
+        everything = "\n".join(told.iterdump())
+        tasks = dict(told.execute("select key, task ->> '$.body' from tasks").fetchall())
+    assert "ann" not in everything.lower() and "CTO" in everything
+    assert tasks == {"t1": ERASED, "t2": f"Ask {ERASED}", "ac_1": ERASED}
+    assert crm.records("contact") == {"C2": {"email": "bo@acme.com", "name": "Bo", "manager": ERASED}}
+    assert crm.records("account") == {"A1": {"name": "Acme", "owner": ERASED, "seats": 5}}
 
 
 def test_of_somebody_unknown_it_has_to_be_said_who_they_are(tmp_path: Path) -> None:

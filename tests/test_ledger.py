@@ -27,6 +27,7 @@ from core.handoff_frames import accounts, inputs, playbook, users
 from ledger_files import empty_ledger
 from ledger_rows import LATER, NOW, candidate, handoff, plan, request, state
 
+from dagster_project.core.automation import RULE_DECISION_SCHEMA
 from dagster_project.core.feedback import Answer, Label
 from dagster_project.core.follow_ups import OVERLAP_SCHEMA, RECYCLED
 from dagster_project.core.handoff_plan import HANDOFF_SCHEMA, PAST_SCHEMA
@@ -621,9 +622,23 @@ def test_who_answers_what_was_withdrawn_does_not_bring_it_back(ledger: Ledger) -
     assert ledger.read_frame("handoffs")["status"].to_list() == ["cancelled"]
 
 
-def test_a_database_of_another_kind_is_refused() -> None:
-    with pytest.raises(LedgerError, match=r"PLS_LEDGER_URL names a mysql database; expected sqlite:///"):
-        Ledger("mysql://somewhere/pls").__enter__()
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://somewhere/pls", r"PLS_LEDGER_URL names a mysql database; expected sqlite:///"),
+        (
+            "postgresql+pg9000://somewhere/pls",
+            r"names the driver pg9000, which is not installed; expected postgresql\+psy",
+        ),
+        (
+            "postgresql+asyncpg://somewhere/pls",
+            r"names the driver asyncpg, which is not installed; expected postgresql",
+        ),
+    ],
+)
+def test_a_database_of_another_kind_is_refused(url: str, message: str) -> None:
+    with pytest.raises(LedgerError, match=message):
+        Ledger(url).__enter__()
 
 
 def test_a_ledger_that_cannot_be_opened_says_so_and_the_way_out(tmp_path: Path) -> None:
@@ -645,3 +660,45 @@ def test_what_was_given_back_and_taken_up_again_is_with_sales(ledger: Ledger) ->
         ledger.keep_answer(Answer("ho_1", label, "o_1", NOW + timedelta(hours=hours), "cli"), chat="slack")
         found.append(ledger.overlaps_with_sales()["handoff_id"].to_list())
     assert found == [[], ["ho_1"], []]
+
+
+def test_since_when_a_firing_is_held_is_the_first_day_of_the_window(ledger: Ledger) -> None:
+    def row(number: int, rule: str, decision: str, days: int) -> dict[str, object]:
+        whose = {"subject_type": "user", "subject_id": "u_1", "user_id": "u_1", "account_id": None}
+        told = {"decision_id": f"rd_{number}", "occurrence": "", "reason": "", "recipient_id": None, **whose}
+        return told | {"rule": rule, "decision": decision, "decided_at": NOW - timedelta(days=days)}
+
+    rows = [
+        row(1, "score_rise", "held_capacity", 20), row(2, "score_rise", "held_stale_crm", 2),
+        row(3, "score_rise", "held_capacity", 1), row(4, "reactivation", "acted", 1),
+    ]  # fmt: skip
+    told = replace(plan(), rule_decisions=pl.DataFrame(rows, schema=RULE_DECISION_SCHEMA, orient="row"))
+    ledger.apply_handoff_plan(told)
+    assert ledger.held_rules(NOW - timedelta(days=14)) == {("score_rise", "user", "u_1"): NOW - timedelta(days=2)}
+
+
+def test_of_writes_that_others_have_followed_those_are_deleted_that_are_old(ledger: Ledger) -> None:
+    def ask(day: int, status: str = "confirmed", **changed: Any) -> None:
+        at = NOW + timedelta(days=day)
+        asked = request(payload=f'{{"day": {day}}}', payload_hash=f"h{day}", **changed)
+        [delivery_id] = ledger.request([asked], at)
+        ledger.settle([Outcome(delivery_id, status)], at)  # type: ignore[arg-type]
+
+    for day in (0, 1, 2, 3):
+        ask(day)
+    ask(0, "parked", object_id="c_2")
+    ask(1, object_id="c_2")
+    for day in (0, 1):
+        ask(day, object_id="c_3", action_key=f"once {day}")
+        ask(day, object_type="handoff", object_id="ho_1", operation="alert")
+    assert ledger.drop_overtaken("update", NOW + timedelta(days=2), most=1) == 1
+    assert ledger.drop_overtaken("update", NOW + timedelta(days=2)) == 1
+    assert ledger.drop_overtaken("update", NOW + timedelta(days=2)) == 0
+    left = ledger.read_frame("deliveries").sort("object_id", "requested_at")
+    assert list(left.select("object_id", "status", "payload").iter_rows()) == [
+        ("c_1", "confirmed", '{"day": 2}'), ("c_1", "confirmed", '{"day": 3}'),
+        ("c_2", "parked", '{"day": 0}'), ("c_2", "confirmed", '{"day": 1}'),
+        ("c_3", "confirmed", '{"day": 0}'), ("c_3", "confirmed", '{"day": 1}'),
+        ("ho_1", "confirmed", '{"day": 0}'), ("ho_1", "confirmed", '{"day": 1}'),
+    ]  # fmt: skip
+    assert ledger.drop_overtaken("update", NOW + timedelta(days=9)) == 1, "the last word stays"

@@ -83,7 +83,8 @@ def test_later_events_and_later_crm_rows_change_no_past_score(shop: Shop, before
 
 def test_events_of_a_past_day_do_change_it(shop: Shop, before: Said, tmp_path: Path) -> None:
     """So that the test above can't pass because nothing is looked at."""
-    someone = min(who for kind, who, *_ in before if kind == "user")
+    # Of all users the one with the lowest score of the last days: they have not clicked it in their window.
+    someone = min((said[1], key[1]) for key, said in before.items() if key[0] == "user" and key[2] == LAST)[1]
     twin = shop.copy(tmp_path)
     twin.begin_batch()
     at = f"{LAST - timedelta(days=3)} 10:00:00"

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -254,8 +254,33 @@ def test_a_truncated_file_is_reported_and_keeps_no_other_back(story: Story) -> N
     assert "parquet" in refused["reason"].lower()
 
 
-def test_a_second_run_with_nothing_new_changes_nothing(story: Story) -> None:
-    assert story.again == story.late
+def test_a_second_run_with_nothing_new_changes_nothing_but_what_rules_have_set_is_known(story: Story) -> None:
+    by_rules = ("account_tier", "owner_id")
+    again, late = (
+        replace(
+            chapter,
+            tables=chapter.tables
+            | {
+                "account_profiles": [
+                    {name: value for name, value in row.items() if name not in by_rules}
+                    for row in chapter.tables["account_profiles"]
+                ]
+            },
+        )
+        for chapter in (story.again, story.late)
+    )
+    assert again == late
+    raised = {
+        row["account_id"]
+        for row in story.late.tables["rule_decisions"]
+        if row["decision"] == "acted" and row["rule"] in ("tier_raise", "enterprise_owner")
+    }
+    before, after = (
+        {row["account_id"]: [row[name] for name in by_rules] for row in chapter.tables["account_profiles"]}
+        for chapter in (story.late, story.again)
+    )
+    changed = {account for account in after if before[account] != after[account]}
+    assert changed and changed <= raised
 
 
 def test_somebody_who_has_the_serving_copy_open_goes_on_reading_it(story: Story) -> None:

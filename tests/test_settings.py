@@ -18,7 +18,16 @@ def test_nothing_has_to_be_set() -> None:
 
 
 def test_an_empty_value_counts_as_unset() -> None:
-    names = ("DATA_DIR", "PLAYBOOK_DIR", "AS_OF", "LEDGER_URL", "CRM", "AUTOMATE")
+    names = (
+        "DATA_DIR",
+        "PLAYBOOK_DIR",
+        "AS_OF",
+        "LEDGER_URL",
+        "CRM",
+        "AUTOMATE",
+        "KEEP_RUNS_DAYS",
+        "KEEP_UPDATES_DAYS",
+    )
     assert settings_from({f"PLS_{name}": " " for name in names}) == settings_from({})
 
 
@@ -65,12 +74,20 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
         ("PLS_DATA_DIR", "/srv/a\\b", "PLS_DATA_DIR is '/srv/a\\b'; expected a folder without \\"),
         ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot, salesforce"),
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
+        ("PLS_KEEP_RUNS_DAYS", "a week", "PLS_KEEP_RUNS_DAYS is 'a week'; expected a number of days, 0 for ever"),
+        ("PLS_KEEP_RUNS_DAYS", "-1", "PLS_KEEP_RUNS_DAYS is '-1'; expected a number of days"),
+        ("PLS_KEEP_RUNS_DAYS", "nan", "PLS_KEEP_RUNS_DAYS is 'nan'; expected a number of days"),
         ("PLS_SLACK_BASE_URL", "http://slack.com/api", "PLS_SLACK_BASE_URL can't be used; expected https://"),
         ("PLS_SLACK_WEBHOOK_URL", "hooks.slack.com/services/T0", "PLS_SLACK_WEBHOOK_URL can't be used; expected"),
         ("PLS_PRODUCT_URL", "https://user:secret@host.example", "PLS_PRODUCT_URL can't be used; expected https://"),
         ("PLS_SLACK_BOT_TOKEN", "xoxb-a\nb", "PLS_SLACK_BOT_TOKEN can't be used; expected printable ASCII without"),
         ("PLS_HUBSPOT_TOKEN", "pat-é", "PLS_HUBSPOT_TOKEN can't be used; expected printable ASCII without"),
         ("PLS_LEDGER_URL", "ledger.sqlite", "PLS_LEDGER_URL is no URL; expected one such as sqlite:////"),
+        (
+            "PLS_LEDGER_URL",
+            "postgresql+psycopg://u:s@h:port/db",
+            "PLS_LEDGER_URL is no URL; expected one such as sqlite:",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_what_was_expected(name: str, value: str, message: str) -> None:

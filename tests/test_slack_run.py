@@ -13,7 +13,9 @@ from installation import END, Installation
 from ledger_rows import handoff, plan
 
 from dagster_project.actions import action_request
+from dagster_project.clock import utc_now
 from dagster_project.core.actions import Action
+from dagster_project.core.feedback import Answer
 from dagster_project.ledger import Ledger
 
 
@@ -38,14 +40,20 @@ def hand_over(company: Installation, **variables: str) -> None:
         )
 
 
-def test_handoffs_reach_their_recipients_and_whoever_is_unknown_by_then_is_left_out(company: Installation) -> None:
+def an_owner_and_a_user(company: Installation) -> tuple[str, str, str]:
+    """An active owner, their id in Slack, and a user who has not said no."""
     with duckdb.connect(str(company.warehouse), read_only=True) as warehouse:
-        [(owner, person, user)] = warehouse.sql(
+        [found] = warehouse.sql(
             "select owner_id, slack_user_id, (select user_id from features.user_features where as_of = owners.as_of "
             "and not is_unsubscribed and suppression_reason is null and contact_id is null "
             "and not coalesce(account_do_not_contact or account_deleted, false) order by user_id limit 1) "
             "from features.owners where is_active order by as_of desc, owner_id limit 1"
         ).fetchall()
+    return found
+
+
+def test_handoffs_reach_their_recipients_and_whoever_is_unknown_by_then_is_left_out(company: Installation) -> None:
+    owner, person, user = an_owner_and_a_user(company)
     with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
         known = {"user_id": user, "recipient_id": owner, "created_at": END, "due_at": END + timedelta(hours=1)}
         ledger.apply_handoff_plan(
@@ -71,6 +79,44 @@ def test_handoffs_reach_their_recipients_and_whoever_is_unknown_by_then_is_left_
     with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
         ends = ledger.read_frame("handoffs").filter(candidate_key="ca_1").sort("handoff_id")["status"].to_list()
     assert ends == ["delivered", "delivered", "cancelled"]
+
+
+def test_whoever_says_no_after_they_were_handed_over_is_told_of_in_the_thread_and_once(company: Installation) -> None:
+    owner, person, user = an_owner_and_a_user(company)
+    known = {"user_id": user, "recipient_id": owner, "created_at": utc_now() - timedelta(days=2), "due_at": utc_now()}
+    later = known | {"handoff_id": "ho_2", "created_at": utc_now() - timedelta(days=1)}
+    with slack_server() as slack:
+        slack.people, slack.started_at = {person: "D0000009"}, time.time()
+        settings = {"PLS_SLACK_BOT_TOKEN": TOKEN, "PLS_SLACK_BASE_URL": slack.base_url}
+        for row in (
+            handoff(**known),
+            handoff(**later),
+            handoff(**later | {"handoff_id": "ho_3", "status": "not_a_fit"}),
+        ):
+            with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+                ledger.apply_handoff_plan(plan(row))
+            hand_over(company, **settings)
+        with duckdb.connect(str(company.warehouse)) as warehouse:
+            warehouse.execute(
+                "update features.user_features set is_unsubscribed = true, contact_deleted = true where user_id = ?",
+                [user],
+            )
+        hand_over(company, **settings)
+        assert len(slack.keys()) == 2, "who said no in the past may have taken it back"
+        settings["PLS_AS_OF"] = utc_now().isoformat()
+        for _ in range(2):
+            hand_over(company, **settings)
+        with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+            ledger.keep_answer(Answer("ho_2", "not_a_fit", owner, utc_now(), "slack"), chat="slack")
+        hand_over(company, **settings)
+        assert slack.keys() == ["handoff/ho_1/alert", "handoff/ho_2/alert", "handoff/ho_2/stop"]
+        begun, _, said = slack.messages["D0000009"]
+        assert (said["thread_ts"], said["reply_broadcast"]) == (begun["ts"], True)
+        assert said["blocks"][0]["text"]["text"] == f"<@{person}> 🛑"
+        assert said["blocks"][1]["text"]["text"].startswith("Do not contact ")
+        assert said["blocks"][1]["text"]["text"].endswith(
+            " any more: the user unsubscribed in the product. (🔥 Hot PQL Alert: Acme)"
+        )
 
 
 def test_a_handoff_waits_as_long_as_nobody_knows_who_may_be_contacted(company: Installation) -> None:

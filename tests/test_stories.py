@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 from installation import Installation
-from story_world import FIRST, RUNS, SECOND, STALE, THIRD, World
+from story_world import FIRST, RUNS, SECOND, STALE, THIRD, World, midnight_after
 
 Tell = Callable[[World, str], None]
 ONE, TWO, THREE, FOUR = RUNS
@@ -102,6 +102,11 @@ def signs_up(world: World, slug: str, **account: Any) -> None:
     world.visits(world.person(slug, since=21, known_to_crm=False), 21, 10)
 
 
+def signs_up_and_asks(world: World, slug: str, **account: Any) -> None:
+    signs_up(world, slug, **account)
+    world.does(f"{slug}-ann", "Contact Sales Clicked", 23)
+
+
 def asks(world: World, slug: str, *, event: str, on: tuple[int, ...] = (21,), **account: Any) -> None:
     world.company(slug, **account)
     who = world.person(slug)
@@ -141,6 +146,11 @@ def asks_alone(world: World, slug: str) -> None:
 def unsubscribes(world: World, slug: str) -> None:
     hot(world, slug)
     world.does(f"{slug}-ann", "Unsubscribed", 21)
+
+
+def unsubscribes_afterwards(world: World, slug: str) -> None:
+    hot(world, slug)
+    world.does(f"{slug}-ann", "Unsubscribed", 23)
 
 
 def is_suppressed(world: World, slug: str) -> None:
@@ -226,6 +236,11 @@ STORIES = [
     Story("four colleagues", partial(team, people=4), {}),
     Story("somebody signs up from an enterprise", partial(signs_up, **BIG), {TWO: [("sent", "enterprise_signup")]}),
     Story(
+        "somebody signs up from an enterprise and asks for sales two days later",
+        partial(signs_up_and_asks, **BIG),
+        {TWO: [("sent", "enterprise_signup")], THREE: [("sent", "hand_raise")]},
+    ),
+    Story(
         "somebody signs up from a target account that has an active owner",
         partial(signs_up, is_target_account=True, owner_id="o_mine"),
         {TWO: [("sent", "enterprise_signup")]},
@@ -269,6 +284,7 @@ STORIES = [
         {TWO: [("suppressed_no_contact", "hot_pql")]},
     ),
     Story("a hot user who unsubscribed", unsubscribes, {TWO: [("suppressed_no_contact", "hot_pql")]}),
+    Story("a hot user who unsubscribes after they were handed over", unsubscribes_afterwards, {TWO: [HOT]}),
     Story("a hot user on the suppression list", is_suppressed, {TWO: [("suppressed_no_contact", "hot_pql")]}),
     Story(
         "a customer without expansion asks",
@@ -333,12 +349,12 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     world.opportunity(told("a score rises while an opportunity is open").slug)
     installation = Installation(tmp_path_factory.mktemp("stories"))
     world.deliver(installation.landing)
-    installation.run(as_of=FIRST)
+    installation.run(as_of=FIRST, now=midnight_after(FIRST))
     for run, before in ((SECOND, FIRST), (THIRD, SECOND), (STALE, THIRD)):
         world.deliver_events(installation.landing, run, since=before.replace(hour=23, minute=59))
         if run == THIRD:
             world.deliver_later(installation.landing)
-        installation.run(as_of=run)
+        installation.run(as_of=run, now=midnight_after(run))
         if run == SECOND:  # sales looks at the MQL and says no
             with Ledger(f"sqlite:///{installation.data_dir / 'ledger.sqlite'}") as ledger:
                 slug = told("marketing holds the contact").slug
@@ -352,7 +368,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
 def _lived(installation: Installation) -> Lived:
     from dagster_project.clients.local_crm import LocalCrm
 
-    names = ("handoff_decisions", "handoffs", "rule_decisions", "audiences", "mql_overlap")
+    names = ("handoff_decisions", "handoffs", "rule_decisions", "audiences", "mql_overlap", "product_traits")
     with duckdb.connect(str(installation.serving), read_only=True) as copy:
         tables = {name: copy.sql(f"select * from marts.{name}").pl().to_dicts() for name in names}
     with_ledger = f"sqlite:///{installation.data_dir / 'ledger.sqlite'}"
@@ -427,6 +443,25 @@ def test_who_receives_it(title: str, recipient: str, handoff_type: str, priority
     )
 
 
+def test_an_owner_whom_a_rule_has_set_is_the_accounts_owner_from_then_on(lived: Lived) -> None:
+    story = told("somebody signs up from an enterprise and asks for sales two days later")
+    given = {row["trigger"]: row["recipient_id"] for row in lived.of("handoffs", story)}
+    assert given == {"enterprise_signup": "o_esdr", "hand_raise": "o_esdr"}, "nobody of the AEs in turn"
+    assert lived.rules(story, "enterprise_owner") == ["acted"]
+    [traits] = [row for row in lived.tables["product_traits"] if row["subject_id"] == f"A-{story.slug}"]
+    assert traits["owner"] == "o_esdr"
+
+
+def test_whoever_has_somebody_hears_once_that_they_have_said_no(lived: Lived) -> None:
+    handoff = lived.handoff(told("a hot user who unsubscribes after they were handed over"))
+    stops = {name: text for name, text in lived.outbox.items() if "🛑" in text}
+    assert list(stops) == [f"{handoff['handoff_id']}-stop.md"]
+    [heading, _, who_has] = next(iter(stops.values())).replace("\\", "").splitlines()
+    assert heading == "## 🛑 Do not contact Ann any more: the user unsubscribed in the product."
+    assert who_has == f"For {handoff['recipient_id']}, who has: 🔥 Hot PQL Alert: {handoff['account_id'][2:].title()}"
+    assert handoff["status"] == "delivered"
+
+
 def test_every_handoff_is_in_the_outbox_with_its_package(lived: Lived) -> None:
     for handoff in lived.tables["handoffs"]:
         assert lived.outbox[f"{handoff['handoff_id']}.md"] == handoff["package_markdown"]
@@ -459,7 +494,9 @@ def test_a_full_owner_gets_the_rest_on_the_next_day(lived: Lived) -> None:
     slug = told("an owner is full, and another account of theirs asks for sales").slug
     rows = [row for row in lived.tables["handoff_decisions"] if str(row["account_id"]).startswith(f"A-{slug}x")]
     held = [row for row in rows if row["decision"] == "held_capacity"]
-    assert len(held) == 2, "the P0 and nineteen others are twenty"
+    given = [row for row in lived.tables["handoffs"] if row["recipient_id"] == "o_busy"]
+    assert len([row for row in given if row["created_at"].date() == SECOND.date()]) == 20
+    assert held
     later = {row["candidate_key"]: row["decided_at"].date() for row in rows if row["decision"] == "sent"}
     assert {later[row["candidate_key"]] for row in held} == {THIRD.date()}
 

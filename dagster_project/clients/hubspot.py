@@ -24,6 +24,7 @@ from dagster_project.clients.crm import (
     TaskState,
 )
 from dagster_project.clients.crm_values import (
+    REDIRECTS,
     crm_errors,
     joined,
     number_of,
@@ -235,11 +236,14 @@ class HubSpot:
                 if other
             ],
         }
+        path = f"/crm/objects/{self._version}/tasks"
         with crm_errors():
             try:
-                made = self._api.request("POST", f"/crm/objects/{self._version}/tasks", body=body, may_repeat=False)
+                made = self._api.request("POST", path, body=body, may_repeat=False)
             except ApiRefused as error:
-                if error.status in (401, 403):
+                if error.status == 404 and not _is_about_a_record(error.body):
+                    raise CrmDenied(self._knows_no(path, error.body)) from None
+                if error.status in (401, 403, *REDIRECTS):  # which say nothing about the task
                     raise
                 return Receipt(task.key, str(error))
         if not isinstance(made.body, dict) or "id" not in made.body:
@@ -308,10 +312,13 @@ class HubSpot:
         with crm_errors():
             answer = self._api.request("POST", path, body=body, also=[404])
         if answer.status == 404:  # of records that are not there the results tell
-            raise CrmDenied(f"HubSpot knows no {path}; is the version right? It says: {words_of(answer.body)}")
+            raise CrmDenied(self._knows_no(path, answer.body))
         if not isinstance(answer.body, dict):
             raise CrmUnavailable(f"HubSpot answered {operation} of {kind} with status {answer.status} and no results")
         return answer.body
+
+    def _knows_no(self, path: str, said: Any) -> str:
+        return f"HubSpot knows no {path}; is the version right? It says: {words_of(said)}"
 
     def _by(self, kind: str, unique: str, keys: Sequence[str], names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """Records by a unique property."""
@@ -350,6 +357,11 @@ class HubSpot:
                 return to_seconds(said)
             case _:
                 return said
+
+
+def _is_about_a_record(said: Any) -> bool:
+    """Whether HubSpot says that a record is not there, and not that it does not know the path."""
+    return isinstance(said, Mapping) and said.get("category") == "OBJECT_NOT_FOUND"
 
 
 def _name_of(name: str) -> str:

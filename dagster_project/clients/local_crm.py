@@ -6,7 +6,7 @@ stay, like tasks and owners. Nothing here decides what is written.
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
@@ -16,6 +16,9 @@ from typing import Any
 from dagster_project.clients.crm import IS_DELETED, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
 from dagster_project.core.sync import FieldUpdate
 
+_SET_BY_RULES = ("owner_id", "account_tier")
+"""Of an account: what our rules set, so that the extracts may say something else."""
+_OURS = " or ".join(f"fields ->> '$.{name}' is not extracted ->> '$.{name}'" for name in _SET_BY_RULES)
 _TABLES = (
     """
     create table if not exists records (
@@ -24,6 +27,7 @@ _TABLES = (
     )
     """,
     "create table if not exists made (object_type text, object_id text, primary key (object_type, object_id))",
+    f"create index if not exists ours on records (object_type, object_id) where {_OURS}",
     """
     create table if not exists tasks (
       task_id text primary key, key text not null unique, task text not null, status text not null, outcome text
@@ -152,6 +156,48 @@ class LocalCrm:
         with self._transaction() as connection:
             records = self._records(connection, object_type)
         return {object_id: fields for object_id, (fields, _, is_deleted) in records.items() if not is_deleted}
+
+    def set_by_rules(self) -> list[tuple[str, str, str | None, str | None]]:
+        """What was set here of accounts: id, field, what the extracts say, what stands here."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                f"select object_id, fields, extracted from records where object_type = 'account' and ({_OURS}) "
+                "and not is_deleted order by object_id"
+            ).fetchall()
+        return [
+            (object_id, name, said.get(name), stands.get(name))
+            for object_id, fields, extracted in found
+            for stands, said in [(json.loads(fields), json.loads(extracted))]
+            for name in _SET_BY_RULES
+            if stands.get(name) != said.get(name)
+        ]
+
+    def rewrite(self, change: Callable[[str, str, Mapping[str, Any]], Mapping[str, Any]]) -> int:
+        """Change what is said in records and tasks, all at once; deleted records too, which are kept here.
+
+        Args:
+            change: Gives the new fields; it is told `contact`, `account` or `task`, the id (of a task the key), and
+                the fields. It is asked of all records before any task.
+
+        Returns:
+            How many records and tasks have changed.
+        """
+        rows = 0
+        with self._transaction() as connection:
+            records = connection.execute("select object_type, object_id, fields, extracted from records").fetchall()
+            for kind, key, *texts in records:
+                said = [json.loads(text) for text in texts]
+                if (left := [dict(change(kind, key, fields)) for fields in said]) != said:
+                    connection.execute(
+                        "update records set fields = ?, extracted = ? where object_type = ? and object_id = ?",
+                        [*map(json.dumps, left), kind, key],
+                    )
+                    rows += 1
+            for key, text in connection.execute("select key, task from tasks").fetchall():
+                if (task := dict(change("task", key, json.loads(text)))) != json.loads(text):
+                    connection.execute("update tasks set task = ? where key = ?", [json.dumps(task), key])
+                    rows += 1
+        return rows
 
     def create_task(self, task: Task) -> Receipt:
         """Make a task; see `CrmClient.create_task`."""

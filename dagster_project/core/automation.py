@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -81,7 +81,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RuleRun:
-    """What the rules of a run look at. ``past`` are the firings that were acted on, newest within the cooldown."""
+    """What the rules of a run look at. ``past`` are the firings that were acted on, newest within the cooldown.
+
+    ``held_since`` says by rule, subject type and id since when a firing is held.
+    """
 
     run: Circumstances
     playbook: Playbook
@@ -91,6 +94,7 @@ class RuleRun:
     accounts: Mapping[str, Row]
     rises: Mapping[str, float]
     past: pl.DataFrame
+    held_since: Mapping[tuple[str, str, str], datetime]
 
 
 def rule_conditions(
@@ -205,10 +209,16 @@ def _firings(fired: pl.DataFrame) -> list[Firing]:
     return [Firing(**row) for row in fired.iter_rows(named=True)]
 
 
-def _order(firing: Firing, context: RuleRun) -> tuple[str, float, str]:
-    """The best of each rule first: of an account only one is told of within the cooldown."""
+def _order(firing: Firing, context: RuleRun) -> tuple[str, date, float, str]:
+    """The best of each rule first: of an account only one is told of within the cooldown.
+
+    Those before them that are held from an earlier day: newer ones, of which there are some every day, would keep them
+    waiting for ever.
+    """
     known = _standing(firing, context)
-    return firing.trigger, -(known.score if known else 0.0), firing.subject_id
+    key = firing.trigger, firing.subject_type, firing.subject_id
+    held_since = context.held_since.get(key, context.run.as_of)
+    return firing.trigger, held_since.date(), -(known.score if known else 0.0), firing.subject_id
 
 
 def _standing(firing: Firing, context: RuleRun) -> Standing | None:
@@ -298,9 +308,10 @@ def _notify(firing: Firing, candidate: Candidate, context: RuleRun, *, so_far: O
     assigned = desk.assign(Request(tuple(owners), rule.team, _NOTICE_PRIORITY))
     if assigned.recipient_id is None:
         return table.HELD_CAPACITY, assigned.reason, None
-    text = rule.notice.format_map(_words(firing, context))
-    key = identity("no", firing.trigger, firing.subject_id, firing.occurrence)
     row = context.users[firing.subject_id]
+    is_new = firing.trigger == REACTIVATION and row["first_event_at"] > datetime.fromisoformat(firing.occurrence)
+    text = (rules.reactivation.notice_of_new if is_new else rule.notice).format_map(_words(firing, context))
+    key = identity("no", firing.trigger, firing.subject_id, firing.occurrence)
     so_far.notices.append(
         notice_row(key, firing.trigger, assigned.recipient_id, person=row, text=text, at=context.run.as_of)
     )
@@ -322,8 +333,17 @@ def _words(firing: Firing, context: RuleRun) -> dict[str, str]:
         "rise": score_text(context.rises.get(firing.subject_id, 0.0)),
         "days": str(context.playbook.automation.score_rise.days),
         "active_users": str((account["active_users_30d"] if account else 1) or 0),
-        "date": f"{datetime.fromisoformat(firing.occurrence):%Y-%m-%d}",
+        "date": f"{_seen_at(firing, person):%Y-%m-%d}",
     }
+
+
+def _seen_at(firing: Firing, person: Row) -> datetime:
+    """The moment that a notice names. Who had churned in the CRM was seen after that, not then."""
+    at = datetime.fromisoformat(firing.occurrence)
+    if firing.trigger != REACTIVATION:
+        return at
+    seen = (person["reactivated_at"], person["first_event_at"], person["last_active_at"])
+    return next((moment for moment in seen if moment is not None and moment >= at), at)
 
 
 def notice_row(key: str, topic: str, recipient_id: str, *, person: Row, text: str, at: datetime) -> dict[str, Any]:

@@ -57,10 +57,13 @@ class TierRule(Rule):
 
 
 class ReactivationRule(Rule):
-    """A word to a team when somebody who was gone is back."""
+    """A word to a team when somebody who was gone is back, or is the first one seen of a company that had churned."""
 
     team: Team
     notice: Notice
+    notice_of_new: Notice = (
+        "{person} is new in the product, first seen on {date}; {company} had churned. The PQL score is {score}."
+    )
 
 
 class NoteRule(Rule):

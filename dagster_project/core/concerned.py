@@ -39,7 +39,7 @@ ACCOUNT_COLUMNS = (
     "subscription_status_since", *ACCOUNT_FLAGS, "suppression_reason",
 )  # fmt: skip
 """What is read of everybody: what conditions and no-contact rules look at."""
-DECIDED_OF_USERS = tuple(dict.fromkeys((*USER_COLUMNS, *STANDING_OF_USERS, *AUDIENCE_COLUMNS)))
+DECIDED_OF_USERS = tuple(dict.fromkeys((*USER_COLUMNS, "last_active_at", *STANDING_OF_USERS, *AUDIENCE_COLUMNS)))
 DECIDED_OF_ACCOUNTS = tuple(dict.fromkeys((*ACCOUNT_COLUMNS, *STANDING_OF_ACCOUNTS, "in_crm", "account_tier")))
 """What is read of the concerned. More is told only of those who are handed over."""
 

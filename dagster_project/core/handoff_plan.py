@@ -97,6 +97,7 @@ class HandoffInputs:
         scored_since: The first moment that this installation ever scored.
         rises: `automation.RISE_SCHEMA`, over the days of the playbook's rule.
         past_rules: `automation.PAST_RULE_SCHEMA`: what rules acted on within the cooldown.
+        held_rules: By rule, subject type and id, since when a firing of it is held.
         members: `audiences.MEMBER_SCHEMA`: who is in an audience.
         excluded: Why members are not scored any more, by user id.
         answers: What became of their handoffs, by handoff id.
@@ -121,6 +122,7 @@ class HandoffInputs:
     scored_since: datetime | None = None
     rises: pl.DataFrame = field(default_factory=_nothing)
     past_rules: pl.DataFrame = field(default_factory=_nothing)
+    held_rules: Mapping[tuple[str, str, str], datetime] = field(default_factory=dict)
     members: pl.DataFrame = field(default_factory=_nothing)
     excluded: Mapping[str, str] = field(default_factory=dict)
     answers: Mapping[str, SalesAnswer] = field(default_factory=dict)

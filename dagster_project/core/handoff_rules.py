@@ -11,13 +11,12 @@ from datetime import date, datetime, time
 from functools import cached_property
 from string import Formatter
 from typing import Annotated, Literal, Self, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from dagster_project.core.crm_source_rules import Team, TeamName
 from dagster_project.core.scoring_rules import CLASSES, AccountMeasure, Classification, IntentSignal, UserMeasure
-from dagster_project.core.strict import MOST_DAYS, Count, SomeHours, StrictModel
+from dagster_project.core.strict import MOST_DAYS, Count, SomeHours, StrictModel, TimeZone
 
 Priority = Literal["P0", "P1", "P2"]
 HandoffType = Literal[
@@ -319,21 +318,10 @@ class TeamRule(StrictModel):
 class WorkingHours(StrictModel):
     """When somebody works: local times of the days of a week; ``end`` 00:00 is midnight."""
 
-    time_zone: str
+    time_zone: TimeZone
     days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS[:5]
     start: TimeOfDay = time(9)
     end: TimeOfDay = time(17)
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(
-                f"found {name!r}, expected a time zone such as Europe/Berlin or America/New_York"
-            ) from None
-        return name
 
     @model_validator(mode="after")
     def _within_one_day(self) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +232,7 @@ def _rules(
         accounts=RowsBy(inputs.accounts, "account_id", concerned),
         rises=dict(conform(inputs.rises, RISE_SCHEMA).iter_rows()),
         past=inputs.past_rules,
+        held_since=inputs.held_rules,
     )
     outcome, held = decide_rules(fired, context)
     return _Ruled(outcome, without_held(edge.states, before, held))
@@ -254,13 +255,17 @@ def _past_by_subject(past: pl.DataFrame) -> dict[Slot, list[PastHandoff]]:
 
 
 def _route(verdicts: Mapping[str, Verdict], desk: Desk, rules: HandoffRules) -> dict[str, Assignment]:
-    """An assignment for each candidate that no row stopped, by priority, score (descending) and key."""
+    """An assignment for each candidate that no row stopped, by priority, first day, score (descending) and key.
+
+    What has waited since an earlier day comes before what is new, of which there is some every day.
+    """
     cleared = [verdict for verdict in verdicts.values() if verdict.decision is None]
 
-    def urgency(verdict: Verdict) -> tuple[int, float, str]:
-        scored = verdict.candidate.scored(rules.triggers)
-        priority = PRIORITIES.index(verdict.candidate.priority(rules.triggers))
-        return priority, -(scored.score if scored else 0.0), verdict.candidate.key
+    def urgency(verdict: Verdict) -> tuple[int, date, float, str]:
+        candidate = verdict.candidate
+        scored = candidate.scored(rules.triggers)
+        priority = PRIORITIES.index(candidate.priority(rules.triggers))
+        return priority, candidate.first_seen_at.date(), -(scored.score if scored else 0.0), candidate.key
 
     return {
         verdict.candidate.key: desk.assign(_request(verdict, desk, rules)) for verdict in sorted(cleared, key=urgency)

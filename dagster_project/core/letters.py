@@ -24,6 +24,7 @@ Block = Mapping[str, Any]
 
 ALERT = "alert"
 NOTICE = "notice"
+STOP = "stop"
 HANDOFF = "handoff"
 CLAIM, SNOOZE, NOT_A_FIT = "pls_claim", "pls_snooze", "pls_not_a_fit"
 """What Slack calls the buttons when it tells of a click; a snooze has its days behind it."""
@@ -209,6 +210,37 @@ def escalation(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, day: date, 
         blocks=blocks,
         channel=rules.slack.channel_of(to.team),
         about=handoff["user_id"],
+    )
+
+
+def stop(
+    handoff: Row, who: str, reason: str, to: Recipient, rules: DeliveryRules, *, thread: Thread | None, day: date
+) -> Letter:
+    """What the recipient hears where somebody who was handed over says no afterwards.
+
+    Args:
+        handoff: The newest of their handoffs: its id and package.
+        who: The person's name, as plain text.
+        reason: How they said it.
+        to: The handoff's recipient.
+        rules: Channels.
+        thread: The one that the handoff is in, if it can be found.
+        day: The day it is said on, UTC.
+    """
+    said = f"Do not contact {who} any more: {reason}."
+    about = title_of(handoff)
+    return Letter(
+        object_type=HANDOFF,
+        object_id=handoff["handoff_id"],
+        operation=STOP,
+        day=day,
+        title=f"🛑 {said}",
+        markdown=f"## 🛑 {markdown(said)}\n\nFor {markdown(to.name)}, who has: {markdown(about)}\n",
+        blocks=[_line(f"{_called(to)} 🛑"), _plain(f"{said} ({about})")],
+        person=to.person if rules.slack.send_to == "direct" else None,
+        channel=rules.slack.channel_of(to.team),
+        thread=thread if to.is_active else None,  # as in an alert
+        is_loud=True,
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from dagster_project.core.crm_source_rules import COLUMNS, IN_FILES, KEYS
 from dagster_project.core.iso_moments import is_moment
-from dagster_project.core.strict import MOST_DAYS, SomeDays, SomeHours, StrictModel
+from dagster_project.core.strict import MOST_DAYS, SomeDays, SomeHours, StrictModel, TimeZone
 
 EVENT_COLUMNS = (
     "message_id", "type", "event", "name", "user_id", "anonymous_id", "group_id", "session_id", "timestamp",
@@ -70,6 +70,9 @@ class EventMapping(StrictModel):
         types: Their words for an event's type, in any case -> ours; `*` stands for every other word.
         timestamp_format: A strptime format, or one of `EPOCH_FORMATS`; None means ISO 8601. Holds for
             `timestamp` and `received_at`.
+        time_zone: Of moments that don't say it themselves; None means UTC. Epoch formats and constants have one.
+        identifies: Whether a row says who somebody is whatever its type (a group's aside): its traits are a user's,
+            and a user id and an anonymous id in one row belong together, as in an `identify`.
         properties: Their columns that are gathered into `properties`.
         traits: The same for `traits`.
     """
@@ -79,6 +82,8 @@ class EventMapping(StrictModel):
     constants: dict[str, str] = {}
     types: dict[str, str] = {}
     timestamp_format: str | None = None
+    time_zone: TimeZone | None = None
+    identifies: bool = False
     properties: Gathered = {}
     traits: Gathered = {}
 
@@ -154,6 +159,8 @@ class EventMapping(StrictModel):
         both = sorted(set(self.columns) & set(self.constants))
         if both:
             raise ValueError(f"{', '.join(both)} is both a column and a constant: expected one of them")
+        if self.time_zone and self.timestamp_format in EPOCH_FORMATS:
+            raise ValueError(f"time_zone says nothing of {self.timestamp_format}, which is UTC: expected one of them")
         if self.types and "type" in self.constants:
             raise ValueError("type is a constant, so that types has nothing to translate: expected one of them")
         return self
@@ -161,7 +168,9 @@ class EventMapping(StrictModel):
     @property
     def version(self) -> str:
         """Changes with whatever changes how a file is read."""
-        return hashlib.sha256(self.model_dump_json(exclude={"files"}).encode()).hexdigest()[:8]
+        # What says nothing is left out: files that were read before there was such a key are not read again for it.
+        silent = {key for key in ("time_zone", "identifies") if not getattr(self, key)}
+        return hashlib.sha256(self.model_dump_json(exclude={"files", *silent}).encode()).hexdigest()[:8]
 
     def matches(self, path: str) -> bool:
         """Whether a path (relative to `landing/events`, with `/`) is one of these files."""
@@ -235,6 +244,11 @@ class SourceRules(StrictModel):
         if twice := next((glob for glob in globs if globs.count(glob) > 1), None):
             raise ValueError(f"found {twice!r} twice, and the first mapping whose files match holds: expected it once")
         return mappings
+
+    def crm_mapping(self, entity: str) -> str:
+        """Changes with whatever changes how files of a CRM entity are read."""
+        named = json.dumps(self.crm_columns.get(entity, {}), sort_keys=True)
+        return hashlib.sha256(named.encode()).hexdigest()[:8]
 
     def mapping_for(self, path: str) -> EventMapping | None:
         """The mapping of an event file (path relative to `landing/events`), if it has one."""

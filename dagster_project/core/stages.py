@@ -108,6 +108,8 @@ def _stage(rules: StageRules, inactive_days: int) -> pl.Expr:
     said_churned = (pl.col("status") == "churned").fill_null(False)
     # Of a status without a date it is not known what came after it, unless somebody was here just now.
     not_seen_since = (pl.col("last_active_at") <= pl.col("status_since")).fill_null(~seen_lately)
+    # Once that was some time ago, they are what they are by now, whatever the CRM goes on saying.
+    came_back_lately = (pl.col("last_day_before_lately") <= pl.col("status_since").dt.date()).fill_null(True)
     has_churned = (_days_since("last_active_at") >= inactive_days) | (said_churned & not_seen_since)
     furthest = {
         "customer": pl.col("is_customer"),
@@ -121,7 +123,7 @@ def _stage(rules: StageRules, inactive_days: int) -> pl.Expr:
     return (
         pl.when(has_churned)
         .then(pl.lit("churned"))
-        .when(is_back | (said_churned & seen_lately))
+        .when(is_back | (said_churned & seen_lately & came_back_lately))
         .then(pl.lit("reactivated"))
         .otherwise(stage)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -122,18 +122,22 @@ STANDING_OF_ACCOUNTS = (
 """What a standing is made of: copies of everything else would be many times as large."""
 
 
-def user_block_reason() -> pl.Expr:
-    """Why a row of user features may not be contacted, null if it may; a sender asks it again."""
-    return _block_reason(USER_FLAGS)
+def user_block_reason(but: Collection[str] = frozenset()) -> pl.Expr:
+    """Why a row of user features may not be contacted, null if it may; a sender asks it again.
+
+    Args:
+        but: Flags that don't count.
+    """
+    return _block_reason(USER_FLAGS, but)
 
 
-def account_block_reason() -> pl.Expr:
-    """Why a row of account features may not be contacted, null if it may."""
-    return _block_reason(ACCOUNT_FLAGS)
+def account_block_reason(but: Collection[str] = frozenset()) -> pl.Expr:
+    """Why a row of account features may not be contacted, null if it may; `but` as above."""
+    return _block_reason(ACCOUNT_FLAGS, but)
 
 
-def _block_reason(flags: Mapping[str, str]) -> pl.Expr:
-    raised = [pl.when(pl.col(column)).then(pl.lit(reason)) for column, reason in flags.items()]
+def _block_reason(flags: Mapping[str, str], but: Collection[str]) -> pl.Expr:
+    raised = [pl.when(pl.col(column)).then(pl.lit(reason)) for column, reason in flags.items() if column not in but]
     return pl.coalesce(*raised, pl.lit("on the suppression list: ") + pl.col("suppression_reason"))
 
 

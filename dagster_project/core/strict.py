@@ -1,13 +1,30 @@
 """The base of every playbook model: frozen, and an unknown key is an error rather than a setting that does nothing.
 
-And the numbers that several of them have.
+And the numbers and names that several of them have.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+_MACHINES_ZONES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
+"""What a system has beside time zones; elsewhere they are others, or none."""
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+        is_known = not _MACHINES_ZONES.fullmatch(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        is_known = False
+    if not is_known:
+        raise ValueError(f"found {name!r}, expected a time zone such as Europe/Berlin or America/New_York")
+    return name
+
 
 MOST_DAYS = 3650
 """Of any period: what is longer is a slip of the keyboard, and leads to days before there were any."""
@@ -16,6 +33,7 @@ Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 SomeDays = Annotated[float, Field(gt=0, le=MOST_DAYS)]
 Hours = Annotated[float, Field(ge=0, le=24 * MOST_DAYS)]
 SomeHours = Annotated[float, Field(gt=0, le=24 * MOST_DAYS)]
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class StrictModel(BaseModel):

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -12,18 +13,26 @@ import duckdb
 from dagster_project.clients.chat import Chat
 from dagster_project.clients.chats import look_up_after
 from dagster_project.clients.slack import SlackBot
+from dagster_project.core.feedback import ENDED
 from dagster_project.core.follow_ups import MARKETING
-from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
+from dagster_project.core.letters import HANDOFF, STOP, Letter, Thread, alert, notice, recipient_of, stop
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.threads import OPEN, open_thread
 from dagster_project.defs.handoffs import COMMON, handoff_decisions
 from dagster_project.defs.resources import Workplace
 from dagster_project.delivery import DeliveryReport, Pace, deliver
+from dagster_project.erasing import ERASED
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
-from dagster_project.no_contact import blocked_people
+from dagster_project.no_contact import blocked_people, names_of, said_no
 from dagster_project.parked import parked_messages
 from dagster_project.refresh import LIVE, require_tables
+
+_SCORED_NOW = timedelta(days=1)
+"""How far what is scored may lie back for what it says of people to be news."""
+_SOMEBODY = "this person"
+_MOST_STOPS = 50
+"""In one run: after a long list was imported alerts need not wait until all of them are told."""
 
 
 @dg.asset(
@@ -33,16 +42,25 @@ from dagster_project.refresh import LIVE, require_tables
     **COMMON,
 )
 def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
-    """Handoffs in Slack, or in the outbox as Markdown; each once. No-contact flags are asked again before each."""
+    """Handoffs in Slack, or in the outbox as Markdown; each once. No-contact flags are asked again before each.
+
+    Who says no after they were handed over is told of once: whoever has them must not go on.
+    """
+    chat = workplace.chat()
     with workplace.ledger() as ledger:
         waiting, told = ledger.pending_handoffs(), ledger.pending_notices()
+        handed_over = ledger.threads_since(_threads_since(workplace), OPEN)
         with workplace.connect(stays_open=True) as connection:
             require_tables(connection, ["features.owners", "features.user_features"])
             owners = owners_by_id(connection)
-            blocked = blocked_people(connection, [row["user_id"] for row in (*waiting, *told)])
+            about = {row["user_id"] for row in (*waiting, *told, *handed_over)}
+            blocked = blocked_people(connection, about)
             hold = contact_hold(connection, workplace)
-        chat = workplace.chat()
+            stopped = _newest_of_each([row for row in handed_over if row["user_id"] in blocked], workplace)
+            nos, names = (said_no(connection, stopped), names_of(connection, stopped)) if stopped else ({}, {})
+        to_tell = _not_told(ledger, chat, [row for user, rows in stopped.items() for row in rows if user in nos])
         letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
+        letters += _stops(ledger, chat, to_tell, nos=nos, names=names, owners=owners, workplace=workplace)
         letters += [_notice(row, owners, workplace) for row in told]
         report = send(ledger, chat, letters, blocked=blocked, hold=hold, workplace=workplace)
         ledger.settle_notices(chat.name)
@@ -118,8 +136,7 @@ def _alerts(
     ledger: Ledger, chat: Chat, waiting: list[dict[str, Any]], *, owners: dict[str, Any], workplace: Workplace
 ) -> list[Letter]:
     """A letter for every handoff that waits."""
-    rules = workplace.playbook.delivery
-    since = workplace.now() - timedelta(days=rules.slack.thread_days)
+    rules, since = workplace.playbook.delivery, _threads_since(workplace)
     has_threads = bool(waiting) and chat.name == SlackBot.name
     earlier = ledger.threads_since(since, OPEN) if has_threads else []
     messages = ledger.confirmed(chat.name, HANDOFF, [row["handoff_id"] for row in earlier])
@@ -133,6 +150,99 @@ def _alerts(
         )
         for handoff in waiting
     ]
+
+
+def _threads_since(workplace: Workplace) -> datetime:
+    return workplace.now() - timedelta(days=workplace.playbook.delivery.slack.thread_days)
+
+
+def _newest_of_each(handed_over: list[dict[str, Any]], workplace: Workplace) -> dict[str, list[dict[str, Any]]]:
+    """By user, the newest open handoff that each recipient has of them. None where the past is scored: who said no then
+    may have taken it back."""
+    now = workplace.now()
+    if now - resolve_as_of(workplace.settings.as_of, now) > _SCORED_NOW:
+        return {}
+    newest = {
+        (row["user_id"], row["recipient_id"]): row
+        for row in sorted(handed_over, key=lambda row: (row["created_at"], row["handoff_id"]))
+    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (user_id, _), row in newest.items():
+        found.setdefault(user_id, []).append(row)
+    return found
+
+
+def _not_told(ledger: Ledger, chat: Chat, stopped: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the handoffs since which nobody told that their person has said no.
+
+    It may have been told with another one of theirs, which is answered by now.
+    """
+    if not stopped:
+        return []
+    theirs: dict[tuple[str, str], list[str]] = {(row["user_id"], row["recipient_id"]): [] for row in stopped}
+    for row in ledger.threads_since(min(row["created_at"] for row in stopped), OPEN | set(ENDED)):
+        if (whose := (row["user_id"], row["recipient_id"])) in theirs:
+            theirs[whose].append(row["handoff_id"])
+    begun = ledger.begun(chat.name, {handoff_id for ids in theirs.values() for handoff_id in ids})
+    told = {name: row["confirmed_at"] for (_, name, what), row in begun.items() if what == STOP and row["confirmed_at"]}
+    left = [
+        row
+        for row in stopped
+        if not any(
+            told[name] >= row["created_at"] for name in theirs[row["user_id"], row["recipient_id"]] if name in told
+        )
+    ]
+    return sorted(left, key=lambda row: row["created_at"], reverse=True)[:_MOST_STOPS]
+
+
+def _stops(
+    ledger: Ledger,
+    chat: Chat,
+    stopped: list[dict[str, Any]],
+    *,
+    nos: dict[str, str],
+    names: dict[str, str],
+    owners: dict[str, Any],
+    workplace: Workplace,
+) -> list[Letter]:
+    """A letter for each of these handoffs."""
+    if not stopped:
+        return []
+    ids = [row["handoff_id"] for row in stopped]
+    messages = ledger.confirmed(chat.name, HANDOFF, ids)
+    roots = {name: message["root"] or name for name, message in messages.items()}
+    messages |= ledger.confirmed(chat.name, HANDOFF, list(roots.values()))
+    packages = ledger.packages(ids)
+    letters = []
+    for row in stopped:
+        message = messages.get(roots.get(row["handoff_id"], ""))
+        thread = None
+        if message and message["message"]:
+            thread = Thread(row["handoff_id"], row["priority"], message["channel"], message["message"])
+        to = recipient_of(row["recipient_id"], owners)
+        if (taken_by := _taken_by(ledger, row)) not in (None, to.person):
+            to, thread = replace(to, name=str(taken_by), person=taken_by, is_active=True), None
+        letters.append(
+            stop(
+                {**row, "package_markdown": packages[row["handoff_id"]]},
+                # Who was erased is named nowhere again.
+                _SOMEBODY if packages[row["handoff_id"]] == ERASED else names.get(row["user_id"], row["user_id"]),
+                nos[row["user_id"]],
+                to,
+                workplace.playbook.delivery,
+                thread=thread,
+                day=workplace.now().date(),
+            )
+        )
+    return letters
+
+
+def _taken_by(ledger: Ledger, handoff: dict[str, Any]) -> str | None:
+    """Slack's id of the colleague who has claimed a handoff there; None if nobody has."""
+    if handoff["status"] != "claimed":
+        return None
+    answer = ledger.answer_to(handoff["handoff_id"])
+    return answer.by if answer.source == "slack" else None
 
 
 def _notice(row: dict[str, Any], owners: dict[str, Any], workplace: Workplace) -> Letter:

@@ -151,6 +151,7 @@ def _gather(
         scored_since=_scored_since(connection),
         rises=rises_of(connection, users.select("user_id"), risen_since),
         past_rules=ledger.acted_rules(since),
+        held_rules=ledger.held_rules(since),
         past_notices=notices,
         members=members,
         excluded=_excluded(connection, members),

@@ -10,6 +10,8 @@ import duckdb
 import polars as pl
 
 from dagster_project.clients.connectors import LOCAL
+from dagster_project.clients.crm import CrmUnavailable
+from dagster_project.clients.local_crm import LocalCrm
 from dagster_project.core.feeds import Silence, hold_reason
 from dagster_project.core.moments import resolve_as_of, scoring_moments
 from dagster_project.core.source_rules import SourceRules
@@ -141,9 +143,26 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
             for one in fetched
         ]
         report = LoadReport((*report.files, *(outcome for outcome in loaded if outcome)))
+        _read_what_rules_set(context, connection, workplace)
         refused = _refused(connection, batch_id)
         shown = shown_table(connection, "raw.crm_versions")
     return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **_fetch_metadata(fetched), **shown})
+
+
+def _read_what_rules_set(
+    context: dg.AssetExecutionContext, connection: duckdb.DuckDBPyConnection, workplace: Workplace
+) -> None:
+    """What our rules set in the embedded CRM, which no extract says; a connected CRM's extracts do."""
+    settings, rows = workplace.settings, []
+    if settings.crm == LOCAL and settings.local_crm.exists():
+        try:
+            rows = LocalCrm(settings.local_crm).set_by_rules()
+        except CrmUnavailable as error:  # scores need not wait for it
+            context.log.warning(f"Owners and tiers that our rules have set stay as they were read last: {error}")
+            return
+    columns = ("account_id", "name", "extracted", "stands")
+    found = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    replace_table(connection, "raw.crm_set_by_rules", found)
 
 
 def _began(fetched: Sequence[Fetched], now: datetime) -> datetime:

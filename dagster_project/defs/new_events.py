@@ -131,7 +131,10 @@ def new_events(context: dg.OpExecutionContext, workplace: Workplace) -> Iterator
                     context.log.warning("No thread can be had: scores are published with the rest", exc_info=True)
     yield from told
     if failed:
-        raise dg.Failure("\n".join(f"{name}: {_words(error)}" for name, error in failed.items()))
+        causes: dict[str, list[str]] = {}
+        for name, why in failed.items():
+            causes.setdefault(_words(why), []).append(name)
+        raise dg.Failure("\n".join(f"{', '.join(names)}: {cause}" for cause, names in causes.items()))
 
 
 def _step_aside() -> None:

@@ -16,6 +16,7 @@ from dagster_project.dead_runs import end_dead_run
 from dagster_project.defs.new_events import SCORE_NEW_EVENTS, score_new_events
 from dagster_project.defs.scoring import DAILY_SCORES_KEY
 from dagster_project.landing.discovery import EVENTS, FoundFile, readable_files
+from dagster_project.old_runs import PORTION, delete_old_runs
 from dagster_project.pauses import doubled
 from dagster_project.playbook_files import read_playbook
 from dagster_project.refresh import SCORE_EVERYTHING
@@ -217,12 +218,15 @@ def automations(
         minimum_interval_seconds=DEAD_RUNS_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Ends a run whose process was killed: Dagster counts it as running for ever, and all others wait. "
-        "It starts nothing and reaches nobody.",
+        "Deletes runs of micro-batches that are older than PLS_KEEP_RUNS_DAYS. It starts nothing and reaches nobody.",
     )
     def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         settings = environment_settings()
         ended = end_dead_run(settings.run_lock, settings.run_note, context.instance)
-        return dg.SkipReason(f"run {ended} had died and was ended" if ended else "no run has died")
+        days, most = settings.keep_runs_days, 4 * PORTION
+        deleted = delete_old_runs(context.instance, SCORE_NEW_EVENTS, days=days, now=_now(), most=most)
+        told = f"; {deleted} runs of micro-batches were older than {days:g} days and are deleted" if deleted else ""
+        return dg.SkipReason((f"run {ended} had died and was ended" if ended else "no run has died") + told)
 
     daily = dg.ScheduleDefinition(
         name="daily_refresh",

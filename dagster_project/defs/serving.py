@@ -1,7 +1,7 @@
 """What SQL users read: the ledger's tables copied beside the scores, and the serving database itself."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import duckdb
@@ -17,6 +17,7 @@ from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
 from dagster_project.defs.scoring import subjects_among
 from dagster_project.defs.tables import replace_rows, replace_table, shown_tables
 from dagster_project.defs.transform import OWNERS, mart_models, published_columns
+from dagster_project.field_plans import OPERATION
 from dagster_project.ledger import Ledger
 from dagster_project.ledger_memory import note_copy
 from dagster_project.portions import add_portion
@@ -166,6 +167,11 @@ def ledger_copy(context: dg.AssetExecutionContext, workplace: Workplace) -> Iter
     """Copy the ledger's tables into the warehouse, in a delta what has changed since; it tells of no other tables."""
     with workplace.connect(stays_open=True) as connection, workplace.ledger() as ledger:
         is_full = current_refresh(connection, begun_by(context.run)).is_full
+        if is_full and (days := workplace.settings.keep_updates_days):
+            dropped = ledger.drop_overtaken(OPERATION, workplace.now() - timedelta(days=days))
+            context.log.info(
+                f"{dropped} writes that others have followed are older than {days:g} days and are deleted."
+            )
         copied = _copy_everything(connection, ledger) if is_full else _copy_changes(connection, ledger)
         if copied:
             note_copy(ledger, connection)

@@ -52,6 +52,7 @@ SOURCE_ASSETS = {
         "crm_versions": "crm_records",
         "crm_extracts": "crm_records",
         "crm_extract_rows": "crm_records",
+        "crm_set_by_rules": "crm_records",
         "crm_touched": "crm_records",
         "email_domains": "email_domains",
         "moments": "moments",
@@ -84,7 +85,11 @@ def manifest_path() -> Path:
 
 def sql_settings(playbook: Playbook) -> dict[str, str]:
     """The playbook's numbers that the models read, as `raw.settings` holds them."""
-    return {key: str(value) for key, value in playbook.scoring.measurement.model_dump().items()}
+    numbers = {
+        **playbook.scoring.measurement.model_dump(),
+        "reactivated_within_days": playbook.stages.reactivated_within_days,
+    }
+    return {key: str(value) for key, value in numbers.items()}
 
 
 FEATURES, MARTS = "features", "marts"

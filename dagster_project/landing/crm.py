@@ -61,9 +61,10 @@ def load_crm(
 ) -> LoadReport:
     """Load the CRM files that are new or changed, oldest extract first.
 
-    Files: `crm/<entity>.<suffix>`, `crm/dt=YYYY-MM-DD/<entity>.<suffix>` and `suppression.<suffix>`. An
-    extract that lost too many keys against the complete one before it is recorded as `shrunk` and does not
-    count; a file that says what the newest extract says already refreshes its delivery (`redelivered`).
+    Files: `crm/<entity>.<suffix>`, `crm/dt=YYYY-MM-DD/<entity>.<suffix>` and `suppression.<suffix>`. The newest file
+    of an entity is read again where it was read with other `crm_columns`, as an extract of its own. An extract that
+    lost too many keys against the complete one before it is recorded as `shrunk` and does not count; a file that says
+    what the newest extract says already refreshes its delivery (`redelivered`).
 
     Args:
         connection: The warehouse, with no transaction begun.
@@ -82,9 +83,14 @@ def load_crm(
         join_rows(connection)
         reconsider_shrunk(connection, rules.shrink_limit, batch_id)
     sources = ("crm.", SUPPRESSION)
-    only = None if complete is None else names_to_look_at(connection, complete, *sources)
+    read_otherwise = _read_otherwise(connection, rules)
+    only = None if complete is None else names_to_look_at(connection, complete, *sources) | read_otherwise
     register = Register(connection, *sources, only=only)
-    unread = [file for file in history_files(landing, until, only) if not register.is_done(file)]
+    unread = [
+        file
+        for file in history_files(landing, until, only)
+        if not register.is_done(file) or file.name in read_otherwise
+    ]
     ready, waiting = settle(unread, rules.settle_seconds, complete)
     new, troubled = hashed(ready)
     loading = _Loading(connection, rules, batch_id, now)
@@ -133,6 +139,20 @@ def history_files(landing: Path, until: datetime | None, only: Collection[str] |
     ]
 
 
+def _read_otherwise(connection: duckdb.DuckDBPyConnection, rules: SourceRules) -> set[str]:
+    """The newest files of entities that were read with other names of columns than they are now.
+
+    Of those that were read before that was written down it is not known.
+    """
+    newest = {entity: [one for one in extracts_of(connection, entity) if not one.read_from][-1:] for entity in KEYS}
+    return {one.path for entity, found in newest.items() for one in found if not is_read_as(one, rules, entity)}
+
+
+def is_read_as(extract: Extract, rules: SourceRules, entity: str) -> bool:
+    """Whether an extract was read as its file would be now, as far as that is known."""
+    return extract.mapping in (None, rules.crm_mapping(entity))
+
+
 class _Loading:
     """Loads file by file, each in its own transaction."""
 
@@ -155,14 +175,16 @@ class _Loading:
             return self.unreadable(file, _EXPECTED)
         if file.extract_at is None:
             return self.unreadable(file, "the folder's name is no date: expected crm/dt=YYYY-MM-DD")
-        known = same_extract(extracts_of(self._connection, _entity(file)), file)
+        entity = _entity(file)
+        extracts = [one for one in extracts_of(self._connection, entity) if is_read_as(one, self._rules, entity)]
+        known = same_extract(extracts, file)
         if known is not None:
             return self._redelivered(file, known)
         columns, reason = None, None
         try:
             with plain_file(file) as path:
-                named = self._rules.crm_columns.get(_entity(file), {})
-                columns = read_crm_file(self._connection, file, path, _entity(file), named)
+                named = self._rules.crm_columns.get(entity, {})
+                columns = read_crm_file(self._connection, file, path, entity, named)
         except UnreadableFile as error:
             reason = str(error)
         if not file.is_unchanged():
@@ -174,12 +196,14 @@ class _Loading:
     def _redelivered(self, file: LandedFile, known: Extract) -> FileOutcome:
         with transaction(self._connection):
             refresh_delivery(self._connection, known.extract_id, file.modified_at)
-            return record_redelivered(self._connection, file, self._writing())
+            mapping = self._rules.crm_mapping(_entity(file))
+            return record_redelivered(self._connection, file, self._writing(), mapping=mapping)
 
     def _store(self, file: LandedFile, extract_at: datetime, columns: tuple[str, ...] | None) -> FileOutcome:
         """Store the rows that were read; of records, a file without even a header is no extract."""
         with transaction(self._connection):
             writing, counts, detail = self._writing(), RowCounts(), None
+            mapping = self._rules.crm_mapping(_entity(file))
             if columns is not None:
                 counts, detail = store_extract(
                     self._connection,
@@ -209,7 +233,7 @@ class _Loading:
                 quarantined=counts.quarantined,
                 detail=detail,
             )
-            record_file(self._connection, file, outcome, writing, columns=columns)
+            record_file(self._connection, file, outcome, writing, columns=columns, mapping=mapping)
             return outcome
 
     def _writing(self) -> Writing:

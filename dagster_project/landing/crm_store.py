@@ -32,13 +32,15 @@ class Extract:
     is_complete: bool
     content_hash: str
     read_from: str
+    path: str
+    mapping: str | None
 
 
 def extracts_of(connection: duckdb.DuckDBPyConnection, entity: str) -> list[Extract]:
     """The extracts of an entity, oldest first."""
     rows = connection.execute(
-        f"select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash, {_READ_FROM} "
-        "from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? "
+        f"select extracts.extract_id, file_id, extracts.extract_at, keys, is_complete, content_hash, {_READ_FROM}, "
+        "path, mapping from raw.crm_extracts as extracts join raw.files using (file_id) where entity = ? "
         "order by extracts.extract_at, extracts.extract_id",
         [entity],
     ).fetchall()

@@ -21,7 +21,7 @@ HOST_OF_SITE = "regexp_replace(regexp_replace(lower(trim({})), '^[a-z][a-z0-9+.-
 _NEW_HOSTS = f"""
 with emails as (
   select {HOST_OF_EMAIL.format("traits ->> '$.email'")} as host
-  from raw.events where batch_id > $batch_id and type = 'identify' and contains(traits, '"email"')
+  from raw.events where batch_id > $batch_id and (type = 'identify' or identifies) and contains(traits, '"email"')
   union all
   select {HOST_OF_EMAIL.format("payload ->> '$.email'")}
   from raw.crm_versions where version_id > $version_id and entity = 'contacts'

@@ -27,6 +27,7 @@ from dagster_project.landing.event_sql import (
     lifted_values,
     may_be_several,
     message_key,
+    says_who,
     session_of,
 )
 from dagster_project.landing.key_index import KeyIndex
@@ -212,6 +213,7 @@ guarded as (
 
 select {", ".join(column for column in EVENT_VALUES if column in (*CONTENT, "message_id", "received_at"))},
   {lifted_columns()},
+  {says_who(source)} as identifies,
   {message_key("message_id")} as message_key, ([{ids}]::integer[])[file_index + 1] as file_id, file_index
 from guarded"""
 

@@ -40,6 +40,7 @@ class EventSource:
         gathered: `properties` and `traits` -> SQL of a JSON object that is merged into them; only those that
             gather columns.
         event_type: SQL of our word for the type, over the trimmed text `type`.
+        identifies: As in `EventMapping`.
     """
 
     rows: Rows
@@ -47,24 +48,32 @@ class EventSource:
     moment: Mapping[str, str]
     gathered: Mapping[str, str]
     event_type: str
+    identifies: bool
 
 
 def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
     """One JSON object per line."""
     paths: list[str] = []
 
+    def said(path: str) -> str:
+        if path not in paths:
+            paths.append(path)
+        return f"src.said[{paths.index(path) + 1}]"
+
     def value(column: str, key: str) -> str:
-        spellings = _spellings(key)
-        for spelling in spellings:
-            if spelling not in paths:
-                paths.append(spelling)
-        texts = [f"src.said[{paths.index(spelling) + 1}]" for spelling in spellings]
-        if column.endswith("_id"):
-            texts = [id_of_json(text, spelling) for text, spelling in zip(texts, spellings, strict=True)]
+        is_id = column.endswith("_id")
+        texts = [id_of_json(said(path), path) if is_id else said(path) for path in _spellings(key)]
+        first, _, others = key.partition(".")
+        if others:  # where the object is a text with JSON in it
+            texts.append(_inner_text(key, {first: said(json_path(first))}, is_id=is_id) or "null")
         return first_said(texts)
 
     def part(key: str) -> str:
-        return f"coalesce({', '.join(f'json_extract(src.line, {spelling})' for spelling in _spellings(key))})"
+        found = [f"json_extract(src.line, {path})" for path in _spellings(key)]
+        first, _, others = key.partition(".")
+        if others:
+            found.append(f"try(json_extract(src.line ->> {json_path(first)}, {json_path(*others.split('.'))}))")
+        return f"coalesce({', '.join(found)})"
 
     value("type", "type")
     text = _texts(mapping, lambda ours: first_said([value(ours, key) for key in (ours, _camel_case(ours))]), value)
@@ -76,6 +85,7 @@ def ndjson_source(path: Path, mapping: EventMapping) -> EventSource:
             column: f"case when problem is null then {made} end" for column, made in _gathered(mapping, part).items()
         },
         event_type=_event_type(mapping),
+        identifies=mapping.identifies,
     )
 
 
@@ -86,7 +96,7 @@ def csv_source(path: Path, mapping: EventMapping) -> EventSource | None:
         return None
     text = _column_texts(mapping, rows.places)
     gathered = _gathered(mapping, lambda name: _part(name, rows.places, rows.places, "nullif({}, '')"))
-    return EventSource(rows, text, _moments(mapping), gathered, _event_type(mapping))
+    return EventSource(rows, text, _moments(mapping), gathered, _event_type(mapping), mapping.identifies)
 
 
 def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: EventMapping) -> EventSource:
@@ -97,14 +107,18 @@ def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: E
     moment = _moments(mapping)
     for ours in MOMENTS:
         theirs = _theirs(ours, mapping, list(rows.types))
-        typed = [typed_moment(rows.places[n], rows.types[n]) for n in theirs if is_moment_type(rows.types[n])]
+        typed = [
+            typed_moment(rows.places[name], rows.types[name], mapping.time_zone)
+            for name in theirs
+            if is_moment_type(rows.types[name])
+        ]
         if typed and ours not in mapping.constants:
             known = f"coalesce({', '.join(typed)})"
             text[ours] = f"case when {in_range(known)} is null then {text[ours]} end"
             # What stands in another spelling as a text is read where no typed column says anything.
             moment[ours] = known if len(typed) == len(theirs) else f"coalesce({known}, {moment[ours]})"
     gathered = _gathered(mapping, lambda name: _part(name, rows.places, texts))
-    return EventSource(rows, text, moment, gathered, _event_type(mapping))
+    return EventSource(rows, text, moment, gathered, _event_type(mapping), mapping.identifies)
 
 
 def _texts(mapping: EventMapping, ours: Callable[[str], str], theirs: Callable[[str, str], str]) -> dict[str, str]:
@@ -187,7 +201,9 @@ def _inner(name: str, places: Mapping[str, str]) -> tuple[str, str] | None:
 def _moments(mapping: EventMapping) -> dict[str, str]:
     """The moments of texts: `event_sql` trims them into these columns first."""
     return {
-        ours: moment_of(f"{ours}_text", None if ours in mapping.constants else mapping.timestamp_format)
+        ours: moment_of(f"{ours}_text")
+        if ours in mapping.constants
+        else moment_of(f"{ours}_text", mapping.timestamp_format, mapping.time_zone)
         for ours in MOMENTS
     }
 

@@ -1,8 +1,8 @@
 """Canonical rows into `raw.events`: one row per message id, whatever comes when and how often.
 
-Of several rows with one id the earliest received wins (never received comes last), then the earliest
-timestamp, then the smallest content hash, so that the table does not depend on the order of arrival. A better
-row that comes later replaces the stored one; its file counts it as a duplicate all the same, so that
+Of several rows with one id the earliest received wins (never received comes last), then the earliest timestamp, then
+the smallest content hash, then the one that identifies, so that the table does not depend on the order of arrival. A
+better row that comes later replaces the stored one; its file counts it as a duplicate all the same, so that
 `count(raw.events)` is always the sum of `loaded`. No index of DuckDB's helps here: it scans one column faster than
 it maintains one, and `message_key`, a number, several times faster than the ids themselves. Whether any id is stored
 is asked of `key_index` first.
@@ -26,7 +26,8 @@ STAGED = "staged_events"
 def rank_of(relation: str) -> str:
     """SQL of what orders the rows of one message id, the best first."""
     received = f"coalesce({relation}.received_at, timestamp 'infinity')"
-    return f"{received}, {relation}.timestamp, {content_hash(relation)}"
+    says_less = f"case when {relation}.identifies then 0 else 1 end"
+    return f"{received}, {relation}.timestamp, {content_hash(relation)}, {says_less}"
 
 
 def renew_keys(connection: duckdb.DuckDBPyConnection, index: KeyIndex) -> None:
@@ -146,10 +147,11 @@ class EventMerge:
             f"insert into touched_now select distinct {TOUCHED} from raw.events where {stored} and {self.is_touched}"
         )
         # Who somebody is may have been said by a row that goes, or is said by the one that comes.
+        says_who = "(type in ('identify', 'group') or identifies)"
         self._run(
             "insert into raw.replaced_identities select ?::integer, message_id from raw.events "
-            f"where {stored} and type in ('identify', 'group') union select ?::integer, message_id from {STAGED} "
-            f"where {worse} and type in ('identify', 'group')",
+            f"where {stored} and {says_who} union select ?::integer, message_id from {STAGED} "
+            f"where {worse} and {says_who}",
             [self._batch_id, self._batch_id],
         )
         self._run(f"delete from raw.events where {stored}")

@@ -17,7 +17,7 @@ CONTENT = (
 Two events with the same content are the same event.
 """
 
-EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED)
+EVENT_VALUES = ("message_id", *CONTENT[:8], "received_at", *CONTENT[8:], *LIFTED, "identifies")
 """The columns of a canonical row that go into `raw.events` as they are."""
 
 NO_IDS = (
@@ -71,6 +71,14 @@ def is_no_id(text: str) -> str:
 def may_be_several(text: str) -> str:
     """SQL of whether a text may be a list or an object; NULL for NULL."""
     return f"({text})[1] in ('[', '{{')"
+
+
+def says_who(source: EventSource) -> str:
+    """SQL of true where a canonical row says who somebody is though it is no `identify`, else NULL."""
+    if not source.identifies:
+        return "null::boolean"
+    tells = "traits <> '{}' or (user_id is not null and anonymous_id is not null)"
+    return f"case when type not in ('identify', 'group') and ({tells}) then true end"
 
 
 def has_traits_elsewhere(context: str) -> str:
@@ -168,7 +176,8 @@ select file_id, row_number, reason,
   case when reason is not null then {source.rows.raw} end as raw,
   coalesce(message_id, case when reason is null then {content_hash()} end) as message_id,
   {", ".join(CONTENT[:8])}, received_at, {", ".join(CONTENT[8:])},
-  {lifted_columns()}
+  {lifted_columns()},
+  {says_who(source)} as identifies
 from completed
 """
 

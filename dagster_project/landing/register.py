@@ -47,8 +47,8 @@ class Register:
         self, connection: duckdb.DuckDBPyConnection, *sources: str, only: Collection[str] | None = None
     ) -> None:
         rows = connection.execute(
-            "select path, max_by(struct_pack(s := size_bytes, m := modified_at, t := status, d := detail), "
-            f"file_id) from raw.files where status <> 'waiting' and {_OF_SOURCES} "
+            "select path, max_by(struct_pack(s := size_bytes, m := modified_at, t := status, d := detail), file_id) "
+            f"from raw.files where status <> 'waiting' and {_OF_SOURCES} "
             f"{'' if only is None else 'and path in (select unnest($names::varchar[]))'} group by path",
             {"sources": list(sources), **({} if only is None else {"names": list(only)})},
         ).fetchall()
@@ -171,7 +171,7 @@ def record_file(
         outcome: What became of it.
         writing: Who writes.
         columns: The file's own, where it has some.
-        mapping: The version of the mapping that an event file was read with: another one reads other rows out of it.
+        mapping: The version of the mapping that the file was read with: another one reads other rows out of it.
     """
     if outcome.rows_in != outcome.loaded + outcome.duplicate + outcome.quarantined:
         raise AssertionError(f"rows of {file.name} are unaccounted for: {outcome}")
@@ -217,10 +217,12 @@ def record_waiting(connection: duckdb.DuckDBPyConnection, file: LandedFile, writ
     return outcome
 
 
-def record_redelivered(connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing) -> FileOutcome:
+def record_redelivered(
+    connection: duckdb.DuckDBPyConnection, file: LandedFile, writing: Writing, *, mapping: str | None = None
+) -> FileOutcome:
     """Record a file whose content was loaded before, from here or from elsewhere."""
     outcome = FileOutcome(file.source, file.name, status="redelivered", detail="the same content was loaded before")
-    record_file(connection, file, outcome, writing)
+    record_file(connection, file, outcome, writing, mapping=mapping)
     return outcome
 
 

@@ -77,31 +77,41 @@ def json_object_of(expression: str) -> str:
     )
 
 
-def moment_of(expression: str, timestamp_format: str | None = None) -> str:
+def moment_of(expression: str, timestamp_format: str | None = None, time_zone: str | None = None) -> str:
     """A text as naive UTC TIMESTAMP; NULL when it is none.
 
     Args:
         expression: SQL of type VARCHAR, trimmed.
-        timestamp_format: As in `sources.yml`; None means ISO 8601, in which no offset means UTC.
+        timestamp_format: As in `sources.yml`; None means ISO 8601.
+        time_zone: Where no offset is said; None means UTC.
     """
     if timestamp_format is None:
-        return _iso_8601(expression)
+        return _iso_8601(expression, time_zone)
     if timestamp_format in EPOCH_FORMATS:
         exact = f"try_cast({expression} as decimal(38, 6)) * {EPOCH_FORMATS[timestamp_format]}"
         return f"try(make_timestamp(cast(round({exact}) as bigint)))"
     parsed = f"try_strptime({expression}, {literal(timestamp_format)})"
-    return f"{parsed} at time zone 'UTC'" if "%z" in timestamp_format.lower() else parsed
+    return f"{parsed} at time zone 'UTC'" if "%z" in timestamp_format.lower() else _from_zone(parsed, time_zone)
 
 
-def typed_moment(expression: str, sql_type: str) -> str:
-    """A column of a date or timestamp type as naive UTC TIMESTAMP."""
-    return f"try_cast({without_zone(expression, sql_type)} as timestamp)"
+def typed_moment(expression: str, sql_type: str, time_zone: str | None = None) -> str:
+    """A column of a date or timestamp type as naive UTC TIMESTAMP; `time_zone` as in `moment_of`."""
+    moment = f"try_cast({without_zone(expression, sql_type)} as timestamp)"
+    return moment if _has_zone(sql_type) else _from_zone(moment, time_zone)
 
 
 def without_zone(expression: str, sql_type: str) -> str:
     """A column of a timestamp type with a zone as naive UTC; others as they are."""
-    has_zone = sql_type.endswith("WITH TIME ZONE") or sql_type.startswith("TIMESTAMPTZ")
-    return f"{expression} at time zone 'UTC'" if has_zone else expression
+    return f"{expression} at time zone 'UTC'" if _has_zone(sql_type) else expression
+
+
+def _has_zone(sql_type: str) -> bool:
+    return sql_type.endswith("WITH TIME ZONE") or sql_type.startswith("TIMESTAMPTZ")
+
+
+def _from_zone(moment: str, time_zone: str | None) -> str:
+    """A naive local TIMESTAMP as naive UTC; of the hour that comes twice in autumn it is the second."""
+    return f"try(timezone({literal(time_zone)}, {moment}) at time zone 'UTC')" if time_zone else moment
 
 
 def is_moment_type(sql_type: str) -> bool:
@@ -118,12 +128,16 @@ def in_range(moment: str) -> str:
     return f"case when {moment} between {bounds} then {moment} end"
 
 
-def _iso_8601(text: str) -> str:
+def _iso_8601(text: str, time_zone: str | None) -> str:
     """The cast to TIMESTAMP ignores offsets, so that only texts without one, or with Z, may take it."""
     point = f"replace(upper({text}), ',', '.')"
     spelled = f"regexp_replace({point}, {literal(BASIC)}, {literal(_EXTENDED)})"
+    unzoned = f"try_cast({point} as timestamp)"
+    if time_zone:
+        says_utc = f"ends_with({point}, 'Z') or ends_with({point}, 'UTC')"
+        unzoned = f"case when {says_utc} then {unzoned} else {_from_zone(unzoned, time_zone)} end"
     return (
-        f"case when regexp_full_match({text}, {literal(NAIVE_OR_Z)}) then try_cast({point} as timestamp) "
+        f"case when regexp_full_match({text}, {literal(NAIVE_OR_Z)}) then {unzoned} "
         f"when regexp_full_match({text}, {literal(WITH_OFFSET)}) "
         f"then try_cast(replace(replace({point}, ' +', '+'), ' -', '-') as timestamptz) at time zone 'UTC' "
         f"when regexp_full_match({text}, {literal(BASIC)}) "

@@ -11,7 +11,7 @@
   {% if not execute %}
     {{ return([{
         'as_of': "timestamp '2000-01-31 12:00:00'", 'day': "date '2000-01-31'", 'window_from': "date '2000-01-01'",
-        'before_from': "date '1999-12-01'", 'inactive_days': 30,
+        'before_from': "date '1999-12-01'", 'lately_from': "date '2000-01-18'", 'inactive_days': 30,
     }]) }}
   {% endif %}
   {% set query %}
@@ -20,6 +20,7 @@
       {{ literal_of('date', 'day', '%Y-%m-%d') }} as day,
       {{ literal_of('date', days_before('day', 'window_days - 1'), '%Y-%m-%d') }} as window_from,
       {{ literal_of('date', days_before('day', '2 * window_days - 1'), '%Y-%m-%d') }} as before_from,
+      {{ literal_of('date', days_before('day', 'reactivated_within_days - 1'), '%Y-%m-%d') }} as lately_from,
       cast(inactive_days as varchar) as inactive_days
     from {{ source('raw', 'moments') }} as moments
     cross join {{ ref('stg_playbook__settings') }}

@@ -371,7 +371,7 @@ identify_events as (
             partition by events.user_id, events.day order by events.occurred_at, events.received_at, events.message_id
         ) as position
     from {{ events_of(days, everyone, of_events) }}
-    where events.event_type = 'identify' and events.traits is not null
+    where events.identifies and events.traits is not null
 
 ),
 

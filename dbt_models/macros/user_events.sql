@@ -18,6 +18,8 @@ renamed as (
 
         -- what happened
         type as event_type,
+        -- Whether it says who somebody is: rows of other types do where the file's mapping says so.
+        type = 'identify' or identifies is not null as identifies,
         -- Column by column: a function of one column is computed once per distinct value.
         case when type = 'track' then lower(trim(event)) else lower(trim(name)) end as event_key,
         lower(path) as path_key,
@@ -71,6 +73,7 @@ named as (
         user_id,
         message_id,
         event_type,
+        identifies,
         event_key,
         path_key,
         feature,
@@ -94,6 +97,7 @@ identified as (
         identities.user_id,
         events.message_id,
         events.event_type,
+        events.identifies,
         events.event_key,
         events.path_key,
         events.feature,

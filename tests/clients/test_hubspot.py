@@ -244,6 +244,60 @@ def test_a_task_is_never_made_twice(server: HubSpotServer, crm: HubSpot) -> None
     assert len(server.state.objects["tasks"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(302, "<html>log in</html>"), CrmUnavailable),
+        (Reply(404, {"message": "no such path"}), CrmDenied),
+        (Reply(404, "<html>"), CrmDenied),
+    ],
+)
+def test_what_says_nothing_about_a_task_gives_none_up(
+    server: HubSpotServer, crm: HubSpot, reply: Reply, error: type[CrmError]
+) -> None:
+    server.fail("answer", "POST .*/tasks$", reply=reply)
+    with pytest.raises(error):
+        crm.create_task(TASK)
+    server.fail("answer", "POST .*/tasks$", reply=Reply(404, {"category": "OBJECT_NOT_FOUND", "message": "contact 7"}))
+    assert "contact 7" in str(crm.create_task(TASK).error)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_may_make_no_tasks_is_told_so_and_no_task_is_given_up(
+    server: HubSpotServer, crm: HubSpot, status: int
+) -> None:
+    """Each of them would be refused: it is the token that has to be seen to, and the tasks are made after that."""
+    said = {"category": "MISSING_SCOPES", "message": "not granted"}
+    server.fail("answer", "POST .*/tasks$", reply=Reply(status, said), times=9)
+    with pytest.raises(CrmDenied, match="not granted"):
+        crm.create_task(TASK)
+    server.heal()
+    assert crm.create_task(TASK).error is None
+
+
+def test_a_task_that_is_refused_is_told_of_and_stops_nobody(server: HubSpotServer, crm: HubSpot) -> None:
+    said = {"category": "VALIDATION_ERROR", "message": "no such owner"}
+    server.fail("answer", "POST .*/tasks$", reply=Reply(400, said))
+    receipt = crm.create_task(TASK)
+    assert "no such owner" in str(receipt.error)
+    assert not receipt.is_retryable
+    [asked] = [one for one in server.asked if one.path.endswith("/tasks")]
+    assert asked.body["associations"] == [], "it is about nobody whom HubSpot knows"
+
+
+def test_a_task_is_due_now_unless_told_and_done_where_it_was_told(server: HubSpotServer, crm: HubSpot) -> None:
+    ann, acme = server.add("contacts", email="ann@acme.com"), server.add("companies", name="Acme")
+    for number, (priority, shown) in enumerate({"P0": "HIGH", "P1": "MEDIUM", "P2": "LOW", "": "LOW"}.items()):
+        is_done = priority == "P1"
+        made = crm.create_task(Task(f"k_{number}", "s", "b", None, None, ann, acme, priority, is_done)).created_id
+        said = server.properties_of("tasks", str(made))
+        assert said["hs_timestamp"][:16] == server.now.isoformat()[:16]
+        assert (said["hs_task_priority"], said["hs_task_status"]) == (shown, "COMPLETED" if is_done else "NOT_STARTED")
+        assert "hubspot_owner_id" not in said
+        assert server.state.associations["tasks", "contacts"][str(made)] == [ann]
+        assert server.state.associations["tasks", "companies"][str(made)] == [acme]
+
+
 def test_an_owner_is_assigned_where_there_is_none(server: HubSpotServer, crm: HubSpot) -> None:
     free, taken = server.add("companies", name="A"), server.add("companies", name="B", hubspot_owner_id="3")
     assert crm.assign_owner("account", free, "7") == Receipt(free)

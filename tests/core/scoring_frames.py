@@ -23,6 +23,7 @@ USER: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "account_id": (pl.String, None),
     "first_event_at": (_MOMENT, AS_OF - timedelta(days=60)),
     "last_active_at": (_MOMENT, AS_OF - timedelta(days=1)),
+    "last_day_before_lately": (pl.Date(), None),
     "sessions_per_week": (pl.Float64, 0.0),
     "features_used": (pl.List(pl.String), []),
     "minutes_per_week": (pl.Float64, 0.0),

@@ -163,6 +163,23 @@ def test_notices_count_towards_what_a_person_takes_in_a_day() -> None:
     assert handoff.decisions["decision"].to_list() == ["held_capacity"]
 
 
+def test_a_notice_that_is_held_since_yesterday_comes_before_better_ones_of_today() -> None:
+    rules = playbook()
+    narrow = replace(rules, routing=rules.routing.model_copy(update={"daily_capacity": 1}))
+    people = users({"account_id": "a_1", "pql_score": 60.0}, {"user_id": "u_2", "account_id": "a_2", "pql_score": 70.0})
+    companies = accounts(*({"account_id": account, "owner_id": "o_1"} for account in ("a_1", "a_2")))
+    given = inputs(people, companies, team=owners(("o_1", "ae")))
+    risen_both = replace(given, rises=risen(("u_1", 25.0), ("u_2", 25.0)))
+
+    def told(**more: Any) -> list[str]:
+        return plan_handoffs(replace(risen_both, **more), narrow).notices["user_id"].to_list()
+
+    assert told() == ["u_2"]
+    key = ("score_rise", "user", "u_1")
+    assert told(held_rules={key: AS_OF - timedelta(days=1)}) == ["u_1"]
+    assert told(held_rules={key: AS_OF - timedelta(minutes=1)}) == ["u_2"]
+
+
 Row = tuple[str, int, float, str] | tuple[str, int, float, str, float]
 
 
@@ -301,6 +318,13 @@ def test_who_had_churned_in_the_crm_and_is_seen_is_back_too_and_was_a_customer_o
         "acted",
         (AS_OF - timedelta(days=9)).isoformat(timespec="microseconds"),
     )
+    assert "first seen again on 2026-05-02 after" in plan.notices["text"][0], (
+        "when they were seen and not when they left"
+    )
+    new = planned(inputs(users(person | {"first_event_at": AS_OF - timedelta(days=1)}), accounts(churned)))
+    assert new.notices["text"].to_list() == [
+        "Ann Lee is new in the product, first seen on 2026-05-01; Acme had churned. The PQL score is 50."
+    ]
 
 
 def test_a_return_is_told_once_and_the_next_one_is_another() -> None:

@@ -124,6 +124,43 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
         ),
         (
             "segments.yml",
+            "enterprise: {motion: sales-led, employees_above: 1000, acv_above: 50000}",
+            "enterprise: {motion: sales-led, team_above: 10}",
+            ["segments.yml:", "team_above is 10 for enterprise and 10 for mid-market"],
+        ),
+        (
+            "segments.yml",
+            "enterprise: {motion: sales-led, employees_above: 1000, acv_above: 50000}",
+            "enterprise: {motion: sales-led}",
+            ["segments.yml:", "expected limits for enterprise and mid-market, and none for smb"],
+        ),
+        (
+            "segments.yml",
+            "smb: {motion: self-serve}",
+            "smb: {motion: self-serve, team_above: 1}",
+            ["segments.yml:", "expected limits for enterprise and mid-market, and none for smb"],
+        ),
+        (
+            "segments.yml",
+            "smb: {motion: self-serve}",
+            "",
+            ["segments.yml:", "expected enterprise, mid-market, smb; missing: smb"],
+        ),
+        (
+            "segments.yml",
+            TEXTS["segments.yml"][TEXTS["segments.yml"].index("  sales-led:") :],
+            "",
+            ["segments.yml: motions:", "missing: sales-led"],
+        ),
+        (
+            "stages.yml",
+            "activated_setup_share: 0.5",
+            "activated_setup_share: 50",
+            ["activated_setup_share:", "found 50"],
+        ),
+        ("stages.yml", "[hot, warm]", "[]", ["stages.yml: pql_classes:"]),
+        (
+            "segments.yml",
             "motion: sales-led",
             "motion: sales led",
             ["segments.yml: segments.enterprise.motion: found 'sales led', expected 'self-serve', 'sales-assist' or"],
@@ -175,7 +212,7 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
             "routing.yml",
             "holidays: []",
             "holidays: [2026-12-25, 2026-02-30]",
-            ["routing.yml: this is no YAML: '2026-02-30' can't be read as timestamp: day is out of range", "line 26"],
+            ["routing.yml: this is no YAML: '2026-02-30' can't be read as timestamp: day is out of range", "line 27"],
         ),
         (
             "stages.yml",

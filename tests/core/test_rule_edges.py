@@ -188,6 +188,22 @@ def test_of_those_who_wait_for_one_person_the_most_urgent_and_then_the_best_is_s
     }
 
 
+def test_whoever_has_waited_since_yesterday_comes_before_better_ones_of_today() -> None:
+    rules = playbook()
+    narrow = replace(rules, routing=rules.routing.model_copy(update={"daily_capacity": 1}))
+    visits = {"contact_owner_id": "o_1", "pricing_visits": 3}
+    people = [visits | {"user_id": f"u_{n}", "account_id": f"a_{n}", "pql_score": 40.0 + n} for n in (1, 2, 3, 4)]
+    companies, team = accounts(*({"account_id": f"a_{n}"} for n in (1, 2, 3, 4))), owners(("o_1", "ae"))
+    first = plan_handoffs(inputs(users(*people[:2]), companies, team=team), narrow)
+    given, served = first, []
+    for number in (1, 2, 3):
+        later = inputs(users(*people), companies, team=team, after=given, as_of=AS_OF + timedelta(days=number))
+        given = plan_handoffs(later, narrow)
+        served += given.handoffs["user_id"].to_list()
+    assert first.handoffs["user_id"].to_list() == ["u_2"]
+    assert served == ["u_1", "u_4", "u_3"]
+
+
 def test_a_class_has_risen_only_against_the_latest_handoff() -> None:
     rested = past({"classification": "warm", "created_at": AS_OF - timedelta(days=9)}, {})
     assert decided(inputs(users(HOT), handed_over=rested))[0] == "suppressed_cooldown"

@@ -61,6 +61,15 @@ def staged(
         ({"reactivated_at": AS_OF - 5 * DAY, "last_active_at": AS_OF - 31 * DAY}, None, "hot", "churned"),
         ({}, {"subscription_status": "churned", "subscription_status_since": AS_OF}, "hot", "churned"),
         ({}, {"subscription_status": "churned", "subscription_status_since": AS_OF - 9 * DAY}, "hot", "reactivated"),
+        *(
+            (
+                {"last_day_before_lately": (AS_OF - days * DAY).date()},
+                {"subscription_status": "churned", "subscription_status_since": AS_OF - 20 * DAY},
+                "hot",
+                stage,
+            )
+            for days, stage in ((21, "reactivated"), (20, "reactivated"), (19, "pql"))
+        ),
         (
             {"last_active_at": AS_OF - 20 * DAY},
             {"subscription_status": "churned", "subscription_status_since": AS_OF - 25 * DAY},
@@ -68,6 +77,30 @@ def staged(
             "pql",
         ),
         ({"last_active_at": AS_OF - 20 * DAY}, {"subscription_status": "churned"}, "hot", "churned"),
+        # Who was here within the last 14 days is back where nobody knows since when the CRM says churned.
+        ({"last_active_at": AS_OF - 13 * DAY}, {"subscription_status": "churned"}, "hot", "reactivated"),
+        ({"last_active_at": AS_OF - 14 * DAY}, {"subscription_status": "churned"}, "hot", "churned"),
+        # The event with which the status came is none after it.
+        (
+            {"last_active_at": AS_OF - DAY},
+            {"subscription_status": "churned", "subscription_status_since": AS_OF - DAY},
+            "hot",
+            "churned",
+        ),
+        # What an account is, its users are, and the date goes with it.
+        ({"subscription_status": "paying"}, {"subscription_status": "free"}, "developing", "signed_up"),
+        (
+            {"subscription_status": "churned", "subscription_status_since": AS_OF},
+            {"subscription_status": "churned"},
+            "hot",
+            "reactivated",
+        ),
+        # Days are those of the calendar, in UTC.
+        ({"last_active_at": AS_OF - 30 * DAY + timedelta(hours=13)}, None, "developing", "churned"),
+        ({"last_active_at": AS_OF - 29 * DAY - timedelta(hours=10)}, None, "developing", "signed_up"),
+        # Half of three steps are two of them.
+        (ACTIVATED | {"setup_steps_total": 3}, None, "developing", "activated"),
+        (ACTIVATED | {"setup_steps": SETUP[:1], "setup_steps_total": 3}, None, "developing", "signed_up"),
     ],
 )
 def test_the_stage(user: dict[str, Any], account: dict[str, Any] | None, classification: str, stage: str) -> None:
@@ -108,6 +141,8 @@ def test_activation_is_dated_by_the_later_of_its_halves() -> None:
     assert staged(ACTIVATED)["activated_at"] == AS_OF - 40 * DAY
     late = {"first_import_at": AS_OF - 3 * DAY, "first_integration_at": AS_OF - 2 * DAY, "setup_steps": SETUP}
     assert staged(late)["activated_at"] == AS_OF - 3 * DAY
+    mixed = {"first_import_at": AS_OF - 60 * DAY, "setup_steps": [SETUP[2], SETUP[0], SETUP[1]]}
+    assert staged(mixed)["activated_at"] == AS_OF - 40 * DAY, "by the second step that was done, however they are told"
 
 
 def test_milestones_are_in_the_order_in_which_they_were_reached() -> None:
@@ -121,9 +156,30 @@ def test_milestones_are_in_the_order_in_which_they_were_reached() -> None:
         ("first_pql", AS_OF),
     ]
     assert staged({})["milestones"] == []
+    at_once = {"first_invite_at": AS_OF, "first_integration_at": AS_OF, "first_import_at": AS_OF}
+    assert [milestone["name"] for milestone in staged(at_once)["milestones"]] == [
+        "first_import",
+        "first_integration",
+        "first_invite",
+    ], "of one moment by their names, so that the same is told each time"
 
 
 def test_the_first_pql_keeps_its_date() -> None:
     then = datetime(2026, 1, 5)
     known = pl.DataFrame({"user_id": ["u_1"], "first_pql_at": [then]}, schema=FIRST_PQL_SCHEMA)
-    assert staged({}, first_pql=known)["milestones"] == [{"name": "first_pql", "reached_at": then}]
+    for now in ("developing", "hot"):
+        reached = staged({}, classification=now, first_pql=known)["milestones"]
+        assert reached == [{"name": "first_pql", "reached_at": then}]
+
+
+@pytest.mark.parametrize(
+    ("account", "expected"),
+    [
+        ({}, False),
+        ({"subscription_status": "paying"}, True),
+        ({"subscription_status": "trial"}, False),
+        ({"has_won_opportunity": True}, True),
+    ],
+)
+def test_a_customer_pays_or_has_bought(account: dict[str, Any], expected: bool) -> None:
+    assert customers(accounts(account))["is_customer"].to_list() == [expected]

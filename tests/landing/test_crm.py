@@ -8,11 +8,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from landing_folder import Landing, opening_all_but, rules
+from landing_folder import NOW, Landing, opening_all_but, rules
 from pyarrow import parquet
 
 from dagster_project.core.source_rules import SourceRules
 from dagster_project.landing import crm
+from dagster_project.landing.crm import load_crm
+from dagster_project.landing.events import begin_batch
 from dagster_project.landing.freshness import crm_freshness
 
 DAY = datetime(2026, 6, 1, 8, 0, 0)
@@ -105,10 +107,12 @@ def test_versions_are_kept_once_and_extracts_say_which_they_hold(landing: Landin
 
 
 def test_the_newest_row_of_a_key_wins_within_an_extract(landing: Landing) -> None:
-    landing.put("crm/accounts.csv", "account_id,name,updated_at\nA1,old,2026-01-01\nA1,new,2026-02-01\nA1,none,\n")
+    """Of several with one date the last."""
+    rows = "A1,newest,2026-02-01\nA1,old,2026-01-01\nA1,last,2026-02-01\nA1,none,\n"
+    landing.put("crm/accounts.csv", f"account_id,name,updated_at\n{rows}")
     [outcome] = landing.load_crm().files
-    assert (outcome.rows_in, outcome.loaded, outcome.duplicate) == (3, 1, 2)
-    assert [payload["name"] for payload in _payloads(landing)] == ["new"]
+    assert (outcome.rows_in, outcome.loaded, outcome.duplicate) == (4, 1, 3)
+    assert [payload["name"] for payload in _payloads(landing)] == ["last"]
 
 
 def test_rows_without_a_key_and_broken_rows_are_set_aside(landing: Landing) -> None:
@@ -166,6 +170,14 @@ def test_an_extract_that_shrank_is_a_failed_one(landing: Landing) -> None:
     [detail] = landing.values("select detail from raw.files where status = 'shrunk'")
     assert "6 keys" in str(detail)
     assert "shrink_limit" in str(detail)
+
+
+def test_a_failed_export_is_not_what_the_next_one_is_measured_by(landing: Landing) -> None:
+    """Or one that fails day after day would count on its second day, and delete whatever it lacks."""
+    for day, ids in enumerate(["abcdefghij", "abcdef", "abcde", "abcdefgh"], start=1):
+        landing.put("crm/accounts.csv", _accounts(*ids), at=DAY + timedelta(days=day))
+        landing.load_crm()
+    assert [row[3] for row in _extracts(landing)] == [True, False, False, True]
 
 
 def test_a_shrunk_extract_counts_once_the_limit_allows_it(landing: Landing) -> None:
@@ -523,3 +535,61 @@ def test_ids_under_other_headers_are_ids(landing: Landing) -> None:
     landing.put("crm/contacts.ndjson", json.dumps(row) + "\n")
     assert [file.loaded for file in landing.load_crm().files] == [1]
     assert landing.rows("select key, payload ->> '$.account_id' from raw.crm_versions") == [("51", "7")]
+
+
+def _held(landing: Landing) -> list[tuple]:
+    """Which extract says what, whatever their numbers."""
+    return landing.rows(
+        "select extracts.extract_at, is_complete, keys, key, payload from raw.crm_extracts as extracts "
+        "join raw.crm_extract_rows as held on extracts.extract_id between held.first_extract_id and held.extract_id "
+        "join raw.crm_versions using (version_id) order by all"
+    )
+
+
+def test_with_corrected_names_of_columns_the_newest_extract_is_read_again_and_nothing_is_forgotten(
+    landing: Landing,
+) -> None:
+    header = "Record ID,Email,Work email,Unsubscribed from all email,DNC\n"
+    for day, rows in enumerate(("51,x@y.z,a@b.c,,\n52,,b@b.c,true,\n", "51,x@y.z,a@b.c,,\n53,,c@b.c,,\n"), start=1):
+        landing.put(f"crm/dt=2026-06-0{day}/contacts.csv", header + rows)
+    landing.put("crm/owners.csv", "owner_id\nO1\n")
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
+    assert len(landing.load_crm().files) == 3
+    before = _held(landing)
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"email": "Work email"}}})
+
+    def batch() -> list[tuple[str, str]]:
+        read = landing.connection, landing.root, landing.rules
+        return [(file.path, file.status) for file in load_crm(*read, begin_batch(read[0], NOW), NOW, complete=[]).files]
+
+    assert batch() == [("crm/dt=2026-06-02/contacts.csv", "loaded")]
+    assert batch() == [] and landing.load_crm().files == ()
+    assert set(before) < set(_held(landing)), "who was deleted, and who said no, is not forgotten"
+    said = [json.loads(payload)["email"] for *_, payload in sorted(set(_held(landing)) - set(before), key=str)]
+    assert said == ["a@b.c", "c@b.c"]
+    # What other names are needed for is refused, and the extract stands that there was.
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"role": "Title"}}})
+    assert [file.status for file in landing.load_crm().files] == ["unreadable"]
+    assert set(before) < set(_held(landing))
+
+
+def test_what_was_read_before_names_were_written_down_is_left_alone(landing: Landing) -> None:
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
+    landing.put("crm/contacts.csv", "Record ID,Email,Unsubscribed from all email,DNC\n51,a@b.c,,\n")
+    landing.load_crm()
+    landing.connection.execute("update raw.files set mapping = null")
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"name": "Email"}}})
+    assert landing.load_crm().files == ()
+
+
+def test_content_that_comes_again_repeats_what_was_read_with_the_same_names(landing: Landing) -> None:
+    content = "Record ID,Email,Unsubscribed from all email,DNC\n51,a@b.c,,\n"
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"name": "Email"}}})
+    landing.put("crm/contacts.csv", content, at=NOW - timedelta(days=2))
+    landing.load_crm()
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
+    landing.put("crm/contacts.csv", content, at=NOW - timedelta(days=1))
+    assert [file.status for file in landing.load_crm().files] == ["loaded"]
+    landing.put("crm/contacts.csv", content, at=NOW)
+    assert [file.status for file in landing.load_crm().files] == ["redelivered"]
+    assert landing.load_crm().files == ()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from landing_folder import Landing, event
+from landing_folder import Landing, event, rules
 
+from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing import event_group
 from dagster_project.landing.event_merge import EventMerge
 from dagster_project.landing.event_sql import EVENT_VALUES, TOUCHED
@@ -197,3 +198,19 @@ def test_whoever_was_said_to_be_somebody_by_a_row_that_goes_is_looked_at_again(
     landing.events("b.ndjson", event("m", type=other, group_id="g2", received_at="2026-06-01T00:00:00Z"))
     landing.load()
     assert landing.values("select distinct message_id from raw.replaced_identities") == ["m"]
+
+
+def test_a_row_that_says_who_somebody_is_by_its_mapping_is_looked_at_again_as_well(landing: Landing) -> None:
+    landing.rules = rules(EventMapping(files="flat.*", identifies=True))
+    said = {"anonymous_id": "v", "traits": {"email": "a@b.example"}}
+    landing.events("flat.ndjson", event("m", received_at="2026-06-09T00:00:00Z", **said))
+    landing.load()
+    landing.events("b.ndjson", event("m", received_at="2026-06-01T00:00:00Z"))
+    landing.load()
+    assert landing.stored(["message_id", "identifies"]) == [("m", None)]
+    # Of two that say the same it is the one that says more, whatever comes first.
+    for number, name in enumerate(("c.ndjson", "flat.2.ndjson", "d.ndjson")):
+        landing.events(name, event("same", **said), event(f"other {number}"))
+        landing.load()
+    assert landing.values("select identifies from raw.events where message_id = 'same'") == [True]
+    assert landing.values("select distinct message_id from raw.replaced_identities order by 1") == ["m", "same"]

@@ -12,6 +12,7 @@ from pyarrow import csv, parquet
 
 from dagster_project.core.source_rules import EventMapping
 from dagster_project.landing import event_reading
+from dagster_project.landing.domains import update_email_domains
 
 IDS = ["type", "user_id", "anonymous_id", "group_id", "session_id"]
 
@@ -562,3 +563,98 @@ def test_a_group_that_the_context_names_is_an_id_like_others(
     _put_as(landing, kind, [event("m1", context=json.dumps({"groupId": said}))])
     assert landing.load_one().loaded == 1
     assert _one(landing, "group_id") == group
+
+
+def test_rows_of_any_type_say_who_somebody_is_where_the_mapping_says_so(landing: Landing) -> None:
+    landing.rules = rules(EventMapping(files="flat.*", identifies=True, traits={"email": "mail"}))
+    header = "message_id,type,user_id,anonymous_id,group_id,timestamp,mail\n"
+    rows = (
+        "a,track,u,,,{},a@b.example",
+        "b,page,u,v,,{},",
+        "c,track,u,,,{},",
+        "d,group,u,v,g,{},",
+        "e,identify,u,v,,{},",
+    )
+    landing.put("events/flat.csv", header + "\n".join(rows).format(*["2026-06-01"] * 5) + "\n")
+    landing.events("other.ndjson", event("f", anonymous_id="v", traits={"email": "f@b.example"}))
+    landing.load()
+    said = dict(landing.stored(["message_id", "identifies"]))
+    assert said == {"a": True, "b": True, "c": None, "d": None, "e": None, "f": None}
+
+
+def test_well_formed_parquet_says_who_somebody_is_as_any_other_file(landing: Landing) -> None:
+    rows = {
+        "message_id": ["a", "b", "c"], "type": ["track", "track", "page"], "user_id": ["u", "u", None],
+        "anonymous_id": [None, "v", "w"], "traits": [None, None, '{"email":"a@b.example"}'],
+        "timestamp": pa.array([datetime(2026, 6, 1, 8)] * 3, pa.timestamp("us")),
+    }  # fmt: skip
+    landing.rules = rules(EventMapping(files="*", identifies=True))
+    parquet.write_table(pa.table(rows), landing.put("events/flat.parquet", ""))
+    landing.load()
+    assert landing.stored(["message_id", "identifies"]) == [("a", None), ("b", True), ("c", True)]
+    # Its address is known as one of an identify is.
+    update_email_domains(landing.connection)
+    assert landing.values("select domain from raw.email_domains") == ["b.example"]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-07-01 10:00:00", datetime(2026, 7, 1, 8)),
+        ("2026-01-01T10:00:00.5", datetime(2026, 1, 1, 9, 0, 0, 500000)),
+        ("2026-07-01", datetime(2026, 6, 30, 22)),
+        ("2026-07-01T10:00:00Z", datetime(2026, 7, 1, 10)),
+        ("2026-07-01 10:00:00 UTC", datetime(2026, 7, 1, 10)),
+        ("2026-07-01T10:00:00-05:00", datetime(2026, 7, 1, 15)),
+        ("20260701T100000Z", datetime(2026, 7, 1, 10)),
+        ("2026-10-25 02:30:00", datetime(2026, 10, 25, 1, 30)),
+    ],
+)
+def test_moments_without_an_offset_are_of_the_time_zone_of_the_mapping(
+    landing: Landing, text: str, moment: datetime
+) -> None:
+    landing.rules = rules(EventMapping(files="*", time_zone="Europe/Berlin"))
+    landing.events("a.ndjson", event(timestamp=text, received_at=None))
+    landing.load()
+    assert _one(landing, "timestamp") == moment
+
+
+def test_formats_and_columns_of_moments_are_of_the_time_zone_of_the_mapping(landing: Landing) -> None:
+    landing.rules = rules(
+        EventMapping(files="*.ndjson", time_zone="America/New_York", timestamp_format="%d.%m.%Y %H:%M"),
+        EventMapping(files="zoned.csv", time_zone="America/New_York", timestamp_format="%d.%m.%Y %H:%M %z"),
+        EventMapping(files="*.parquet", time_zone="America/New_York", constants={"received_at": "2026-07-02 10:00"}),
+    )
+    landing.events("a.ndjson", event("a", timestamp="01.07.2026 10:00", received_at=None))
+    landing.put("events/zoned.csv", "message_id,type,user_id,timestamp\nb,page,u,01.07.2026 10:00 +0000\n")
+    local = {"type": ["page"], "user_id": ["u"]}
+    columns = {"c": pa.timestamp("us"), "d": pa.timestamp("us", tz="UTC"), "e": pa.date32()}
+    for name, kind in columns.items():
+        moments = pa.array([datetime(2026, 7, 1, 10)]).cast(pa.timestamp("us", tz="UTC") if name == "d" else kind)
+        table = pa.table(local | {"message_id": [name], "timestamp": moments})
+        parquet.write_table(table, landing.put(f"events/{name}.parquet", ""))
+    landing.load()
+    assert landing.stored(["message_id", "timestamp", "received_at"]) == [
+        ("a", datetime(2026, 7, 1, 14), None), ("b", datetime(2026, 7, 1, 10), None),
+        ("c", datetime(2026, 7, 1, 14), datetime(2026, 7, 2, 10)),
+        ("d", datetime(2026, 7, 1, 10), datetime(2026, 7, 2, 10)),
+        ("e", datetime(2026, 7, 1, 4), datetime(2026, 7, 2, 10)),
+    ]  # fmt: skip
+
+
+def test_names_with_dots_reach_into_json_that_is_a_text_in_ndjson(landing: Landing) -> None:
+    landing.rules = rules(
+        EventMapping(
+            files="*", columns={"user_id": "payload.actor.id"}, properties={"path": "payload.at", "n": "payload.n"}
+        )
+    )
+    inner = {"actor": {"id": 17.0}, "at": "/x", "n": 3}
+    landing.events(
+        "a.ndjson", event("a", user_id=None, payload=json.dumps(inner)), event("b", user_id=None, payload=inner)
+    )
+    landing.events("c.ndjson", event("c", user_id=None, payload="{no json"), event("d", user_id=None, payload="text"))
+    landing.load()
+    assert landing.stored(["message_id", "user_id", "properties"]) == [
+        ("a", "17", '{"path":"/x","n":3}'), ("b", "17", '{"path":"/x","n":3}'),
+    ]  # fmt: skip
+    assert [reason for *_, reason in landing.quarantine()] == 2 * ["none of user_id, anonymous_id, group_id is given"]

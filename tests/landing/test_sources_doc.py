@@ -6,8 +6,10 @@ import re
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 import yaml
 from landing_folder import Landing
+from pyarrow import parquet
 
 from dagster_project.core.source_rules import EventMapping, SourceRules
 from dagster_project.playbook_files import PACKAGED
@@ -57,7 +59,25 @@ def test_the_commented_example_in_the_packaged_file_is_valid() -> None:
     assert [EventMapping(**entry).files for entry in rules["event_files"]] == ["billing/**/*.csv"]
 
 
-def test_posthogs_and_amplitudes_exports_are_read_as_the_page_says(landing: Landing) -> None:
+def test_a_flat_table_is_read_as_the_page_says(landing: Landing) -> None:
+    landing.rules = _rules(1).model_copy(update={"settle_seconds": 0})
+    row = {
+        "id": 17, "action": "Report Created", "user_id": 5, "visitor_id": "v1", "workspace_id": "acme",
+        "feature": "reports", "created_at": datetime(2026, 6, 8, 9),
+        "user_email": "ann@acme.example", "user_name": None,
+    }  # fmt: skip
+    table = pa.Table.from_pylist([row, {**row, "id": 18, "visitor_id": None, "user_email": None}])
+    parquet.write_table(table, landing.put("events/app/2026-06-08.parquet", ""))
+    assert landing.load_one().loaded == 2
+    said = "message_id, type, event, user_id, anonymous_id, group_id, timestamp, feature, traits, identifies"
+    same = ("5", "acme", datetime(2026, 6, 8, 13), "reports")
+    assert landing.rows(f"select {said} from raw.events order by message_id") == [
+        ("17", "track", "Report Created", same[0], "v1", *same[1:], '{"email":"ann@acme.example"}', True),
+        ("18", "track", "Report Created", same[0], None, *same[1:], "{}", None),
+    ]
+
+
+def test_posthogs_amplitudes_and_mixpanels_exports_are_read_as_the_page_says(landing: Landing) -> None:
     posthog = {
         "uuid": "m1",
         "event": "$pageview",
@@ -77,17 +97,25 @@ def test_posthogs_and_amplitudes_exports_are_read_as_the_page_says(landing: Land
         "event_properties": {"[Amplitude] Page Path": "/pricing"},
         "user_properties": {"email": "ann@acme.example"},
     }
-    for number, (name, row) in enumerate((("posthog", posthog), ("amplitude", amplitude)), start=1):
+    mixpanel = {
+        "event": "$mp_web_page_view",
+        "properties": {
+            "$insert_id": "m3", "distinct_id": "u1", "$user_id": "u1", "$device_id": "d1", "time": 1780909200,
+            "company_id": ["acme"], "current_url_path": "/pricing", "$email": "ann@acme.example",
+        },
+    }  # fmt: skip
+    exports = (("posthog", posthog), ("amplitude", amplitude), ("mixpanel", mixpanel))
+    for number, (name, row) in enumerate(exports, start=2):
         landing.rules = _rules(number).model_copy(update={"settle_seconds": 0})
         landing.put(f"events/{name}/a.json.gz", gzip.compress(json.dumps(row).encode() + b"\n"))
         assert landing.load_one().loaded == 1
-    said = "select type, user_id, anonymous_id, group_id, session_id, path from raw.events"
-    assert landing.rows(said) == [("page", "u1", "d1", "acme", None, "/pricing")] * 2
+    said = "select type, user_id, anonymous_id, group_id, session_id, path, timestamp::date::varchar from raw.events"
+    assert landing.rows(said) == [("page", "u1", "d1", "acme", None, "/pricing", "2026-06-08")] * 3
 
 
 def test_the_headers_of_hubspots_files_are_read_as_the_page_says(landing: Landing) -> None:
     packaged = yaml.safe_load((PACKAGED / "sources.yml").read_text(encoding="utf-8"))
-    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 3)) | {"settle_seconds": 0})
+    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 5)) | {"settle_seconds": 0})
     header = "Record ID,Email,Primary Associated Company ID,Unsubscribed from all email,Last Modified Date"
     landing.put("crm/contacts.csv", f"{header}\n51,ann@b.example,70,true,2026-06-20 15:04\n")
     assert [file.loaded for file in landing.load_crm().files] == [1]

@@ -8,7 +8,7 @@ import polars as pl
 from dagster_project.core.calibration.fitting import expected_rate, expected_rates, is_available
 from dagster_project.core.calibration.intervals import Interval, close_rate, effective_leads, wilson
 from dagster_project.core.calibration.ranking import cumulative_gains, precision_at
-from dagster_project.core.calibration.samples import fold_of, group_codes, later_periods
+from dagster_project.core.calibration.samples import equal_groups, fold_of, group_codes, later_periods
 from dagster_project.core.calibration_rules import CalibrationRules
 
 RELIABILITY, GAINS, CAPACITY = "reliability", "gains", "capacity"
@@ -48,8 +48,11 @@ def expected_out_of_time(samples: pl.DataFrame, rules: CalibrationRules) -> pl.D
 
 def reliability(expected: pl.DataFrame, rules: CalibrationRules) -> list[tuple[float, Interval, int]]:
     """Groups of about as many leads by expected close rate: mean expected, what came, how many leads."""
-    place = (pl.col("expected").rank("average") / pl.len() * _GROUPS).ceil().clip(1, _GROUPS)
-    groups = expected.with_columns(place=place).sort("place").partition_by("place", maintain_order=True)
+    groups = (
+        expected.with_columns(place=equal_groups("expected", _GROUPS))
+        .sort("place")
+        .partition_by("place", maintain_order=True)
+    )
     found = []
     for group in groups:
         won = group["won"].cast(pl.Float64).to_numpy()

@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 
 from dagster_project.core.calibration.intervals import close_rate
-from dagster_project.core.calibration.samples import Samples, group_codes
+from dagster_project.core.calibration.samples import Samples, equal_groups, group_codes
 from dagster_project.core.calibration_rules import CalibrationRules
 from dagster_project.core.scoring_rules import CLASSES
 
@@ -34,8 +34,7 @@ DECILES = 10
 
 def with_decile(samples: pl.DataFrame) -> pl.DataFrame:
     """The samples with `decile`, 10 for the best; leads with one score are in one decile, so some may be empty."""
-    place = pl.col("score").rank("average") / pl.len()
-    return samples.with_columns(decile=(place * DECILES).ceil().clip(1, DECILES).cast(pl.Int64).cast(pl.String))
+    return samples.with_columns(decile=equal_groups("score", DECILES).cast(pl.String))
 
 
 def rates(samples: pl.DataFrame, dimension: str, value: pl.Expr, rules: CalibrationRules) -> pl.DataFrame:

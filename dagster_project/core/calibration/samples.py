@@ -150,6 +150,14 @@ def later_periods(samples: pl.DataFrame, holdout_share: float) -> pl.Expr:
     return pl.col("period").is_in(periods[len(periods) - late :] if late else [])
 
 
+def equal_groups(column: str, groups: int) -> pl.Expr:
+    """The group of each row, 1 for the lowest values, as many rows in each; rows with one value are in one group."""
+    # In whole numbers: a tenth of them times ten may be a little more than it.
+    twice = (pl.col(column).rank("average") * 2).cast(pl.Int64)
+    whole = pl.len().cast(pl.Int64) * 2
+    return ((twice * groups + whole - 1) // whole).clip(1, groups)
+
+
 def fold_of(groups: pl.Series, folds: int) -> pl.Series:
     """The part of the company that each group is in: the same whatever else is in the frame, today and tomorrow."""
     known = groups.unique()

@@ -189,8 +189,13 @@ select
     crm_accounts.department_count,
     crm_accounts.estimated_acv,
     crm_accounts.contract_value,
-    crm_accounts.account_tier,
-    crm_accounts.owner_id,
+    {%- for field in ['account_tier', 'owner_id'] %}
+    case
+        when our_{{ field }}.account_id is not null and our_{{ field }}.extracted is not distinct from crm_accounts.{{ field }}
+            then our_{{ field }}.stands
+        else crm_accounts.{{ field }}
+    end as {{ field }},
+    {%- endfor %}
     crm_accounts.lifecycle_stage,
     crm_accounts.plan,
     coalesce(
@@ -252,6 +257,10 @@ select
     members.last_active_at
 from account_ids
 left join crm_accounts on account_ids.as_of = crm_accounts.as_of and account_ids.account_id = crm_accounts.account_id
+{%- for field in ['account_tier', 'owner_id'] %}
+left join {{ source('raw', 'crm_set_by_rules') }} as our_{{ field }}
+    on our_{{ field }}.name = '{{ field }}' and account_ids.account_id = our_{{ field }}.account_id
+{%- endfor %}
 left join crm_statuses on account_ids.as_of = crm_statuses.as_of and account_ids.account_id = crm_statuses.account_id
 left join deleted_accounts
     on account_ids.as_of = deleted_accounts.as_of and account_ids.account_id = deleted_accounts.account_id

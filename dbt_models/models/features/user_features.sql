@@ -262,6 +262,7 @@ select
     measures.integrations_connected,
     measures.reactivated_at,
     measures.previous_active_day,
+    measures.last_day_before_lately,
 
     -- customer
     statuses.status as subscription_status,

@@ -2,7 +2,7 @@
 -- The few events that say something about who somebody is, kept apart so that nobody has to look for them among all events.
 select
     message_id,
-    event_type,
+    case when event_type = 'group' then 'group' else 'identify' end as event_type,
     user_id,
     anonymous_id,
     group_id,
@@ -12,7 +12,7 @@ select
     received_at,
     batch_id
 from {{ ref('stg_product__events') }}
-where event_type in ('identify', 'group')
+where (identifies or event_type = 'group')
 {%- if is_incremental() %}
     and batch_id > {{ rolled_up_to().batch_id }}
     and batch_id > (select coalesce(max(batch_id), 0) from {{ this }})

@@ -120,6 +120,19 @@ before_window as (
 
 ),
 
+-- Who has churned in the CRM and was seen before the last days already came back then.
+before_lately as (
+
+    {%- for moment in moments %}
+    {{ 'union all' if not loop.first }}
+    select {{ moment.as_of }} as as_of, user_id, max(day) as last_day
+    from {{ days }}
+    where day < {{ moment.lately_from }}
+    group by user_id
+    {%- endfor %}
+
+),
+
 milestones_by_period as (
 
     select
@@ -242,6 +255,7 @@ select
     {{ key_of('to_date.user_id') }} as user_key,
     in_window.user_id is not null as active_in_window,
     before_window.user_id is not null as active_before_window,
+    before_lately.last_day as last_day_before_lately,
     in_window.sessions,
     in_window.session_microseconds,
     in_window.actions,
@@ -261,6 +275,7 @@ select
 from to_date
 left join in_window on to_date.as_of = in_window.as_of and to_date.user_id = in_window.user_id
 left join before_window on to_date.as_of = before_window.as_of and to_date.user_id = before_window.user_id
+left join before_lately on to_date.as_of = before_lately.as_of and to_date.user_id = before_lately.user_id
 left join milestones on to_date.as_of = milestones.as_of and to_date.user_id = milestones.user_id
 left join features on to_date.as_of = features.as_of and to_date.user_id = features.user_id
 left join integrations on to_date.as_of = integrations.as_of and to_date.user_id = integrations.user_id

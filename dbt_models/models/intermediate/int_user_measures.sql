@@ -48,6 +48,7 @@ to_date as (
         greatest(history.last_active_at, today.last_event_at) as last_active_at,
         case when {{ returned }} then today.first_event_at else history.reactivated_at end as reactivated_at,
         case when {{ returned }} then history.last_day else history.previous_active_day end as previous_active_day,
+        history.last_day_before_lately,
         today.user_id is not null or history.active_in_window as active_in_window,
         coalesce(history.active_before_window, false) as active_before_window,
         {%- for column in sums %}
@@ -78,6 +79,7 @@ select
     {{ days_between('cast(to_date.first_event_at as date)', 'moments.day') }} + 1 as days_since_first_event,
     to_date.reactivated_at,
     to_date.previous_active_day,
+    to_date.last_day_before_lately,
     to_date.active_in_window,
     to_date.active_before_window,
     {%- for column in sums + ['pricing_visits'] + earliest + latest %}

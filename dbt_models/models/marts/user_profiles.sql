@@ -56,6 +56,7 @@ select
     features.integrations_connected,
     features.reactivated_at,
     features.previous_active_day,
+    features.last_day_before_lately,
     features.subscription_status,
     features.subscription_status_since,
     features.has_open_opportunity,

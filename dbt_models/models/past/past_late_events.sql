@@ -1,4 +1,4 @@
-{%- set columns = ['message_id', 'event_type', 'event_key', 'path_key', 'feature', 'integration', 'status', 'traits',
+{%- set columns = ['message_id', 'event_type', 'identifies', 'event_key', 'path_key', 'feature', 'integration', 'status', 'traits',
                    'session_id', 'group_id', 'occurred_at', 'day', 'received_at'] %}
 -- The events of each version of such a user-day. The version takes the user's place, so that days are rolled up as ever.
 -- Which events these are is found in few columns; only they are read in their whole width.
