@@ -8,6 +8,10 @@ import duckdb
 import pytest
 from installation import Installation
 
+from dagster_project.clients.connectors import LOCAL
+from dagster_project.playbook_files import read_playbook
+from dagster_project.wanted_fields import wanted_fields
+
 CLASSES = "[hot, warm, developing, not_ready]"
 SYNC = ["crm/plan", "crm/fields"]
 
@@ -68,3 +72,33 @@ def test_a_made_contact_stays_up_to_date_until_the_crm_knows_it_by_another_addre
     assert made.run(only=SYNC, PLS_PLAYBOOK_DIR=str(tmp_path / "playbook")).success
     assert (len(written(made, ann[1])), len(written(made, bob[1]))) == (1, 2)
     assert written(made, bob[1])[-1] == 99.9
+
+
+SAID_NO = (
+    "select {} from features.user_features as users left join features.account_features as accounts using (account_id) "
+    "where users.email_opt_out or users.contact_do_not_contact or users.is_unsubscribed "
+    "or users.account_do_not_contact "
+    "or accounts.do_not_contact or users.suppression_reason is not null or accounts.suppression_reason is not null"
+)
+
+
+def test_who_must_not_be_contacted_is_written_to_only_where_the_playbook_says_so_and_never_made(
+    demo_run: Installation,
+) -> None:
+    rules = read_playbook(None).crm_fields
+    assert rules.no_contact == "write"
+    skipping = rules.model_copy(update={"no_contact": "skip"})
+    making = rules.model_copy(update={"create_contacts_of": ("hot", "warm", "developing", "not_ready")})
+    with duckdb.connect(str(demo_run.warehouse), read_only=True) as warehouse:
+        contacts = {key for (key,) in warehouse.sql(SAID_NO.format("contact_id")).fetchall() if key}
+        emails = {f"email:{key}" for (key,) in warehouse.sql(SAID_NO.format("lower(trim(email))")).fetchall() if key}
+        all_of_them, others, made = (
+            wanted_fields(warehouse, of, LOCAL, is_full=True) for of in (rules, skipping, making)
+        )
+    assert contacts & set(all_of_them["contact"]["object_id"])
+    assert set(others["contact"]["object_id"]) == set(all_of_them["contact"]["object_id"]) - contacts
+    assert others["account"].equals(all_of_them["account"])
+    assert emails
+    new = set(made["contact"]["object_id"]) - set(all_of_them["contact"]["object_id"])
+    assert new
+    assert not emails & new

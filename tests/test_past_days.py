@@ -1,5 +1,6 @@
 """`pls backfill`: a day scored later is what a run on that day published; stopped, it goes on and ends equal."""
 
+import re
 import shutil
 from dataclasses import replace
 from datetime import date, timedelta
@@ -22,9 +23,20 @@ from dagster_project.core.calibration.points import (
 )
 from dagster_project.core.explanation import graded
 from dagster_project.core.playbook import Playbook
-from dagster_project.past_days import ROWS_PER_PORTION, Stock, inputs_of, missing_days, portions, score_past_days
+from dagster_project.past_days import (
+    ROWS_PER_PORTION,
+    PastDaysError,
+    Stock,
+    check_standing,
+    days_to_score,
+    inputs_of,
+    missing_days,
+    portions,
+    score_past_days,
+)
 from dagster_project.past_scores import read_past
 from dagster_project.playbook_files import read_playbook
+from dagster_project.refresh import NOTHING_YET
 from dagster_project.warehouse import Warehouse
 
 FIRST, LAST = date(2026, 6, 20), date(2026, 6, 29)
@@ -141,6 +153,88 @@ def test_what_was_scored_from_other_files_is_scored_again(tmp_path: Path) -> Non
     assert inputs("other.duckdb", "a", "c") != inputs("before2.duckdb", "a", "b")
 
 
+LOADED = "('landing/crm/accounts.csv', 'a', null, null, 'loaded')"
+
+
+@pytest.mark.parametrize(
+    ("files", "is_other"),
+    [
+        (LOADED, False),
+        (f"{LOADED}, {LOADED}", False),  # the same file landed in two places
+        (f"{LOADED}, ('landing/crm/accounts.csv', 'b', null, null, 'unreadable')", False),
+        (f"{LOADED}, ('landing/crm/accounts.csv', 'b', null, null, 'loaded')", True),
+        ("('landing/crm/contacts.csv', 'a', null, null, 'loaded')", True),
+        ("('landing/crm/accounts.csv', 'a', timestamp '2026-06-01 00:00:00', null, 'loaded')", True),
+        ("('landing/crm/accounts.csv', 'a', null, 'name=title', 'loaded')", True),
+    ],
+)
+def test_what_a_file_says_is_its_content_its_moment_and_its_mapping(files: str, is_other: bool, tmp_path: Path) -> None:
+    def inputs(rows: str) -> str:
+        with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
+            connection.execute("delete from raw.files")
+            connection.execute(
+                f"insert into raw.files (source, content_hash, extract_at, mapping, status) values {rows}"
+            )
+            return inputs_of(connection, read_playbook(None), "models")
+
+    assert (inputs(files) != inputs(LOADED)) is is_other
+
+
+def test_past_days_are_scored_again_with_other_models_and_when_others_are_left_out(tmp_path: Path) -> None:
+    playbook = read_playbook(None)
+    no_free_mail = replace(playbook, identity=playbook.identity.model_copy(update={"free_mail": ()}))
+    later = replace(playbook, handoffs=playbook.handoffs.model_copy(update={"cooldown_days": 15}))
+    with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
+        known = inputs_of(connection, playbook, "models")
+        assert inputs_of(connection, playbook, "other models") != known
+        assert inputs_of(connection, no_free_mail, "models") != known
+        assert inputs_of(connection, later, "models") == known, "no score follows from it"
+
+
+@pytest.mark.parametrize(
+    ("definition", "is_finished", "until", "expected"),
+    [
+        ("models", True, "2026-06-30 23:59:59.999999", date(2026, 6, 30)),
+        ("models", True, "2026-06-30 23:59:59.999998", date(2026, 6, 29)),
+        ("models", True, "2026-06-30 00:00:00", date(2026, 6, 29)),
+        ("models", False, "2026-06-30 23:59:59.999999", "the last run did not come to its end: run `pls run` once"),
+        ("others", True, "2026-06-30 23:59:59.999999", "have changed: run `pls run` once"),
+        (None, None, None, NOTHING_YET),
+    ],
+)
+def test_a_day_can_be_scored_when_it_is_over_in_a_whole_run_of_these_models(
+    definition: str | None, is_finished: bool | None, until: str | None, expected: date | str, tmp_path: Path
+) -> None:
+    with Warehouse(tmp_path / "warehouse.duckdb").connect() as connection:
+        if definition:
+            connection.execute(
+                "insert into raw.refreshes (definition, is_finished, until) values (?, ?, ?)",
+                [definition, is_finished, until],
+            )
+        if isinstance(expected, date):
+            assert check_standing(connection, "models") == expected
+        else:
+            with pytest.raises(PastDaysError, match=re.escape(expected)):
+                check_standing(connection, "models")
+
+
+def test_days_are_scored_from_the_first_event_on_unless_another_day_is_named() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("create schema intermediate; create table intermediate.int_user_days (day date)")
+        with pytest.raises(PastDaysError, match="no events of users yet"):
+            days_to_score(connection, None, LAST)
+        connection.execute("insert into intermediate.int_user_days values (?), (?)", [LAST, FIRST])
+        assert days_to_score(connection, None, LAST) == (FIRST, LAST)
+        assert days_to_score(connection, None, FIRST) == (FIRST, FIRST)
+        assert days_to_score(connection, LAST, LAST) == (LAST, LAST)
+        early = FIRST - timedelta(days=9)
+        assert days_to_score(connection, early, early) == (early, early)
+        with pytest.raises(PastDaysError, match=r"the first day \(2026-06-29\) is after the last \(2026-06-20\)"):
+            days_to_score(connection, LAST, FIRST)
+        with pytest.raises(PastDaysError, match="expected --from <= --to"):
+            days_to_score(connection, None, early)
+
+
 def test_portions_are_runs_of_days_that_fit_into_memory() -> None:
     days = [date(2026, 5, number) for number in (1, 2, 3, 4, 6, 7)]
     assert portions(days, users=ROWS_PER_PORTION // 2) == [
@@ -150,6 +244,8 @@ def test_portions_are_runs_of_days_that_fit_into_memory() -> None:
     ]
     assert portions(days, users=10) == [(date(2026, 5, 1), date(2026, 5, 4)), (date(2026, 5, 6), date(2026, 5, 7))]
     assert portions(days[:2], users=10**9) == [(days[0], days[0]), (days[1], days[1])]
+    assert portions(days[:3], users=10, longest=2) == [(days[0], days[1]), (days[2], days[2])]
+    assert portions([], users=0) == []
 
 
 def test_what_was_measured_is_kept_of_the_first_day_of_each_period(filled: Installation) -> None:

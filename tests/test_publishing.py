@@ -17,6 +17,7 @@ from dagster_project.open_files import is_written_by_nobody, was_left_alone
 from dagster_project.publishing import (
     NOTHING,
     Excerpt,
+    PublishedView,
     publish_changes,
     publish_serving_copy,
     spare_of,
@@ -45,6 +46,18 @@ def test_the_serving_copy_holds_the_marts_and_nothing_else(warehouse_with_marts:
         assert connection.sql("from marts.pql_scores").fetchall() == [("u1", ["a", "b"])]
         comments = connection.sql("select comment from duckdb_columns() where column_name = 'user_id'").fetchall()
         assert comments == [("It's the product's id.",)]
+
+
+def test_analysts_with_an_older_duckdb_can_open_the_copy(warehouse_with_marts: Path, tmp_path: Path) -> None:
+    """What pipeline and analysts have installed is not renewed on one day."""
+    serving = tmp_path / "serving.duckdb"
+    publish_serving_copy(warehouse_with_marts, serving)
+    for publish_again in (False, True):
+        if publish_again:
+            publish_changes(warehouse_with_marts, serving, {"pql_scores": "true"})
+        with duckdb.connect(str(serving), read_only=True) as copy:
+            of_the_copy = "select tags['storage_version'] from duckdb_databases() where database_name = 'serving'"
+            assert copy.sql(of_the_copy).fetchall() == [("v1.5.0+",)]
 
 
 def test_a_reader_keeps_its_copy_while_a_new_one_is_published(warehouse_with_marts: Path, tmp_path: Path) -> None:
@@ -96,6 +109,82 @@ def test_a_failed_publication_leaves_the_old_copy(warehouse_with_marts: Path, tm
     with duckdb.connect(str(serving), read_only=True) as connection:
         assert connection.sql("select count(*) from marts.pql_scores").fetchall() == [(1,)]
     assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
+
+
+@pytest.mark.parametrize("changed", [{"pql_scores": "user_id = error('no')"}, {"pql_scores": "true", "gone": "true"}])
+def test_changes_of_which_one_fails_leave_the_old_copy(
+    changed: dict[str, str], warehouse_with_marts: Path, tmp_path: Path
+) -> None:
+    serving = tmp_path / "serving.duckdb"
+    publish_serving_copy(warehouse_with_marts, serving)
+    before = state_of(serving)
+    with Warehouse(warehouse_with_marts).connect() as connection:
+        connection.execute("insert into marts.pql_scores values ('u2', [])")
+    with pytest.raises(duckdb.Error):
+        publish_changes(warehouse_with_marts, serving, changed)
+    assert state_of(serving) == before
+    assert sorted(path.name for path in tmp_path.glob("*serving*")) == ["serving.duckdb"]
+
+
+def test_changes_find_their_columns_by_name(warehouse_with_marts: Path, tmp_path: Path) -> None:
+    """A warehouse that was made anew may have them in another order than the copy of before."""
+    serving = tmp_path / "serving.duckdb"
+    with Warehouse(warehouse_with_marts).connect() as connection:
+        connection.execute("create table marts.leads as select 'u1' as user_id, 'a1' as account_id")
+    publish_serving_copy(warehouse_with_marts, serving)
+    with Warehouse(warehouse_with_marts).connect() as connection:
+        connection.execute("create or replace table marts.leads as select 'a2' as account_id, 'u1' as user_id")
+    publish_changes(warehouse_with_marts, serving, {"leads": "user_id = 'u1'"})
+    with duckdb.connect(str(serving), read_only=True) as copy:
+        assert copy.sql("select user_id, account_id from marts.leads").fetchall() == [("u1", "a2")]
+
+
+def test_a_published_view_is_one_over_the_rows_that_are_published_and_says_what_it_is(
+    warehouse_with_marts: Path, tmp_path: Path
+) -> None:
+    serving, view = tmp_path / "serving.duckdb", "select user_id, 2 * half as score from scores.daily"
+    with Warehouse(warehouse_with_marts).connect() as connection:
+        connection.execute("create table scores.daily as select unnest(['u1', 'u2']) as user_id, 7 as half")
+        connection.execute(f"create view marts.daily_scores as {view}")
+        connection.execute("comment on view marts.daily_scores is 'Whoever''s score.'")
+        connection.execute("comment on column marts.daily_scores.score is 'Of that day.'")
+        connection.execute("comment on table marts.pql_scores is 'A score each.'")
+    published = PublishedView(view, {"daily": "select * from scores.daily where user_id = 'u1'"})
+    publish_serving_copy(warehouse_with_marts, serving, {"daily_scores": published})
+    with duckdb.connect(str(serving), read_only=True) as copy:
+        assert copy.sql("from marts.daily_scores").fetchall() == [("u1", 14)]
+        about = copy.sql(
+            "select view_name, comment from duckdb_views() where comment is not null union all "
+            "select table_name, comment from duckdb_tables() where comment is not null union all "
+            "select column_name, comment from duckdb_columns() where comment is not null order by all"
+        ).fetchall()
+        assert about == [
+            ("daily_scores", "Whoever's score."),
+            ("pql_scores", "A score each."),
+            ("score", "Of that day."),
+            ("user_id", "It's the product's id."),
+        ]
+        tables = copy.sql("select schema_name || '.' || table_name from duckdb_tables() order by 1").fetchall()
+        assert tables == [("marts.funnel",), ("marts.pql_scores",), ("scores.daily",)]
+
+
+def test_a_file_is_known_again_by_all_that_a_change_of_it_changes(tmp_path: Path) -> None:
+    one, other, now = tmp_path / "one", tmp_path / "other", 1_780_000_000
+    for path, text in ((one, "a"), (other, "a")):
+        path.write_text(text)
+        os.utime(path, (now, now))
+    first = state_of(one)
+    assert state_of(other) != first, "another file, however alike"
+    os.utime(one, (now, now + 1))
+    assert state_of(one) != first
+    one.write_text("ab")
+    os.utime(one, (now, now))
+    assert state_of(one) != first
+    one.write_text("b")
+    os.utime(one, (now, now))
+    one.rename(tmp_path / "called otherwise")
+    assert state_of(tmp_path / "called otherwise") == first
+    assert state_of(one) is None
 
 
 def test_it_is_published_again_and_read_at_once_while_others_look_through_all_catalogs(
@@ -192,15 +281,16 @@ def test_a_copy_in_which_most_rows_are_deleted_ones_is_cleared_of_them(tmp_path:
     publish_serving_copy(path, serving)
     found = "select sum(count) from pragma_storage_info('marts.user_profiles') where segment_type = 'BIGINT'"
     rows_in_the_file = []
-    for changed in (0, 1):
-        publish_changes(path, serving, {"user_profiles": f"score % 8 > {changed}"})
+    for changed, is_time in ((0, True), (1, False), (1, True)):
+        publish_changes(path, serving, {"user_profiles": f"score % 8 > {changed}"}, may_be_worn=is_time)
         with duckdb.connect(str(serving), read_only=True) as copy:
             rows_in_the_file.append(copy.sql(found).fetchall()[0][0])
             assert copy.sql("select count(*), sum(score) from marts.user_profiles").fetchall() == [
                 (200_000, 19_999_900_000)
             ]
     assert rows_in_the_file[0] == 375_000
-    assert rows_in_the_file[1] < 375_000 + 150_000
+    assert rows_in_the_file[1] == 375_000 + 150_000, "nobody asked"
+    assert rows_in_the_file[2] < 375_000 + 150_000
 
 
 def test_the_spare_is_left_alone_while_anybody_has_it_open(warehouse_with_marts: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.runs.schema import RunsTable
 
 from dagster_project.defs.resources import Workplace
 from dagster_project.defs.schedules import (
@@ -60,6 +61,7 @@ def requested(landing: Path, cursor: str | None = None) -> str | None:
         ("suppression.csv", "score_new_events"),
         ("crm/owners.csv", "score_everything"),
         ("notes.csv", "score_everything"),
+        ("events.csv", "score_everything"),
     ],
 )
 def test_what_is_about_single_people_is_no_reason_to_score_everything(name: str, job: str, tmp_path: Path) -> None:
@@ -88,7 +90,10 @@ def test_a_file_that_is_still_written_is_waited_for(tmp_path: Path) -> None:
     put(tmp_path, "events/a.ndjson")
     put(tmp_path, "crm/accounts.csv", age=1.9)
     assert skipped(tmp_path) == "crm/accounts.csv is still being written"
-    put(tmp_path, "crm/accounts.csv", age=2.1)
+    put(tmp_path, "crm/owners.csv", age=0)
+    assert skipped(tmp_path) == "crm/owners.csv is still being written", "the youngest is named"
+    (tmp_path / "crm/owners.csv").unlink()
+    put(tmp_path, "crm/accounts.csv", age=SETTLE)
     assert requested(tmp_path)
 
 
@@ -110,6 +115,15 @@ def test_where_files_never_stop_landing_those_that_are_complete_are_not_kept_wai
     assert skipped(tmp_path, cursor=before) == "events/c.ndjson is still being written"
     put(tmp_path, "events/b.ndjson", age=0.6)
     assert requested(tmp_path, cursor=before)
+
+
+@pytest.mark.parametrize(("age", "are_asked_for"), [(SETTLE, True), (SETTLE + 9.9, True), (SETTLE + 10, False)])
+def test_files_that_are_long_complete_do_not_take_one_along_that_is_written(
+    age: float, are_asked_for: bool, tmp_path: Path
+) -> None:
+    put(tmp_path, "events/a.ndjson", age=age)
+    put(tmp_path, "events/b.ndjson", age=0.1)
+    assert isinstance(tick(tmp_path), dg.RunRequest) is are_asked_for
 
 
 @dataclass
@@ -175,6 +189,14 @@ def test_a_file_with_other_content_starts_another_run(tmp_path: Path) -> None:
     put(tmp_path, "crm/accounts.csv", "short")
     before = requested(tmp_path)
     put(tmp_path, "crm/accounts.csv", "longer", age=30)
+    assert requested(tmp_path, cursor=before) != before
+
+
+def test_a_file_by_another_name_starts_another_run(tmp_path: Path) -> None:
+    """Its name may say of which day an extract is."""
+    put(tmp_path, "crm/dt=2026-06-29/accounts.csv")
+    before = requested(tmp_path)
+    (tmp_path / "crm/dt=2026-06-29").rename(tmp_path / "crm/dt=2026-06-30")
     assert requested(tmp_path, cursor=before) != before
 
 
@@ -260,6 +282,12 @@ class Runs:
         tags = {LANDING_VERSION: version} if version else {}
         runs.execute_in_process(instance=self.instance, raise_on_error=False, tags=tags)
 
+    def set_back(self, job: str, **columns: timedelta) -> None:
+        """What is told of all runs of a job so far was earlier: when they began, or ended."""
+        earlier = {name: RunsTable.c[name] - by.total_seconds() for name, by in columns.items()}
+        with self.instance.run_storage.connect() as connection:
+            connection.execute(RunsTable.update().where(RunsTable.c.pipeline_name == job).values(earlier))
+
     def fail_for_days(self, job: str) -> None:
         """Sixty runs have failed, the last of them now."""
         for _ in range(60):
@@ -302,11 +330,39 @@ def test_pauses_grow_and_what_failed_twice_is_done_whole(runs: Runs) -> None:
     assert isinstance(runs.again(after=LONGEST_PAUSE), dg.RunRequest)
 
 
+def test_a_pause_begins_when_the_last_of_the_runs_has_ended(runs: Runs) -> None:
+    runs.end("score_new_events", success=False)
+    runs.set_back("score_new_events", end_time=timedelta(hours=5))
+    runs.end("score_everything", success=False)
+    assert isinstance(runs.again(after=2 * FIRST_PAUSE - ALMOST), dg.SkipReason)
+
+
+def test_a_run_that_had_begun_before_has_not_done_it(runs: Runs) -> None:
+    """What it read may be older than what the one that failed was asked for."""
+    runs.end("score_new_events", success=False)
+    runs.end("score_everything", success=True, version=None)
+    runs.set_back("score_everything", start_time=timedelta(minutes=1))
+    assert isinstance(runs.again(after=LONGEST_PAUSE), dg.RunRequest)
+
+
 def test_a_run_that_is_not_over_or_succeeded_is_not_asked_for_again(runs: Runs) -> None:
     assert runs.again(after=LONGEST_PAUSE) is None
     runs.end("score_everything", success=False)
     runs.end("score_everything", success=True)
     assert runs.again(after=LONGEST_PAUSE) is None
+
+
+def test_a_run_that_somebody_has_ended_is_not_begun_again(runs: Runs) -> None:
+    status = dg.DagsterRunStatus.CANCELED
+    runs.instance.add_run(dg.DagsterRun("score_everything", status=status, tags={LANDING_VERSION: "v"}))
+    assert runs.again(after=LONGEST_PAUSE) is None
+
+
+def test_what_was_to_be_done_whole_is_done_whole_again(runs: Runs) -> None:
+    runs.end("score_everything", success=False)
+    again = runs.again(after=FIRST_PAUSE)
+    assert isinstance(again, dg.RunRequest)
+    assert again.job_name == "score_everything"
 
 
 @pytest.mark.parametrize("job", ["score_everything", "score_new_events"])
@@ -356,9 +412,19 @@ def test_what_a_waiting_run_will_read_needs_no_other_run(
         context = dg.build_sensor_context(instance=instance, cursor=before)
         answer = landing_sensor()(context)
         assert isinstance(answer, dg.RunRequest) is asked
-        if not asked:
+        if asked:
+            assert context.cursor == answer.run_key
+        else:
             assert answer.skip_message == "a run that waits for its turn will read what has landed"
             assert context.cursor == before, "what it does not read after all is asked for later"
+
+
+def test_a_run_that_has_begun_may_have_read_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLS_DATA_DIR", str(tmp_path))
+    put(tmp_path / "landing", "events/a.ndjson")
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_run(dg.DagsterRun("score_everything", status=dg.DagsterRunStatus.STARTED))
+        assert isinstance(landing_sensor()(dg.build_sensor_context(instance=instance)), dg.RunRequest)
 
 
 def test_a_run_that_died_is_ended_though_nothing_lands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 import polars as pl
@@ -13,6 +13,7 @@ from scoring_frames import PLAYBOOK
 from dagster_project.core.calibration.changes import Change, NotInTheFile, changed_text, changes_of
 from dagster_project.core.calibration.evidence import DRIVES
 from dagster_project.core.calibration.feedback import FEEDBACK, SILENCE, feedback_against_deals
+from dagster_project.core.calibration.figures import between, percent
 from dagster_project.core.calibration.findings import Findings, Past, find
 from dagster_project.core.calibration.points import points_by_signal, rescored, untried
 from dagster_project.core.calibration.published import published_of
@@ -215,9 +216,15 @@ def test_a_company_of_accounts_has_dimensions_of_its_own():
         subject_type=pl.lit("account"), subject_id="account_id"
     )
     past = Past(pl.concat([scores, accounts]), scores.drop("signals"), outcomes, FIRED.to_frame())
-    rates = find(past, MODELS, observed_until=OBSERVED).rates
+    both = find(past, MODELS, observed_until=OBSERVED)
+    rates = both.rates
     assert {"account_classification", "account_decile", "account_segment"} < set(rates["dimension"])
     assert not rates.select("model_version", "dimension", "value").is_duplicated().any()
+    about = published_of({**tables(), **vars(both), "curves": both.curves.reverse()}, "m1")
+    assert about.number("leads") == rates.filter(dimension="classification")["leads"].sum(), "the report is of people"
+    assert set(about.curves["subject_type"]) == {"user"}
+    drawn = about.curves.select("curve", "position").rows()
+    assert drawn == sorted(drawn)
 
 
 def test_a_trigger_is_judged_by_what_came_within_the_labels_days():
@@ -313,6 +320,11 @@ def test_what_somebody_typed_stays_text_on_the_page():
     assert "<script" not in page
 
 
+def test_an_interval_is_told_from_low_to_high_or_not_at_all():
+    assert (percent(0.1234), percent(None), between(0.1, 0.25)) == ("12.3 %", "", "10.0-25.0 %")
+    assert (between(None, 0.2), between(0.1, None)) == ("", "")
+
+
 # --- feedback --------------------------------------------------------------------------------------
 
 
@@ -339,3 +351,47 @@ def test_what_sellers_said_stands_beside_the_deals():
         ("not_a_fit", 1, 1, 1),
         (SILENCE, 1, 1, 0),
     ]
+
+
+def feedback_row(created: list[tuple[str, datetime]], won_at: list[datetime], *, observed: datetime = OBSERVED):
+    """What is told of handoffs (account and when) whose accounts won then, of which nobody said anything."""
+    handed = [(f"h{n}", f"u{n}", account, at) for n, (account, at) in enumerate(created)]
+    won = [(account, None, f"o{n}", at, None, None) for account, _ in created[:1] for n, at in enumerate(won_at)]
+    frames = (
+        pl.DataFrame(rows, schema=schema, orient="row")
+        for rows, schema in ((handed, _handoffs().schema), (won, OUTCOMES))
+    )
+    compared = feedback_against_deals(FEEDBACK.to_frame(), *frames, rules=RULES, observed_until=observed)
+    return compared.row(0, named=True)
+
+
+HANDED = datetime(2026, 1, 10)
+LABEL = timedelta(days=RULES.label_days)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("won_at", "won"),
+    [
+        ([HANDED], 0),
+        ([HANDED + SECOND], 1),
+        ([HANDED + LABEL - SECOND], 1),
+        ([HANDED + LABEL], 0),
+        ([HANDED - SECOND, HANDED + SECOND, HANDED + LABEL], 1),
+    ],
+)
+def test_a_handoff_was_right_when_the_next_deal_came_within_the_labels_days(won_at, won):
+    assert feedback_row([("a1", HANDED)], won_at)["won"] == won
+
+
+def test_a_handoff_that_is_too_young_is_not_judged_even_if_it_has_won():
+    young = feedback_row([("a1", HANDED)], [HANDED + SECOND], observed=HANDED + LABEL - SECOND)
+    assert (young["handoffs"], young["matured"], young["won"], young["close_rate"]) == (1, 0, 0, None)
+    assert feedback_row([("a1", HANDED)], [], observed=HANDED + LABEL)["matured"] == 1
+
+
+def test_handoffs_of_one_account_are_no_surer_than_one():
+    each = [(f"a{n}", HANDED) for n in range(8)]
+    once, often = (feedback_row(each * times, [HANDED + SECOND]) for times in (1, 20))
+    for end in ("close_rate_low", "close_rate_high"):
+        assert often[end] == pytest.approx(once[end], abs=0.03)

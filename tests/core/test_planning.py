@@ -20,6 +20,7 @@ from dagster_project.core.planning.plan import BackTest, Plan, not_shown, passed
 from dagster_project.core.playbook import Playbook
 from dagster_project.core.pql import score_users
 from dagster_project.core.scoring_rules import ScoringRules
+from dagster_project.core.triggers import conditions
 
 NOBODY = Moves(subjects=10, moved=0, classes=[], top=[], segments=[])
 QUIET = Alerts({}, {})
@@ -108,10 +109,11 @@ def test_who_rose_above_the_line_in_the_week_is_an_alert_of_the_week():
     assert week(hot, {"u_1": 60.0}).sent == 1
     assert week(hot, {}).sent == 1
     assert week(hot, {"u_1": 85.0}).sent == 0
+    assert week(hot, {"u_1": 80.0}).sent == 1, "80 is not above the line"
     assert week(hot, None).sent == 0
 
 
-@pytest.mark.parametrize(("ago", "alerts"), [(1, 1), (8, 0)])
+@pytest.mark.parametrize(("ago", "alerts"), [(1, 1), (7, 0), (8, 0)])
 def test_an_event_counts_in_the_week_in_which_it_happened(ago, alerts):
     asked = {"last_sales_request_at": handoff_frames.AS_OF - timedelta(days=ago), "pql_score": 10.0}
     assert week(planned(asked), {}).sent == alerts
@@ -139,12 +141,40 @@ def test_a_person_has_room_for_seven_days_of_alerts():
     assert (found.sent, found.without_room) == (14, 16)
 
 
-@pytest.mark.parametrize(("ago", "alerts"), [(1, 1), (8, 0)])
+@pytest.mark.parametrize(("ago", "alerts"), [(1, 1), (7, 0), (8, 0)])
 def test_a_level_counts_when_the_ledger_says_that_it_fired_in_the_week(ago, alerts):
     visits = {"pricing_visits": 3, "pql_score": 10.0}
     fired_at = handoff_frames.AS_OF - timedelta(days=ago)
     states = on_states(planned(visits, as_of=fired_at))
     assert week(replace(planned(visits), states=states), {}).sent == alerts
+
+
+def test_a_level_of_which_nobody_knows_since_when_it_stands_is_no_alert_of_the_week():
+    visits = {"pricing_visits": 3, "pql_score": 10.0}
+    assert on_the_first_day(planned(visits), PLAYBOOK).sent == 1
+    assert week(planned(visits), {}).sent == 0
+
+
+@pytest.mark.parametrize(("ago", "alerts"), [(3, 1), (7, 0), (10, 0)])
+def test_a_week_is_cooled_down_by_what_was_before_it_and_not_by_what_it_plans_again(ago, alerts):
+    before = handoff_frames.past({"created_at": handoff_frames.AS_OF - timedelta(days=ago)})
+    hot = planned(handoff_frames.HOT, handed_over=before)
+    assert week(hot, {"u_1": 60.0}).sent == alerts
+
+
+def test_what_waits_already_is_no_alert_of_the_week():
+    """It comes on the first day; a week like the last has none that wait from before."""
+    waiting = plan_handoffs(planned(handoff_frames.HOT, hold="stale"), PLAYBOOK)
+    later = planned(handoff_frames.HOT, after=waiting, as_of=handoff_frames.LATER)
+    assert on_the_first_day(later, PLAYBOOK).sent == 1
+    assert week(later, {"u_1": 85.0}).sent == 0
+
+
+def test_a_week_has_no_first_run_whose_standing_conditions_are_held_back():
+    hot = planned(handoff_frames.HOT)
+    first = replace(hot, baseline=conditions(hot.users, hot.accounts, PLAYBOOK), baseline_at=hot.as_of)
+    assert on_the_first_day(first, PLAYBOOK).sent == 0
+    assert week(first, {"u_1": 60.0}).sent == 1
 
 
 def on_states(inputs: HandoffInputs) -> pl.DataFrame:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_frames import PLAYBOOK, accounts
 
-from dagster_project.core.pqa import DIMENSIONS, score_accounts
+from dagster_project.core.pqa import DIMENSIONS, PARTS, grade_accounts, kinds, score_accounts
+from dagster_project.core.scoring_rules import ScoringRules
 
 RULES = PLAYBOOK.scoring
 PROFILE = RULES.pqa.ideal_profile
@@ -72,6 +73,73 @@ def test_entries_and_parts_sum_to_the_score(companies: list[dict[str, Any]]) -> 
         assert sum(row["parts"]) == pytest.approx(row["pqa_score"], abs=1e-9)
 
 
+BUSY: dict[str, Any] = {
+    "active_users_30d": 5,
+    "active_users_before": 4,
+    "departments": 1,
+    "catalogue_features_used": 6,
+    "mean_sessions_per_week": 1.0,
+    "employee_count": 51,
+    "industry": INDUSTRIES["other"],
+    "tech_stack": [PROFILE.technologies[0]],
+}
+"""An account whose four dimensions all differ, and whose scores, with usage and fit, are rounded up."""
+
+
+def test_parts_and_kinds_stand_in_the_order_of_what_they_are_of() -> None:
+    """The history tells by them what moved a score."""
+    row = score_accounts(accounts(BUSY), RULES).row(0, named=True)
+    weights = RULES.pqa.weights.model_dump()
+    assert list(weights) == [*PARTS[:-1]]
+    assert row["parts"][:-1] == pytest.approx([row[f"{n}_score"] * weights[n] for n in DIMENSIONS], abs=0.05)
+    assert len({*row["parts"]}) == len(PARTS)
+    told = {entry["signal"]: kind for entry, kind in zip(row["explanation"], kinds(RULES), strict=True)}
+    assert {signal for signal, kind in told.items() if kind == "fit"} == {"employees", "industry", "tech_stack"}
+    assert {signal for signal, kind in told.items() if kind == "rounding"} == {"rounding"}
+
+
+def _lines(usage: float, fit: float, warm: float) -> ScoringRules:
+    """The rules with other lines of the matrix, and of the class `warm`."""
+    said = RULES.model_dump(by_alias=True)
+    said["pqa"]["matrix"] = {"usage_from": usage, "fit_from": fit}
+    said["classes"]["warm"]["from"] = warm
+    return ScoringRules.model_validate(said)
+
+
+def test_lines_are_compared_with_what_is_published() -> None:
+    """Whoever reads 49.1 beside a line at 49.1 must not find the account below it, whatever was rounded away."""
+    row = score_accounts(accounts(BUSY), RULES).row(0, named=True)
+    usage, fit, score = (row[name] for name in ("usage_score", "fit_score", "pqa_score"))
+    for above_usage, above_fit, quadrant in (
+        (0.0, 0.0, "hot_pqa"),
+        (0.1, 0.0, "develop"),
+        (0.0, 0.1, "self_serve"),
+        (0.1, 0.1, "deprioritize"),
+    ):
+        rules = _lines(usage + above_usage, fit + above_fit, score)
+        assert score_accounts(accounts(BUSY), rules)["quadrant"].item() == quadrant
+        assert score_accounts(accounts(BUSY), rules)["classification"].item() == "warm"
+
+
+def test_usage_is_weighed_by_the_weights_of_breadth_and_depth() -> None:
+    said = RULES.model_dump(by_alias=True)
+    said["pqa"]["weights"] = {"breadth": 0.4, "depth": 0.2, "fit": 0.3, "momentum": 0.1}
+    row = score_accounts(accounts(BUSY), ScoringRules.model_validate(said)).row(0, named=True)
+    expected = (0.4 * row["breadth_score"] + 0.2 * row["depth_score"]) / 0.6
+    assert row["usage_score"] == pytest.approx(expected, abs=0.05)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(ACCOUNTS, min_size=1, max_size=10))
+def test_grades_of_past_days_are_the_scores_of_a_run(companies: list[dict[str, Any]]) -> None:
+    scored = score_accounts(accounts(*companies), RULES)
+    graded = grade_accounts(accounts(*companies), RULES)
+    assert graded.select("score", "classification").rows() == scored.select("pqa_score", "classification").rows()
+    for row, entries in zip(graded.iter_rows(named=True), scored["explanation"], strict=True):
+        earned = {entry["signal"]: entry["points"] for entry in entries if entry["signal"] != "rounding"}
+        assert {name: row[name] for name in row if name not in ("score", "classification")} == earned
+
+
 def _entries(**changed: Any) -> dict[str, dict[str, Any]]:
     row = score_accounts(accounts(changed), RULES).row(0, named=True)
     return {entry["signal"]: entry for entry in row["explanation"]}
@@ -98,8 +166,24 @@ def test_a_known_stack_without_a_match_is_not_missing() -> None:
 
 
 def test_technologies_count_once_and_without_case() -> None:
-    entry = _entries(tech_stack=["DBT", "dbt ", "snowflake"])["tech_stack"]
+    entry = _entries(tech_stack=["DBT", "dbt ", " Snowflake"])["tech_stack"]
     assert (entry["value"], entry["tier"]) == ("2", "high")
+
+
+def test_the_ideal_profile_is_read_as_people_write_it() -> None:
+    said = RULES.model_dump(by_alias=True)
+    said["pqa"]["ideal_profile"] = {
+        "target_industries": [" Fishing"],
+        "adjacent_industries": ["Boats "],
+        "technologies": ["Net ", "HOOK"],
+    }
+    rules = ScoringRules.model_validate(said)
+    found = score_accounts(
+        accounts({"industry": "fishing", "tech_stack": ["net", "hook"]}, {"industry": "boats"}), rules
+    )
+    told = [{entry["signal"]: entry["value"] for entry in entries} for entries in found["explanation"]]
+    assert [entries["industry"] for entries in told] == ["target", "adjacent"]
+    assert told[0]["tech_stack"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +191,9 @@ def test_technologies_count_once_and_without_case() -> None:
     [
         (0, 0, "none", "0"),
         (0, 9, "none", "-1"),
+        (1, 0, "low", "from none"),
         (2, 0, "low", "from none"),
+        (2, 1, "high", "1"),
         (3, 0, "high", "from none"),
         (5, 5, "none", "0"),
         (11, 10, "medium", "0.1"),
@@ -122,6 +208,7 @@ def test_growth(now: int, before: int, tier: str, value: str) -> None:
 
 def test_no_catalogue_of_features_means_no_adoption() -> None:
     assert _entries(catalogue_features=0)["feature_adoption"]["value"] == "0"
+    assert _entries(catalogue_features=1, catalogue_features_used=1)["feature_adoption"]["value"] == "1"
 
 
 def test_no_accounts_are_no_error() -> None:

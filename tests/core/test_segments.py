@@ -25,6 +25,7 @@ RULES = PLAYBOOK.segments
         ({}, ("smb", "self-serve", "unknown")),
         ({"segment_override": "smb", "employee_count": 9000}, ("smb", "self-serve", "override")),
         ({"segment_override": " Mid Market "}, ("mid-market", "sales-assist", "override")),
+        ({"segment_override": "mid_market"}, ("mid-market", "sales-assist", "override")),
         ({"segment_override": "strategic", "employee_count": 9000}, ("enterprise", "sales-led", "computed")),
     ],
 )
@@ -37,6 +38,16 @@ def test_users_have_the_segment_of_their_account() -> None:
     placed = segment_accounts(accounts({"account_id": "a_9", "employee_count": 2000}), RULES)
     row = segment_users(users({"account_id": "a_9"}), placed, RULES).row(0, named=True)
     assert (row["fit_tier"], row["segment"], row["motion"]) == ("enterprise", "enterprise", "sales-led")
+
+
+@pytest.mark.parametrize(
+    ("account", "source"),
+    [({}, "unknown"), ({"segment_override": "smb"}, "override"), ({"employee_count": 5}, "computed")],
+)
+def test_users_know_how_sure_the_segment_of_their_account_is(account: dict[str, Any], source: str) -> None:
+    """A self-serve motion that is only assumed goes to research, not to the automation."""
+    row = segment_users(users({"account_id": "a_1"}), segment_accounts(accounts(account), RULES), RULES)
+    assert row["segment_source"].to_list() == [source]
 
 
 def test_a_user_without_an_account_is_a_consumer() -> None:

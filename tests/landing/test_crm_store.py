@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from dagster_project.landing.crm_reading import CRM_ROWS
 from dagster_project.landing.crm_store import join_rows, keys_before, reconsider_shrunk, store_extract
+from dagster_project.landing.discovery import API
 from dagster_project.warehouse import RAW_TABLES
 
 FIRST = datetime(2026, 6, 1)
 LIMIT = 0.5
 Said = dict[str, str]
 """What an extract says, by key."""
+Delivery = tuple[int, Said, str]
+"""A day, what it says, and from which connected CRM it was read."""
 
 
 @cache
@@ -37,11 +40,12 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.rollback()
 
 
-def deliver(connection: duckdb.DuckDBPyConnection, day: int, said: Said) -> None:
+def deliver(connection: duckdb.DuckDBPyConnection, day: int, said: Said, read_from: str = "") -> None:
     """Store an extract of a day as loading does; its file is known by its number."""
     [(file_id,)] = connection.sql("select count(*) + 1 from raw.files").fetchall()
     connection.execute(
-        "insert into raw.files (file_id, path, content_hash) values (?, 'crm/contacts.csv', ?)", [file_id, str(file_id)]
+        "insert into raw.files (file_id, path, content_hash) values (?, ?, ?)",
+        [file_id, read_from or "crm/contacts.csv", str(file_id)],
     )
     connection.execute(
         f"create or replace temp table {CRM_ROWS} as select row_number() over () as row_number, "
@@ -51,9 +55,8 @@ def deliver(connection: duckdb.DuckDBPyConnection, day: int, said: Said) -> None
     )
     at = FIRST + timedelta(days=day)
     previous = keys_before(connection, "contacts", at)
-    store_extract(
-        connection, "contacts", file_id=file_id, extract_at=at, delivered_at=at, limit=LIMIT, previous=previous
-    )
+    times = {"extract_at": at, "delivered_at": at}
+    store_extract(connection, "contacts", file_id=file_id, **times, limit=LIMIT, previous=previous, read_from=read_from)
     reconsider_shrunk(connection, LIMIT, 1)
 
 
@@ -85,36 +88,50 @@ delete from raw.crm_extract_rows;
 insert into raw.crm_extract_rows from apart;
 """
 extracts = st.dictionaries(st.sampled_from("abcde"), st.sampled_from("xy"), min_size=1)
+sources = st.sampled_from(["", "", f"{API}hubspot/contacts", f"{API}salesforce/contacts"])
+deliveries_of_all_kinds = st.lists(st.tuples(st.integers(0, 5), extracts, sources), min_size=1, max_size=9)
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(st.integers(0, 5), extracts), min_size=1, max_size=9))
-def test_every_extract_says_what_it_said_in_whatever_order_they_come(deliveries: Sequence[tuple[int, Said]]) -> None:
+@given(deliveries_of_all_kinds)
+def test_every_extract_says_what_it_said_in_whatever_order_they_come(
+    deliveries: Sequence[Delivery],
+) -> None:
     """Those that don't count, because too many keys are gone, among them."""
     with warehouse() as connection:
-        for day, said in deliveries:
-            deliver(connection, day, said)
-        assert held(connection) == {number: said for number, (_, said) in enumerate(deliveries, 1)}
+        for delivery in deliveries:
+            deliver(connection, *delivery)
+        assert held(connection) == {number: said for number, (_, said, _) in enumerate(deliveries, 1)}
         alone = connection.sql(
             "select count(*) from raw.crm_extract_rows where first_extract_id <> extract_id and (first_extract_id in "
-            "(select extract_id from raw.crm_extracts order by extract_at, extract_id limit 1) or extract_id in "
-            "(select extract_id from raw.crm_extracts where not is_complete))"
+            "(select extract_id from raw.crm_extracts order by extract_at, extract_id limit 1) or "
+            "list_has_any([first_extract_id, extract_id], "
+            "(select coalesce(list(extract_id), []) from raw.crm_extracts where not is_complete)))"
         ).fetchall()
         assert alone == [(0,)], "the first one, and those that don't count, have rows of their own"
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(st.integers(0, 5), extracts), min_size=1, max_size=9))
-def test_rows_of_an_earlier_version_are_joined_and_say_the_same(deliveries: Sequence[tuple[int, Said]]) -> None:
+@given(deliveries_of_all_kinds)
+def test_rows_of_an_earlier_version_are_joined_and_say_the_same(deliveries: Sequence[Delivery]) -> None:
     """It wrote one per extract and record."""
     with warehouse() as connection:
-        for day, said in sorted(deliveries, key=lambda one: one[0]):
-            deliver(connection, day, said)
+        for delivery in sorted(deliveries, key=lambda one: one[0]):
+            deliver(connection, *delivery)
         joined = "select version_id, first_extract_id, extract_id from raw.crm_extract_rows order by all"
         expected = connection.sql(joined).fetchall()
         connection.execute(A_ROW_EACH)
         join_rows(connection)
         assert connection.sql(joined).fetchall() == expected
+
+
+def test_what_a_connected_crm_says_is_a_row_of_its_own() -> None:
+    """What it has said last is looked for by its own last extract; files that land meanwhile are none of it."""
+    with warehouse() as connection:
+        for day, read_from in enumerate(["", "", "", f"{API}hubspot/contacts", f"{API}hubspot/contacts", "", ""]):
+            deliver(connection, day, {"a": "x"}, read_from)
+        rows = connection.sql("select first_extract_id, extract_id from raw.crm_extract_rows order by all").fetchall()
+    assert rows == [(1, 1), (2, 3), (4, 5), (6, 7)]
 
 
 def test_what_does_not_change_takes_no_room() -> None:
