@@ -93,7 +93,9 @@ create table if not exists raw.refreshes (
 alter table raw.refreshes add column if not exists run_id varchar;
 alter table raw.refreshes add column if not exists has_features boolean;
 alter table raw.refreshes add column if not exists has_crm boolean;
-create table if not exists raw.crm_set_by_rules (account_id varchar, name varchar, extracted varchar, stands varchar);
+create table if not exists raw.crm_set_by_rules (
+  account_id varchar, name varchar, extracted varchar, stands varchar, batch_id integer
+);
 create table if not exists raw.crm_touched (kind varchar, key varchar);
 create table if not exists raw.unread_suppressions (content_hash varchar, rows bigint, first_row bigint);
 create table if not exists raw.ledger_copies (warehouse_id varchar, number bigint);

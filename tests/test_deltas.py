@@ -383,6 +383,27 @@ def test_a_part_that_fails_keeps_only_what_stands_on_it_from_being_done(grown: P
     assert refreshed(data_dir) == (True, "the run before did not come to its end")
 
 
+def test_an_owner_that_a_rule_has_set_is_known_to_the_next_delta(grown: Path, tmp_path: Path) -> None:
+    data_dir = shutil.copytree(grown, tmp_path / "data")
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        [(account_id,)] = serving.sql(
+            "select account_id from marts.account_profiles where in_crm and owner_id is null order by 1 limit 1"
+        ).fetchall()
+        [(owner_id,)] = serving.sql("select owner_id from marts.crm_owners order by 1 limit 1").fetchall()
+    assert LocalCrm(data_dir / "crm.sqlite").assign_owner("account", account_id, owner_id).error is None
+
+    def owner() -> str | None:
+        assert Installation(data_dir).run("score_new_events").success
+        with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+            found = f"select owner_id from marts.account_profiles where account_id = '{account_id}'"
+            return serving.sql(found).fetchall()[0][0]
+
+    assert owner() == owner_id
+    (data_dir / "crm.sqlite").write_bytes(b"no database" * 1000)
+    result = Installation(data_dir).run("score_new_events", raise_on_error=False)
+    assert {"scores/pql_scores"} <= {key.to_user_string() for key in _made(result)}, "scores need not wait for it"
+
+
 def test_what_several_parts_fail_of_is_told_once(grown: Path, tmp_path: Path) -> None:
     data_dir, playbook = shutil.copytree(grown, tmp_path / "data"), tmp_path / "playbook"
     playbook.mkdir()

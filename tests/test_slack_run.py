@@ -119,6 +119,27 @@ def test_whoever_says_no_after_they_were_handed_over_is_told_of_in_the_thread_an
         )
 
 
+def test_who_has_claimed_it_from_a_colleague_hears_that_somebody_says_no(company: Installation) -> None:
+    owner, person, user = an_owner_and_a_user(company)
+    known = {"user_id": user, "recipient_id": owner, "created_at": utc_now() - timedelta(days=2), "due_at": utc_now()}
+    with slack_server() as slack:
+        slack.people, slack.started_at = {person: "D0000009", "U7777777": "D0000007"}, time.time()
+        settings = {"PLS_SLACK_BOT_TOKEN": TOKEN, "PLS_SLACK_BASE_URL": slack.base_url}
+        with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+            ledger.apply_handoff_plan(plan(handoff(**known)))
+        hand_over(company, **settings)
+        with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
+            ledger.keep_answer(Answer("ho_1", "claimed", "U7777777", utc_now(), "slack"), chat="slack")
+        with duckdb.connect(str(company.warehouse)) as warehouse:
+            warehouse.execute("update features.user_features set is_unsubscribed = true where user_id = ?", [user])
+        hand_over(company, **settings, PLS_AS_OF=utc_now().isoformat())
+        [told] = slack.messages["D0000007"]
+        assert told["blocks"][0]["text"]["text"] == "<@U7777777> 🛑"
+        assert [message["metadata"]["event_payload"]["key"] for message in slack.messages["D0000009"]] == [
+            "handoff/ho_1/alert"
+        ]
+
+
 def test_a_handoff_waits_as_long_as_nobody_knows_who_may_be_contacted(company: Installation) -> None:
     with Ledger(f"sqlite:///{company.data_dir / 'ledger.sqlite'}") as ledger:
         user_id = ledger.read_frame("handoffs").filter(status="delivered").sort("handoff_id")["user_id"][0]

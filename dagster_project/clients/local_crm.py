@@ -327,7 +327,7 @@ class LocalCrm:
                 connection.execute(table)
             yield connection
             connection.execute("commit")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:  # locked, full, or no database any more
             raise CrmUnavailable(f"{self._path}: {error}") from error
         finally:
             connection.close()

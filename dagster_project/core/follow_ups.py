@@ -157,7 +157,8 @@ def _owner(handoff: HandedOver, desk: Desk, playbook: Playbook, *, outcome: Outc
         }
         key = identity("ac", ENTERPRISE_OWNER, handoff.row["handoff_id"])
         outcome.actions.append(Action(key, "assign_owner", "account", account["account_id"], payload))
-    outcome.decisions.append(_told(handoff, ENTERPRISE_OWNER, decision, reason=reason, as_of=as_of))
+    told = _told(handoff, ENTERPRISE_OWNER, decision, reason=reason, as_of=as_of)
+    outcome.decisions.append(told | ({"recipient_id": owner_id} if owner_id else {}))
 
 
 def _of_team(handoff: HandedOver, desk: Desk, team: str) -> str | None:

@@ -184,15 +184,20 @@ def _not_told(ledger: Ledger, chat: Chat, stopped: list[dict[str, Any]]) -> list
         if (whose := (row["user_id"], row["recipient_id"])) in theirs:
             theirs[whose].append(row["handoff_id"])
     begun = ledger.begun(chat.name, {handoff_id for ids in theirs.values() for handoff_id in ids})
-    told = {name: row["confirmed_at"] for (_, name, what), row in begun.items() if what == STOP and row["confirmed_at"]}
+    stops = {name: row for (_, name, what), row in begun.items() if what == STOP}
+    told = {name: row["confirmed_at"] for name, row in stops.items() if row["confirmed_at"]}
+    parked = {name for name, row in stops.items() if row["status"] == "parked"}  # that waits for a person
     left = [
         row
         for row in stopped
-        if not any(
+        if row["handoff_id"] not in parked
+        and not any(
             told[name] >= row["created_at"] for name in theirs[row["user_id"], row["recipient_id"]] if name in told
         )
     ]
-    return sorted(left, key=lambda row: row["created_at"], reverse=True)[:_MOST_STOPS]
+    # What could not be posted before keeps no other waiting.
+    newest_first = sorted(left, key=lambda row: row["created_at"], reverse=True)
+    return sorted(newest_first, key=lambda row: row["handoff_id"] in stops)[:_MOST_STOPS]
 
 
 def _stops(
@@ -241,7 +246,10 @@ def _taken_by(ledger: Ledger, handoff: dict[str, Any]) -> str | None:
     """Slack's id of the colleague who has claimed a handoff there; None if nobody has."""
     if handoff["status"] != "claimed":
         return None
-    answer = ledger.answer_to(handoff["handoff_id"])
+    try:
+        answer = ledger.answer_to(handoff["handoff_id"])
+    except LookupError:  # nobody knows by whom
+        return None
     return answer.by if answer.source == "slack" else None
 
 

@@ -143,16 +143,19 @@ def crm_records(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.M
             for one in fetched
         ]
         report = LoadReport((*report.files, *(outcome for outcome in loaded if outcome)))
-        _read_what_rules_set(context, connection, workplace)
+        _read_what_rules_set(context, connection, workplace, batch_id)
         refused = _refused(connection, batch_id)
         shown = shown_table(connection, "raw.crm_versions")
     return dg.MaterializeResult(metadata={**_report_metadata(report, refused), **_fetch_metadata(fetched), **shown})
 
 
 def _read_what_rules_set(
-    context: dg.AssetExecutionContext, connection: duckdb.DuckDBPyConnection, workplace: Workplace
+    context: dg.AssetExecutionContext, connection: duckdb.DuckDBPyConnection, workplace: Workplace, batch_id: int
 ) -> None:
-    """What our rules set in the embedded CRM, which no extract says; a connected CRM's extracts do."""
+    """What our rules set in the embedded CRM, which no extract says, and with which batch that was found.
+
+    A connected CRM's extracts say it.
+    """
     settings, rows = workplace.settings, []
     if settings.crm == LOCAL and settings.local_crm.exists():
         try:
@@ -162,7 +165,11 @@ def _read_what_rules_set(
             return
     columns = ("account_id", "name", "extracted", "stands")
     found = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
-    replace_table(connection, "raw.crm_set_by_rules", found)
+    known = connection.sql("select * from raw.crm_set_by_rules").pl()
+    now = found.join(known, on=columns, how="left", nulls_equal=True).with_columns(
+        pl.col("batch_id").fill_null(batch_id)
+    )
+    replace_table(connection, "raw.crm_set_by_rules", now)
 
 
 def _began(fetched: Sequence[Fetched], now: datetime) -> datetime:

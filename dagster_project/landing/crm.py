@@ -140,12 +140,16 @@ def history_files(landing: Path, until: datetime | None, only: Collection[str] |
 
 
 def _read_otherwise(connection: duckdb.DuckDBPyConnection, rules: SourceRules) -> set[str]:
-    """The newest files of entities that were read with other names of columns than they are now.
+    """The newest files of entities, and the newest that count, that were read with other names of columns than now.
 
     Of those that were read before that was written down it is not known.
     """
-    newest = {entity: [one for one in extracts_of(connection, entity) if not one.read_from][-1:] for entity in KEYS}
-    return {one.path for entity, found in newest.items() for one in found if not is_read_as(one, rules, entity)}
+    paths = set()
+    for entity in KEYS:
+        of_files = [one for one in extracts_of(connection, entity) if not one.read_from]
+        newest = of_files[-1:] + [one for one in of_files if one.is_complete][-1:]
+        paths |= {one.path for one in newest if not is_read_as(one, rules, entity)}
+    return paths
 
 
 def is_read_as(extract: Extract, rules: SourceRules, entity: str) -> bool:
@@ -176,9 +180,8 @@ class _Loading:
         if file.extract_at is None:
             return self.unreadable(file, "the folder's name is no date: expected crm/dt=YYYY-MM-DD")
         entity = _entity(file)
-        extracts = [one for one in extracts_of(self._connection, entity) if is_read_as(one, self._rules, entity)]
-        known = same_extract(extracts, file)
-        if known is not None:
+        known = same_extract(extracts_of(self._connection, entity), file)
+        if known is not None and is_read_as(known, self._rules, entity):
             return self._redelivered(file, known)
         columns, reason = None, None
         try:
@@ -251,7 +254,7 @@ def same_extract(extracts: Sequence[Extract], file: LandedFile) -> Extract | Non
     if not same or file.extract_at is None:
         return None
     if file.extract_at != file.modified_at:
-        return next((extract for extract in same if extract.extract_at == file.extract_at), None)
+        return next((extract for extract in reversed(same) if extract.extract_at == file.extract_at), None)
     newest = {extracts[-1].extract_id, *[e.extract_id for e in extracts if e.is_complete][-1:]}
     if same[-1].extract_id in newest or file.extract_at <= same[-1].extract_at:
         return same[-1]

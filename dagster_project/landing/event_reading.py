@@ -25,6 +25,8 @@ SMALL_TEXT = 512 << 10
 LARGE_TEXT = 64 << 20
 """Bytes from which a text file is first read without row numbers, in the hope that it needs none."""
 
+_FOLDERS = re.compile(r"(['\"])/[^'\"]*/")
+"""Of a path in quotation marks."""
 _MACHINES_TROUBLE = re.compile(
     r"(?:Out of Memory|INTERNAL|INTERRUPT|FATAL) Error\b|IO Error: .*No space left|\[Errno 28\]"
 )
@@ -178,5 +180,6 @@ def is_machines_trouble(error: Exception) -> bool:
 
 
 def first_words(error: BaseException) -> str:
-    """An error's first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """An error's first line, in which files have no folders: what can't be read is the same wherever the data lie."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _FOLDERS.sub(r"\1", said)

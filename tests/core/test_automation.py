@@ -258,6 +258,10 @@ def test_an_enterprise_sdr_is_assigned_although_an_ae_has_the_call() -> None:
         "task": "o_ae",
         "assign_owner": "o_esdr",
     }
+    assert dict(plan.rule_decisions.select("rule", "recipient_id").iter_rows()) == {
+        "task": "o_ae",
+        "enterprise_owner": "o_esdr",
+    }
 
 
 # --- the account's tier ---------------------------------------------------------------------------

@@ -573,6 +573,33 @@ def test_with_corrected_names_of_columns_the_newest_extract_is_read_again_and_no
     assert set(before) < set(_held(landing))
 
 
+@pytest.mark.parametrize("name", ["crm/contacts.csv", "crm/dt=2026-06-01/contacts.csv"])
+def test_names_of_columns_may_be_changed_back(landing: Landing, name: str) -> None:
+    landing.put(name, "Record ID,Email,Work email,Unsubscribed from all email,DNC\n51,x@y.z,a@b.c,,\n")
+    newest = (
+        "select payload ->> '$.email' from raw.crm_extract_rows join raw.crm_versions using (version_id) "
+        "order by extract_id desc limit 1"
+    )
+    for email, said in (("Email", "x@y.z"), ("Work email", "a@b.c"), ("Email", "x@y.z")):
+        landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"email": email}}})
+        assert [file.status for file in landing.load_crm().files] == ["loaded"]
+        assert landing.values(newest) == [said]
+        assert landing.load_crm().files == ()
+
+
+def test_corrected_names_reach_the_extract_that_counts_where_the_newest_is_kept_out(landing: Landing) -> None:
+    header = "Record ID,Email,Work email,Unsubscribed from all email,DNC\n"
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
+    landing.put("crm/dt=2026-06-01/contacts.csv", header + "51,x@y.z,a@b.c,,\n52,,b@b.c,,\n")
+    landing.put("crm/dt=2026-06-02/contacts.csv", header + "51,x@y.z,a@b.c,,\n")
+    assert [file.status for file in landing.load_crm().files] == ["loaded", "shrunk"]
+    landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT | {"email": "Work email"}}})
+    assert [file.status for file in landing.load_crm().files] == ["loaded", "shrunk"]
+    assert landing.load_crm().files == ()
+    counts = [payload for _, is_complete, _, _, payload in _held(landing) if is_complete]
+    assert {"a@b.c", "b@b.c"} <= {json.loads(payload).get("email") for payload in counts}
+
+
 def test_what_was_read_before_names_were_written_down_is_left_alone(landing: Landing) -> None:
     landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
     landing.put("crm/contacts.csv", "Record ID,Email,Unsubscribed from all email,DNC\n51,a@b.c,,\n")

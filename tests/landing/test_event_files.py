@@ -163,6 +163,7 @@ def test_damaged_files_keep_no_other_from_being_loaded(landing: Landing) -> None
     assert (report.rows_in, report.loaded, report.quarantined) == (5, 1, 4)
     assert len(landing.quarantine()) == 4
     assert all(number is None and reason for number, _, reason in landing.quarantine())
+    assert str(landing.root) not in str(landing.quarantine()), "it is the same wherever the data lie"
     assert landing.law_holds()
     assert landing.load().files == ()
 

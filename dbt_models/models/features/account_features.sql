@@ -191,7 +191,8 @@ select
     crm_accounts.contract_value,
     {%- for field in ['account_tier', 'owner_id'] %}
     case
-        when our_{{ field }}.account_id is not null and our_{{ field }}.extracted is not distinct from crm_accounts.{{ field }}
+        when our_{{ field }}.account_id = crm_accounts.account_id
+            and our_{{ field }}.extracted is not distinct from crm_accounts.{{ field }}
             then our_{{ field }}.stands
         else crm_accounts.{{ field }}
     end as {{ field }},
