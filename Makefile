@@ -2,7 +2,11 @@
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test pytest lint types defs dev bench lock clean
 
-PYTHON ?= python3
+SUITABLE := (3, 11) <= sys.version_info < (3, 14)
+ifndef PYTHON
+# The first that dbt-core 1.11 runs on: what is newer than 3.13 can't import it.
+PYTHON := $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,$(shell $(python) -c 'import sys; print("$(python)" if $(SUITABLE) else "")' 2>/dev/null)) python3)
+endif
 EVENTS ?= 1e6
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +16,7 @@ help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; $(SUITABLE) or sys.exit("Python 3.11, 3.12 or 3.13 is needed, $(PYTHON) is " + sys.version.split()[0] + ": install one of them beside it, or name it: make PYTHON=/path/to/python3.13 run")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
