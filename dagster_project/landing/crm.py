@@ -13,7 +13,7 @@ import duckdb
 
 from dagster_project.core.crm_source_rules import KEYS
 from dagster_project.core.source_rules import SourceRules
-from dagster_project.landing.crm_reading import SUPPRESSION, read_crm_file
+from dagster_project.landing.crm_reading import LIST_READER, SUPPRESSION, read_crm_file
 from dagster_project.landing.crm_store import (
     Extract,
     extracts_of,
@@ -142,10 +142,11 @@ def history_files(landing: Path, until: datetime | None, only: Collection[str] |
 def _read_otherwise(connection: duckdb.DuckDBPyConnection, rules: SourceRules) -> set[str]:
     """The newest files of entities, and the newest that count, that were read with other names of columns than now.
 
-    Of those that were read before that was written down it is not known.
+    And of suppression lists those that another version has read. Of records that were read before that was written
+    down it is not known.
     """
     paths = set()
-    for entity in KEYS:
+    for entity in (*KEYS, SUPPRESSION):
         of_files = [one for one in extracts_of(connection, entity) if not one.read_from]
         newest = of_files[-1:] + [one for one in of_files if one.is_complete][-1:]
         paths |= {one.path for one in newest if not is_read_as(one, rules, entity)}
@@ -153,8 +154,13 @@ def _read_otherwise(connection: duckdb.DuckDBPyConnection, rules: SourceRules) -
 
 
 def is_read_as(extract: Extract, rules: SourceRules, entity: str) -> bool:
-    """Whether an extract was read as its file would be now, as far as that is known."""
-    return extract.mapping in (None, rules.crm_mapping(entity))
+    """Whether an extract was read as its file would be now; of records as far as that is known."""
+    mapping = _mapping(rules, entity)
+    return extract.mapping == mapping or (extract.mapping is None and entity != SUPPRESSION)
+
+
+def _mapping(rules: SourceRules, entity: str) -> str:
+    return LIST_READER if entity == SUPPRESSION else rules.crm_mapping(entity)
 
 
 class _Loading:
@@ -199,14 +205,14 @@ class _Loading:
     def _redelivered(self, file: LandedFile, known: Extract) -> FileOutcome:
         with transaction(self._connection):
             refresh_delivery(self._connection, known.extract_id, file.modified_at)
-            mapping = self._rules.crm_mapping(_entity(file))
+            mapping = _mapping(self._rules, _entity(file))
             return record_redelivered(self._connection, file, self._writing(), mapping=mapping)
 
     def _store(self, file: LandedFile, extract_at: datetime, columns: tuple[str, ...] | None) -> FileOutcome:
         """Store the rows that were read; of records, a file without even a header is no extract."""
         with transaction(self._connection):
             writing, counts, detail = self._writing(), RowCounts(), None
-            mapping = self._rules.crm_mapping(_entity(file))
+            mapping = _mapping(self._rules, _entity(file))
             if columns is not None:
                 counts, detail = store_extract(
                     self._connection,

@@ -41,6 +41,9 @@ from dagster_project.landing.sql_text import (
 )
 
 SUPPRESSION, SUPPRESSION_KEYS = "suppression", ("email", "domain")
+LIST_READER = "2026-12"
+"""Another one for whatever changes which people and domains are read out of a suppression list: one that was read by an
+earlier reader is read again, since what that one took for nobody may be somebody who has said no."""
 NOBODY_NAMED, UNCLEAR = "neither email nor domain is given", "this names neither an address nor a domain"
 """Why a row of the suppression list is quarantined that names nobody, or nobody knows whom."""
 CRM_ROWS = "crm_rows"

@@ -142,7 +142,8 @@ def store_extract(
     )
     _hold(connection, entity, extract_id, goes_on_from=before[-1].extract_id if goes_on else None)
     connection.execute(
-        "insert into raw.crm_extracts values (?, ?, ?, ?, ?, ?, ?)",
+        "insert into raw.crm_extracts (extract_id, file_id, entity, extract_at, delivered_at, keys, is_complete) "
+        "values (?, ?, ?, ?, ?, ?, ?)",
         [extract_id, file_id, entity, extract_at, delivered_at, keys, detail is None],
     )
     return _counts(connection), detail

@@ -176,7 +176,10 @@ def record_file(
     if outcome.rows_in != outcome.loaded + outcome.duplicate + outcome.quarantined:
         raise AssertionError(f"rows of {file.name} are unaccounted for: {outcome}")
     connection.execute(
-        "insert into raw.files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        # By name, as all that may get further columns: a version that one has gone back to doesn't know them.
+        "insert into raw.files (file_id, batch_id, source, path, content_hash, size_bytes, modified_at, status, "
+        "rows_in, loaded, duplicate, quarantined, detail, columns, extract_at, loaded_at, mapping) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             writing.file_id, writing.batch_id, file.source, file.name,
             file.content_hash, file.size, file.modified_at,
@@ -203,7 +206,7 @@ def record_unreadable(
         return FileOutcome(file.source, file.name, status="unreadable", detail=reason)
     outcome = FileOutcome(file.source, file.name, status="unreadable", rows_in=1, quarantined=1, detail=reason)
     connection.execute(
-        "insert into raw.quarantine values (?, ?, ?, null, null, ?, ?)",
+        "insert into raw.quarantine (file_id, source, file, reason, quarantined_at) values (?, ?, ?, ?, ?)",
         [writing.file_id, file.source, file.name, reason, writing.now],
     )
     record_file(connection, file, outcome, writing)

@@ -600,6 +600,20 @@ def test_corrected_names_reach_the_extract_that_counts_where_the_newest_is_kept_
     assert {"a@b.c", "b@b.c"} <= {json.loads(payload).get("email") for payload in counts}
 
 
+@pytest.mark.parametrize("reader", ["null", "'2026-11'"])
+def test_a_suppression_list_that_an_earlier_version_has_read_is_read_again_once(landing: Landing, reader: str) -> None:
+    landing.put("suppression.csv", "email\nsmtp:ann@acme.com\n")
+    landing.load_crm()
+    landing.connection.execute(f"update raw.files set mapping = {reader}")
+    landing.connection.execute("update raw.crm_versions set key = 'email:smtp:ann@acme.com'")
+    assert [file.status for file in landing.load_crm().files] == ["loaded"]
+    newest = (
+        "select key from raw.crm_extract_rows join raw.crm_versions using (version_id) order by extract_id desc limit 1"
+    )
+    assert landing.values(newest) == ["email:ann@acme.com"]
+    assert landing.load_crm().files == ()
+
+
 def test_what_was_read_before_names_were_written_down_is_left_alone(landing: Landing) -> None:
     landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
     landing.put("crm/contacts.csv", "Record ID,Email,Unsubscribed from all email,DNC\n51,a@b.c,,\n")
