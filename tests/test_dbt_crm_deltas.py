@@ -9,7 +9,16 @@ from typing import Any
 import duckdb
 import pytest
 from dbt_fixtures import Shop
-from test_dbt_deltas import DAY, FULL_AT, UNTIL, assert_equals_a_build_from_scratch, batch_of, identified, with_accounts
+from test_dbt_deltas import (
+    DAY,
+    FULL_AT,
+    UNTIL,
+    assert_equals_a_build_from_scratch,
+    batch_of,
+    identified,
+    said_by,
+    with_accounts,
+)
 
 from dagster_project.crm_changes import FEW_USERS, keep_what_was_said, note_concerned
 from dagster_project.transform import build_crm, build_delta, failure_report
@@ -154,6 +163,64 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop.load([identified(user_id, 1, f"{user_id}@{host}") for user_id, host in places.items()])
     shop.build()
     return shop
+
+
+AT_HOME = {
+    "accounts": [*ACCOUNTS, {"account_id": "A5", "domain": "eu.acme.example"}],
+    "contacts": [
+        {"contact_id": "c8", "email": "early@gmail.com", "account_id": "A9"},
+        {"contact_id": "c9", "email": "alone@gmail.com"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """People whom a delivery concerns who don't belong to the account that it is about, as far as anybody knows."""
+    shop = with_accounts(tmp_path_factory.mktemp("elsewhere"))
+    shop.moments(FULL_AT, until=UNTIL[0])
+    for entity, records in AT_HOME.items():
+        shop.extract(entity, "2026-06-02", records)
+    places = {"member": "acme.example", "guest": "acme.example", "abroad": "eu.acme.example"}
+    places |= {"early": "gmail.com", "alone": "gmail.com"}
+    shop.load([identified(user_id, 1, f"{user_id}@{host}") for user_id, host in places.items()])
+    groups = {"member": "g7", "guest": "g2", "abroad": "g2"}  # of g7 the CRM knows nothing
+    shop.load([said_by(user_id, 2, type="group", event=None, group_id=group) for user_id, group in groups.items()])
+    shop.build()
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("entity", "record", "users", "accounts"),
+    [
+        ("accounts", {"account_id": "g7"}, {"member"}, {"g7", "A1"}),
+        ("accounts", {"account_id": "A9"}, {"early"}, {"A9"}),
+        ("opportunities", {"opportunity_id": "o1", "contact_id": "c9"}, {"alone"}, set()),
+        (
+            "suppression",
+            {"suppression_key": "domain:acme.example"},
+            {"member", "guest", "abroad"},
+            {"A1", "A5", "g2", "domain:acme.example"},
+        ),
+        (
+            "suppression",
+            {"suppression_key": "domain:eu.acme.example"},
+            {"abroad"},
+            {"A5", "domain:eu.acme.example", "g2"},
+        ),
+    ],
+)
+def test_a_delivery_concerns_who_belongs_elsewhere(
+    elsewhere: Shop, entity: str, record: dict[str, Any], users: set[str], accounts: set[str], tmp_path: Path
+) -> None:
+    shop = elsewhere.as_it_is(tmp_path / "elsewhere")
+    shop.begin_batch()
+    shop.moments(FULL_AT, until=UNTIL[1])
+    shop.extract(entity, UNTIL[1], [*AT_HOME.get(entity, ()), record])
+    take_crm(shop)
+    assert touched(shop) == (users, accounts)
+    (tmp_path / "scratch").mkdir()
+    assert_equals_a_build_from_scratch(shop, tmp_path / "scratch")
 
 
 @pytest.mark.parametrize(("entity", "are_few"), [("ticket", True), ("opportunity", False)])
