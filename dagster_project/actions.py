@@ -152,6 +152,8 @@ def _carried_out(crm: CrmClient, action: Action, rules: CrmFieldRules) -> Receip
     match action.kind:
         case "task" | "note":
             return _task_made(crm, _task(action))
+        case "stop_task":
+            return crm.stop_task(action.object_id, payload["why"])
         case "assign_owner":
             return crm.assign_owner(
                 action.object_type, action.object_id, payload["owner_id"], instead_of=payload.get("instead_of", ())

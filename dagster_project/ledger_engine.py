@@ -178,6 +178,12 @@ def migrate(engine: sa.Engine) -> None:
             else "see that the database is there and that user and password are right"
         )
         raise LedgerUnreachable(f"the ledger {where} can't be opened: {why}; {way_out} (PLS_LEDGER_URL)") from error
+    except sa.exc.DatabaseError as error:
+        where, why = shown_url(engine.url), " ".join(str(error.orig).split())
+        raise LedgerUnreachable(
+            f"the ledger {where} is damaged: {why}; restore it from a backup. It knows who was handed over: without it "
+            "they would be again (PLS_LEDGER_URL)"
+        ) from error
 
 
 def _migrate(engine: sa.Engine) -> None:

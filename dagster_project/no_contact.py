@@ -1,17 +1,22 @@
 """Who may not be contacted, as the CRM and the product say it now."""
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import duckdb
 import polars as pl
 
+from dagster_project.core.escaping import EMAIL
 from dagster_project.core.standings import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
 from dagster_project.core.wording import person_name, short
 from dagster_project.refresh import LIVE
-from dagster_project.warehouse import rows_where
+from dagster_project.warehouse import key_of, rows_where
 
 _GONE = "not among the users that are scored any more"
+_ESCAPED = re.compile(r"\\(?=[!-/:-@\[-`{-~])")
+"""A backslash of Markdown's."""
 _DELETED = frozenset({"contact_deleted", "account_deleted", "is_deleted"})
 
 
@@ -66,6 +71,49 @@ def names_of(connection: duckdb.DuckDBPyConnection, people: Collection[str]) -> 
     with _asked_about(connection, people) as those:
         found = connection.sql(f"select {', '.join(names)} from features.user_features where {LIVE} and {those}").pl()
     return {row["user_id"]: short(person_name(row)) for row in found.iter_rows(named=True)}
+
+
+def colleagues_who_said_no(
+    connection: duckdb.DuckDBPyConnection, handoffs: Sequence[Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """What is to be said of people whom packages name beside the one whom they are about, and who have said no.
+
+    Args:
+        connection: The warehouse.
+        handoffs: With their packages, as the ledger has them.
+
+    Returns:
+        Sentences by handoff id, as plain text; of those of whom there is something to say.
+    """
+    rows = [
+        {"handoff_id": row["handoff_id"], "account_id": row["account_id"], "email": address.lower()}
+        for row in handoffs
+        if row["account_id"] is not None
+        for address in sorted(set(EMAIL.findall(_ESCAPED.sub("", row["package_markdown"]))))
+    ]
+    if not rows:
+        return {}
+    named = pl.DataFrame(rows)
+    its_own = {row["handoff_id"]: row["user_id"] for row in handoffs}
+    of_account = f"account_key in (select {key_of('account_id')} from named)"
+    connection.register("named", named)
+    try:
+        people = connection.sql(
+            "select named.handoff_id, users.user_id, users.email from features.user_features as users "
+            "join named using (account_id, email) "
+            f"where users.{LIVE} and {rows_where('features.user_features', of_account, name='users')} order by all"
+        ).fetchall()
+    finally:
+        connection.unregister("named")
+    others = [(handoff_id, user_id, email) for handoff_id, user_id, email in people if its_own[handoff_id] != user_id]
+    nos = said_no(connection, {user_id for _, user_id, _ in others}) if others else {}
+    names = names_of(connection, nos) if nos else {}
+    found: dict[str, list[str]] = {}
+    for handoff_id, user_id, email in others:
+        if user_id in nos:
+            who = names[user_id] if names[user_id] == email else f"{names[user_id]} ({email})"
+            found.setdefault(handoff_id, []).append(f"Do not contact {who}: {nos[user_id]}.")
+    return found
 
 
 @contextmanager

@@ -182,7 +182,30 @@ def test_a_handoff_long_past_is_no_next_step(demo_run: Installation) -> None:
     sent = one(demo_run, "select user_id from marts.handoffs order by created_at desc, 1 limit 1")
     dossier = find_dossier(demo_run.serving, sent)
     assert assess(dossier, read_playbook(None)).timing.startswith("due ")
+    over = [{**row, "status": "not_a_fit"} for row in dossier.handoffs]
+    answered = assess(replace(dossier, handoffs=tuple(over)), read_playbook(None))
+    assert re.fullmatch(r"None for now: handed over on 20..-..-.., and answered with not_a_fit\.", answered.next_step)
     old = [{**row, "created_at": row["created_at"] - timedelta(days=40)} for row in dossier.handoffs]
     aged = assess(replace(dossier, handoffs=tuple(old), audiences=()), read_playbook(None))
     assert not aged.timing.startswith("due ")
     assert aged.package_markdown
+
+
+def test_nobody_is_sent_to_whom_others_work_on_or_who_said_no(demo_run: Installation) -> None:
+    from dataclasses import replace
+
+    from dagster_project.core.assessments import assess
+    from dagster_project.playbook_files import read_playbook
+    from dagster_project.subjects import find_dossier
+
+    sent = one(demo_run, "select user_id from marts.handoffs order by created_at desc, 1 limit 1")
+    dossier, rules = find_dossier(demo_run.serving, sent), read_playbook(None)
+    assert dossier.user
+    left = {**dossier.decisions[0], "decision": "suppressed_open_opportunity", "reason": "its owner works on it"}
+    elsewhere = replace(dossier, handoffs=(), audiences=(), decisions=(left, *dossier.decisions))
+    assert assess(elsewhere, rules).next_step == "None for now: its owner works on it."
+    aged = replace(elsewhere, decisions=({**left, "decided_at": left["decided_at"] - timedelta(days=40)},))
+    assert "works on it" not in assess(aged, rules).next_step
+    said_no = assess(replace(dossier, user={**dossier.user, "email_opt_out": True}), rules)
+    assert said_no.package_markdown is None
+    assert said_no.no_package and said_no.no_package.startswith("nobody may contact them: ")

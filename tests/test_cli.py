@@ -139,14 +139,22 @@ def test_a_place_that_cannot_be_written_is_one_line(terminal: Terminal, tmp_path
         assert str(tmp_path / "taken") in line
 
 
-@pytest.mark.parametrize("name", ["serving.duckdb", "ledger.sqlite"])
-def test_a_damaged_database_is_one_line(name: str, terminal: Terminal, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words", "said_first"),
+    [
+        ("serving.duckdb", ("why", "acme.com"), "a database can't be read or written: "),
+        ("ledger.sqlite", ("parked",), "the ledger sqlite:///"),
+    ],
+)
+def test_a_damaged_database_is_one_line(
+    name: str, words: tuple[str, ...], said_first: str, terminal: Terminal, tmp_path: Path
+) -> None:
     (tmp_path / "blocks").mkdir()
     (tmp_path / "blocks" / name).write_text("no database at all, and long enough to have been one" * 100)
     terminal.set("PLS_DATA_DIR", str(tmp_path / "blocks"))
-    said = terminal.pls(*{"serving.duckdb": ("why", "acme.com"), "ledger.sqlite": ("parked",)}[name])
+    said = terminal.pls(*words)
     assert said.code == 1
-    assert said.error.startswith("Error: a database can't be read or written: ")
+    assert said.error.startswith(f"Error: {said_first}")
     assert "Traceback" not in said.error
 
 

@@ -14,7 +14,7 @@ from letter_rows import ANA, RULES, Clock, letter
 from dagster_project.clients.chat import Place, Posted, Uncertain
 from dagster_project.core.automation import NOTICE_SCHEMA
 from dagster_project.core.feedback import Answer
-from dagster_project.core.letters import NOTICE, Letter, Recipient, Thread, notice, reminder
+from dagster_project.core.letters import NOTICE, Letter, Recipient, Thread, alert, escalation, notice, reminder
 from dagster_project.core.reminders import Nudge
 from dagster_project.core.threads import open_thread
 from dagster_project.delivery import deliver
@@ -59,6 +59,24 @@ def test_a_notice_goes_to_its_team_and_marketings_to_marketing() -> None:
     somebody = Recipient("Bo", "csm", None)
     assert notice(TOLD, somebody, RULES).channel == RULES.slack.channel_of("csm") != RULES.slack.marketing_channel
     assert notice(TOLD, None, RULES).channel == RULES.slack.marketing_channel
+
+
+def test_a_notice_says_for_whom_it_is() -> None:
+    told = notice(TOLD, Recipient("Bo *B*", "csm", None), RULES)
+    assert told.markdown == "For Bo \\*B\\*: Ann is back.\n"
+    assert "Bo" in json.dumps(told.blocks[0]) and "Ann is back." in json.dumps(told.blocks[1])
+    assert notice(TOLD, None, RULES).markdown == "Ann is back.\n"
+
+
+def test_who_else_has_said_no_is_told_above_the_package_that_names_them() -> None:
+    said, nudge = "Do not contact Vera (v@acme.com): e-mail opt-out.", Nudge(handoff(), "escalate", 0, DUE)
+    letters = [
+        alert(handoff(), ANA, RULES, thread=None, has_buttons=False, beware=[said]),
+        escalation(nudge, ANA, RULES, day=NOW.date(), has_buttons=False, beware=[said]),
+    ]
+    for told in letters:
+        assert told.markdown.index(said) < told.markdown.index(handoff()["package_markdown"])
+        assert said in json.dumps(told.blocks[1])
 
 
 def test_another_machines_clock_may_be_behind_ours(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ With PLS_TEST_LEDGER_URL (`postgresql+psycopg://...`) the same tests run there, 
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -647,6 +647,16 @@ def test_a_ledger_that_cannot_be_opened_says_so_and_the_way_out(tmp_path: Path) 
         Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}").__enter__()
     with pytest.raises(LedgerUnreachable, match=r"psycopg://localhost:1/pls can't be opened: .*user and password"):
         Ledger("postgresql+psycopg://ledger:secret@localhost:1/pls").__enter__()
+
+
+@pytest.mark.parametrize("damage", [lambda said: said[: len(said) // 2], lambda said: b"\0" * len(said)])
+def test_a_damaged_ledger_says_which_it_is_and_that_it_must_not_be_removed(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    url, path = empty_ledger(tmp_path / "ledger.sqlite"), tmp_path / "ledger.sqlite"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(LedgerUnreachable, match=r"ledger\.sqlite is damaged: .*; restore it from a backup"):
+        Ledger(url).__enter__()
 
 
 def test_what_was_given_back_and_taken_up_again_is_with_sales(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ CRM's data has become too old. Each has a company of its own, and says what is d
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ import duckdb
 import pytest
 from installation import Installation
 from story_world import FIRST, RUNS, SECOND, STALE, THIRD, World, midnight_after
+
+from dagster_project.core.follow_ups import task_key
 
 Tell = Callable[[World, str], None]
 ONE, TWO, THREE, FOUR = RUNS
@@ -36,12 +39,14 @@ class Story:
 
 @dataclass(frozen=True)
 class Lived:
-    """What the runs left behind: rows of the published tables, the CRM's records and tasks, and the outbox."""
+    """What the runs left behind: rows of the published tables, records of the CRM, its tasks as they were asked for and
+    their subjects by now, and the outbox."""
 
     tables: Mapping[str, list[dict[str, Any]]]
     contacts: Mapping[str, Mapping[str, Any]]
     accounts: Mapping[str, Mapping[str, Any]]
     tasks: Mapping[str, Mapping[str, Any]]
+    subjects: Mapping[str, str]
     outbox: Mapping[str, str]
 
     def of(self, table: str, story: Story) -> list[dict[str, Any]]:
@@ -378,6 +383,8 @@ def _lived(installation: Installation) -> Lived:
         tables["notices"] = ledger.read_frame("notices").to_dicts()
         deliveries = ledger.read_frame("deliveries").to_dicts()
     crm = LocalCrm(installation.data_dir / "crm.sqlite")
+    with sqlite3.connect(installation.data_dir / "crm.sqlite") as file:
+        subjects = {key: json.loads(task)["subject"] for key, task in file.execute("select key, task from tasks")}
     outbox = installation.data_dir / "outbox"
     return Lived(
         tables=tables,
@@ -386,10 +393,9 @@ def _lived(installation: Installation) -> Lived:
         tasks={
             row["object_id"]: json.loads(row["payload"])
             for row in deliveries
-            if row["destination"] == "crm:local"
-            and row["object_type"] in ("task", "note")
-            and row["status"] == "confirmed"
+            if row["destination"] == "crm:local" and row["operation"] == "create" and row["status"] == "confirmed"
         },
+        subjects=subjects,
         outbox={path.name: path.read_text(encoding="utf-8") for path in outbox.rglob("*.md")},
     )
 
@@ -460,6 +466,9 @@ def test_whoever_has_somebody_hears_once_that_they_have_said_no(lived: Lived) ->
     assert heading == "## 🛑 Do not contact Ann any more: the user unsubscribed in the product."
     assert who_has == f"For {handoff['recipient_id']}, who has: 🔥 Hot PQL Alert: {handoff['account_id'][2:].title()}"
     assert handoff["status"] == "delivered"
+    changed = {key for key, subject in lived.subjects.items() if subject.startswith("Do not contact: ")}
+    assert changed == {task_key(handoff["handoff_id"])} < lived.subjects.keys()
+    assert max(subject.count("Do not contact") for subject in lived.subjects.values()) == 1
 
 
 def test_every_handoff_is_in_the_outbox_with_its_package(lived: Lived) -> None:
@@ -541,7 +550,7 @@ def test_the_csm_hears_of_who_is_back_and_sales_of_who_rises(lived: Lived) -> No
     [risen] = [row for row in lived.of("notices", up) if row["topic"] == "score_rise"]
     assert risen["recipient_id"] == "o_ae"
     assert {returned["status"], risen["status"]} == {"delivered"}
-    assert lived.outbox[f"notice-{risen['notice_id']}-tell.md"] == risen["text"] + "\n"
+    assert lived.outbox[f"notice-{risen['notice_id']}-tell.md"] == f"For o_ae: {risen['text']}\n"
     held_back = told("a score rises while an opportunity is open")
     assert lived.rules(held_back, "score_rise") == ["suppressed_open_opportunity"]
 

@@ -115,6 +115,24 @@ class TaskState:
     outcome: str | None = None
 
 
+STOPPED = "Do not contact: "
+"""How the subject of a task begins that is about somebody who has said no since."""
+_NO_TASK, _IS_DONE = "the task is not there any more", "the task is done"
+
+
+def stopped(key: str, subject: str | None, *, is_done: bool) -> Receipt | None:
+    """What is to be said of a task that is to be stopped and need not be changed; None if it has to be.
+
+    Args:
+        key: The task's.
+        subject: What its subject is, None where there is no such task.
+        is_done: Whether somebody has closed it.
+    """
+    if subject is None or is_done:
+        return Receipt(key, _NO_TASK if subject is None else _IS_DONE, is_needless=True)
+    return Receipt(key) if subject.startswith(STOPPED) else None
+
+
 @dataclass(frozen=True)
 class FieldSpec:
     """A field that the CRM has to have.
@@ -195,6 +213,21 @@ class CrmClient(Protocol):
 
     def find_tasks(self, keys: Sequence[str]) -> dict[str, TaskState]:
         """The tasks that were made with these keys, by key; exact at once, without waiting for an index."""
+        ...
+
+    def stop_task(self, key: str, why: str) -> Receipt:
+        """Say in an open task that its person must not be contacted.
+
+        `STOPPED` comes before its subject, and `why` before its text; what people have written there stays.
+        The same again changes nothing.
+
+        Args:
+            key: The task's.
+            why: Plain text.
+
+        Returns:
+            `is_needless` if there is no such task, or if it is done.
+        """
         ...
 
     def assign_owner(

@@ -9,10 +9,12 @@ with what became of an input.
 
 import html
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from dagster_project.clients.crm import (
+    STOPPED,
     CrmDenied,
     CrmRefused,
     CrmUnavailable,
@@ -22,6 +24,7 @@ from dagster_project.clients.crm import (
     Receipt,
     Task,
     TaskState,
+    stopped,
 )
 from dagster_project.clients.crm_values import (
     REDIRECTS,
@@ -259,6 +262,25 @@ class HubSpot:
             is_done = said.get("hs_task_status") == "COMPLETED"
             found[key] = TaskState(record["id"], "done" if is_done else "open", said.get(OUTCOME) or None)
         return found
+
+    def stop_task(self, key: str, why: str) -> Receipt:
+        """Change an open task; see `CrmClient.stop_task`."""
+        names = [KEY, "hs_task_subject", "hs_task_body", "hs_task_status"]
+        record = self._by("tasks", KEY, [key], names).get(key, {"id": "", "properties": {}})
+        said = record["properties"]
+        subject = (said.get("hs_task_subject") or "") if said else None
+        if receipt := stopped(key, subject, is_done=said.get("hs_task_status") == "COMPLETED"):
+            return receipt
+        body = f"{html.escape(why)}<br><br>{said.get('hs_task_body') or ''}"
+        change = {"id": record["id"], "properties": {"hs_task_subject": f"{STOPPED}{subject}", "hs_task_body": body}}
+        try:
+            answer = self._batch("tasks", "update", {"inputs": [change]})
+        except CrmRefused as error:
+            return Receipt(key, str(error))
+        receipts = receipts_of([FieldUpdate(record["id"], {}, key)], answer)
+        if not receipts:
+            raise CrmUnknown("HubSpot did not say what became of the task")
+        return replace(receipts[0], object_id=key)
 
     def assign_owner(
         self, object_type: str, object_id: str, owner_id: str, *, instead_of: Collection[str] = ()

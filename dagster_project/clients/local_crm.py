@@ -13,7 +13,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dagster_project.clients.crm import IS_DELETED, CrmUnavailable, FieldSpec, Page, Receipt, Task, TaskState
+from dagster_project.clients.crm import (
+    IS_DELETED,
+    STOPPED,
+    CrmUnavailable,
+    FieldSpec,
+    Page,
+    Receipt,
+    Task,
+    TaskState,
+    stopped,
+)
 from dagster_project.core.sync import FieldUpdate
 
 _SET_BY_RULES = ("owner_id", "account_tier")
@@ -219,6 +229,17 @@ class LocalCrm:
                 [json.dumps(list(keys))],
             ).fetchall()
         return {row[0]: TaskState(*row[1:]) for row in found}
+
+    def stop_task(self, key: str, why: str) -> Receipt:
+        """Change an open task; see `CrmClient.stop_task`."""
+        with self._transaction() as connection:
+            found = connection.execute("select task, status from tasks where key = ?", [key]).fetchall()
+            task, status = (json.loads(found[0][0]), found[0][1]) if found else ({}, "")
+            if receipt := stopped(key, task.get("subject"), is_done=status == "done"):
+                return receipt
+            changed = {"subject": f"{STOPPED}{task['subject']}", "body": f"{why}\n\n{task['body']}"}
+            connection.execute("update tasks set task = ? where key = ?", [json.dumps({**task, **changed}), key])
+        return Receipt(key)
 
     def assign_owner(
         self, object_type: str, object_id: str, owner_id: str, *, instead_of: Collection[str] = ()

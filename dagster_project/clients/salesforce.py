@@ -13,14 +13,17 @@ from typing import Any
 from urllib.parse import quote
 
 from dagster_project.clients.crm import (
+    STOPPED,
     CrmNotDone,
     CrmRefused,
     CrmUnavailable,
+    CrmUnknown,
     FieldSpec,
     Page,
     Receipt,
     Task,
     TaskState,
+    stopped,
 )
 from dagster_project.clients.crm_values import joined, number_of, split, to_seconds, unreadable_is_unknown
 from dagster_project.clients.http import Clock, RetryPolicy
@@ -39,6 +42,8 @@ RETRIEVED = 2_000
 BULK_FROM = 2_000
 """From so many records on a bulk job takes fewer requests and holds up nobody."""
 RETRYABLE = frozenset({"UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNKNOWN_EXCEPTION"})
+_SUBJECT, _DESCRIPTION = 255, 32_000
+"""Characters that a Task has for them."""
 _ID = re.compile(r"[a-zA-Z0-9]{15}(?:[a-zA-Z0-9]{3})?")
 _LEAD, _QUEUE = "00Q", "00G"
 _PRIORITIES = {"P0": "High", "P1": "Normal", "P2": "Low"}
@@ -233,8 +238,8 @@ class Salesforce:
         """Make a task; see `CrmClient.create_task`. It is written under its key, so never made twice."""
         is_lead = (task.contact_id or "").startswith(_LEAD)
         said = {
-            "Subject": task.subject[:255],
-            "Description": task.body,
+            "Subject": task.subject[:_SUBJECT],
+            "Description": task.body[:_DESCRIPTION],
             "ActivityDate": (task.due_at or self._now()).date().isoformat(),
             "Status": "Completed" if task.is_done else "Not Started",
             "Priority": _PRIORITIES.get(task.priority, "Low"),
@@ -259,6 +264,23 @@ class Salesforce:
                     state = TaskState(said["Id"], "done" if said.get("IsClosed") else "open", said.get(OUTCOME) or None)
                     found[str(said[KEY])] = state
         return found
+
+    def stop_task(self, key: str, why: str) -> Receipt:
+        """Change an open task; see `CrmClient.stop_task`."""
+        asked = f"SELECT Id, Subject, Description, IsClosed FROM Task WHERE {KEY} = {quoted(key)}"
+        task = next((said for page in self._api.query(asked) for said in page), {})
+        subject = str(task.get("Subject") or "") if task else None
+        if receipt := stopped(key, subject, is_done=bool(task.get("IsClosed"))):
+            return receipt
+        text = f"{why}\n\n{task.get('Description') or ''}"
+        change = {"Id": task["Id"], "Subject": f"{STOPPED}{subject}"[:_SUBJECT], "Description": text[:_DESCRIPTION]}
+        try:
+            receipts = self._collection("Task", [(FieldUpdate(task["Id"], {}, key), change)])
+        except CrmRefused as error:
+            return _refused(key, error)
+        if not receipts:
+            raise CrmUnknown("Salesforce did not say what became of the task")
+        return replace(receipts[0], object_id=key)
 
     def assign_owner(
         self, object_type: str, object_id: str, owner_id: str, *, instead_of: Collection[str] = ()

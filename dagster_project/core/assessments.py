@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from dagster_project.core.decisions import CUSTOMER, OPEN_OPPORTUNITY, SUPPRESSED_COOLDOWN
 from dagster_project.core.escaping import markdown
+from dagster_project.core.feedback import ENDED
 from dagster_project.core.key_signals import scored_signal
 from dagster_project.core.package_model import Signal
 from dagster_project.core.packages import words_about
@@ -24,6 +26,7 @@ from dagster_project.core.wording import Row, company_name, person_name, score_t
 if TYPE_CHECKING:
     from dagster_project.core.playbook import Playbook
 
+_OTHERS_WORK_ON_IT = frozenset({OPEN_OPPORTUNITY, CUSTOMER, SUPPRESSED_COOLDOWN})
 _HEADING = re.compile(r"^(#{2,3}) ", re.MULTILINE)
 _DEEPER = "##"
 """A package stands two levels below where it stands alone, so that the assessment's own headings stay in order."""
@@ -66,7 +69,9 @@ def assess(dossier: Dossier, playbook: Playbook) -> Assessment:
     assert scored is not None, "who is excluded has no scores to assess"
     motion = playbook.segments.motions[scored["motion"]]
     next_step, timing = _action(dossier, playbook)
-    sent = dossier.sent()
+    nobody = why_nobody(dossier)
+    sent = None if nobody else dossier.sent()
+    no_package = f"nobody may contact them: {nobody}" if nobody else why_no_package(dossier, playbook)
     return Assessment(
         name=_name(dossier),
         scores=tuple(_scores(dossier)),
@@ -75,7 +80,7 @@ def assess(dossier: Dossier, playbook: Playbook) -> Assessment:
         next_step=next_step,
         timing=timing,
         package_markdown=sent["package_markdown"] if sent else None,
-        no_package=None if sent else why_no_package(dossier, playbook),
+        no_package=None if sent else no_package,
         segment=scored["segment"],
         playbook=motion.playbook,
     )
@@ -119,7 +124,7 @@ def _signal(entry: Row, playbook: Playbook) -> Signal:
 
 def _action(dossier: Dossier, playbook: Playbook) -> tuple[str, str]:
     """Next step and timing: of the handoff while it is fresh, else what the class calls for; nothing of either where
-    nobody may contact them or self-serve keeps them.
+    nobody may contact them, others work on them or self-serve keeps them.
     """
     rules = playbook.handoffs.assessment
     if reason := why_nobody(dossier):
@@ -127,13 +132,20 @@ def _action(dossier: Dossier, playbook: Playbook) -> tuple[str, str]:
     scored = dossier.user or dossier.account
     assert scored is not None, "somebody is assessed"
     fresh = scored["as_of"] - timedelta(days=playbook.handoffs.cooldown_days)
+    left_alone = rules.timing["not_ready"]
     if (sent := dossier.sent()) and sent["created_at"] > fresh:
+        if sent["status"] in ENDED:
+            reason = f"handed over on {sent['created_at']:%Y-%m-%d}, and answered with {sent['status']}"
+            return rules.left_alone.format(reason=reason), left_alone
         to = dossier.owners.get(sent["recipient_id"]) or sent["recipient_id"].replace(TEAM, "team ")
         step = rules.handed_over.format(recipient=short(to), handoff_type=sent["handoff_type"])
         return step, rules.due.format(due=f"{sent['due_at']:%Y-%m-%d %H:%M} UTC")
     if dossier.audiences:
         member = dossier.audiences[0]
         return f"{member['playbook']}: {member['next_step']}", rules.timing["developing"]
+    latest = next(iter(dossier.decisions), None)
+    if latest and latest["decision"] in _OTHERS_WORK_ON_IT and latest["decided_at"] > fresh:
+        return rules.left_alone.format(reason=latest["reason"]), left_alone
     classification = scored["classification"]
     action = getattr(playbook.scoring.classes, classification).action
     if dossier.user and classification in playbook.stages.pql_classes:

@@ -16,7 +16,7 @@ import polars as pl
 
 from dagster_project.core import decisions as table
 from dagster_project.core.actions import Action
-from dagster_project.core.candidates import Candidate, Firing, Standings, identity
+from dagster_project.core.candidates import Candidate, Firing, Slot, Standings, identity
 from dagster_project.core.decisions import Circumstances
 from dagster_project.core.feeds import Silence, may_have_been_active
 from dagster_project.core.routing import Desk, Request
@@ -83,7 +83,8 @@ class Outcome:
 class RuleRun:
     """What the rules of a run look at. ``past`` are the firings that were acted on, newest within the cooldown.
 
-    ``held_since`` says by rule, subject type and id since when a firing is held.
+    ``held_since`` says by rule, subject type and id since when a firing is held; ``holders`` by account, or by person
+    without one, who has their newest handoff that is not over.
     """
 
     run: Circumstances
@@ -95,6 +96,7 @@ class RuleRun:
     rises: Mapping[str, float]
     past: pl.DataFrame
     held_since: Mapping[tuple[str, str, str], datetime]
+    holders: Mapping[Slot, str]
 
 
 def rule_conditions(
@@ -302,7 +304,12 @@ def _notify(firing: Firing, candidate: Candidate, context: RuleRun, *, so_far: O
     rules, desk = context.playbook.automation, context.desk
     rule = rules.score_rise if firing.trigger == SCORE_RISE else rules.reactivation
     person, account = candidate.champion, candidate.account
-    owners = [(person.owner_id if person else None, "contact"), (account.owner_id if account else None, "account")]
+    slot: Slot = ("account", candidate.account_id) if candidate.account_id else ("user", firing.subject_id)
+    owners = [
+        (person.owner_id if person else None, "contact"),
+        (account.owner_id if account else None, "account"),
+        (context.holders.get(slot), "open handoff"),  # two people must not be told of one
+    ]
     if firing.trigger == REACTIVATION:  # the word is for that team, whoever else owns the account
         owners = [(owner_id, owned) for owner_id, owned in owners if _is_in(owner_id, rule.team, desk)]
     assigned = desk.assign(Request(tuple(owners), rule.team, _NOTICE_PRIORITY))

@@ -102,6 +102,8 @@ class SelfServeRules(StrictModel):
 
     @model_validator(mode="after")
     def _every_trigger_and_stage(self) -> "SelfServeRules":
+        if "none" in (playbook.name for playbook in self.playbooks):
+            raise ValueError("a playbook is called none, which pls_playbook says of whoever has left theirs")
         taken = {trigger for playbook in self.playbooks for trigger in playbook.triggers}
         if missing := [key for key in get_args(TriggerKey) if key not in taken]:
             raise ValueError(f"expected every trigger in a playbook; missing: {', '.join(missing)}")

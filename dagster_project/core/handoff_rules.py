@@ -228,6 +228,9 @@ class Approach(StrictModel):
     research: Template
     unblock: Template
     solved_limit: Template
+    is_over: Template = (
+        "What fired on {date} has waited since, and holds no more: read the signals above before you reach out."
+    )
 
     @field_validator("motion")
     @classmethod
@@ -278,6 +281,7 @@ class AssessmentRules(StrictModel):
     no_contact: Annotated[str, AfterValidator(known_fields_only({"reason"}))]
     handed_over: Annotated[str, AfterValidator(known_fields_only({"recipient", "handoff_type"}))]
     due: Annotated[str, AfterValidator(known_fields_only({"due"}))]
+    left_alone: Annotated[str, AfterValidator(known_fields_only({"reason"}))] = "None for now: {reason}."
     timing: dict[Classification, Annotated[str, Field(min_length=1)]]
 
     @field_validator("timing")

@@ -121,7 +121,8 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
         rules=rules,
     )
     follow = _follow(list(news.values()), handed_over, inputs, desk=desk, playbook=playbook)
-    ruled = _rules(before.filter(is_rule), inputs, run=run, desk=desk, playbook=playbook)
+    holders = _holders(inputs.past, handed_over)
+    ruled = _rules(before.filter(is_rule), inputs, holders, run=run, desk=desk, playbook=playbook)
     return HandoffPlan(
         decisions=frame_of(rows, DECISION_SCHEMA),
         handoffs=frame_of([handoff.row for handoff in handed_over], HANDOFF_SCHEMA),
@@ -212,8 +213,27 @@ def _notes(news: Sequence[Verdict], inputs: HandoffInputs, playbook: Playbook) -
     return opportunity_notes(noted, inputs.whole("user", people), inputs.whole("account", accounts), playbook)
 
 
+def _holders(past: pl.DataFrame, handed_over: Sequence[HandedOver]) -> dict[Slot, str]:
+    """Who has the newest handoff of an account, or of somebody without one, that is not over."""
+    going_on = conform(past, PAST_SCHEMA).filter(~pl.col("status").is_in(ENDED).fill_null(False)).sort("created_at")
+    rows = [*going_on.iter_rows(named=True), *(handoff.row for handoff in handed_over)]
+    return {_slot(row): row["recipient_id"] for row in rows}
+
+
+def _slot(handoff: Mapping[str, Any]) -> Slot:
+    if handoff["account_id"] is not None:
+        return "account", handoff["account_id"]
+    return "user", handoff["user_id"]
+
+
 def _rules(
-    before: pl.DataFrame, inputs: HandoffInputs, *, run: Circumstances, desk: Desk, playbook: Playbook
+    before: pl.DataFrame,
+    inputs: HandoffInputs,
+    holders: Mapping[Slot, str],
+    *,
+    run: Circumstances,
+    desk: Desk,
+    playbook: Playbook,
 ) -> _Ruled:
     """The rules that have a condition of their own."""
     current = rule_conditions(inputs.users, inputs.accounts, inputs.rises, playbook, silences=inputs.silences)
@@ -233,6 +253,7 @@ def _rules(
         rises=dict(conform(inputs.rises, RISE_SCHEMA).iter_rows()),
         past=inputs.past_rules,
         held_since=inputs.held_rules,
+        holders=holders,
     )
     outcome, held = decide_rules(fired, context)
     return _Ruled(outcome, without_held(edge.states, before, held))
@@ -246,8 +267,7 @@ def _past_by_subject(past: pl.DataFrame) -> dict[Slot, list[PastHandoff]]:
     found: dict[Slot, list[PastHandoff]] = defaultdict(list)
     for row in conform(past, PAST_SCHEMA).drop("recipient_id", "status").iter_rows(named=True):
         handoff = PastHandoff(**{**row, "triggers": frozenset(row["triggers"])})
-        slot = ("account", row["account_id"]) if row["account_id"] is not None else ("user", row["user_id"])
-        found[slot].append(handoff)
+        found[_slot(row)].append(handoff)
     return found
 
 

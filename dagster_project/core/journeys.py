@@ -62,13 +62,20 @@ def _steps(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str]) ->
             yield Moment(milestone["reached_at"], named)
     for trigger, whose, at in facts.fired:
         if not whose and (entry := rules.triggers.by_key()[trigger].journey):
-            yield Moment(at, entry.format_map(told))
+            yield Moment(at, entry.format_map(_at_least(trigger, told, rules)))
     if person["last_limit_contact_at"]:
         solved = ", solved" if is_limit_contact_solved(person, rules.package) else ""
         yield Moment(person["last_limit_contact_at"], f"Asked support about limits (latest{solved})")
     for column, what in _LATEST.items():
         if person[column]:
             yield Moment(person[column], what)
+
+
+def _at_least(trigger: str, told: Mapping[str, str], rules: HandoffRules) -> Mapping[str, str]:
+    """The words of a trigger's step: a team that had grown by then may be a smaller one by now."""
+    if trigger != "team_growth":
+        return told
+    return {**told, "active_users": str(max(int(told["active_users"]), rules.triggers.team_growth.active_users))}
 
 
 def _is_a_guess(milestone: Row, facts: HandoffFacts) -> bool:

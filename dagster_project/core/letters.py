@@ -118,7 +118,15 @@ def recipient_of(recipient_id: str, owners: Mapping[str, Row]) -> Recipient:
     return Recipient(owner.get("name") or recipient_id, owner.get("team"), owner.get("slack_user_id") or None)
 
 
-def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread | None, has_buttons: bool) -> Letter:
+def alert(
+    handoff: Row,
+    to: Recipient,
+    rules: DeliveryRules,
+    *,
+    thread: Thread | None,
+    has_buttons: bool,
+    beware: Sequence[str] = (),
+) -> Letter:
     """The message that hands a handoff over.
 
     Args:
@@ -127,13 +135,14 @@ def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread |
         rules: Channels and choices.
         thread: The thread of an open handoff that it joins, if there is one.
         has_buttons: Whether somebody listens to buttons.
+        beware: What is to be said of others whom the package names, as plain text.
     """
     title = title_of(handoff)
     thread = thread if to.is_active else None  # it may be in a conversation that nobody reads any more
     lead = f"{_called(to)} · *{handoff['priority']}*, due {_local(handoff['due_at'])}"
     if thread:
         lead = f"{_called(to)} · new in this thread · *{handoff['priority']}*"
-    blocks = [_line(lead), *package_blocks(handoff)]
+    blocks = [_line(lead), *map(_plain, beware), *package_blocks(handoff)]
     if has_buttons and not thread:
         blocks.append(buttons(handoff["handoff_id"], rules.snooze_days))
     return Letter(
@@ -142,7 +151,9 @@ def alert(handoff: Row, to: Recipient, rules: DeliveryRules, *, thread: Thread |
         operation=ALERT,
         day=handoff["created_at"].date(),
         title=title,
-        markdown=("" if to.is_active else f"For {markdown(to.name)}.\n\n") + handoff["package_markdown"],
+        markdown=("" if to.is_active else f"For {markdown(to.name)}.\n\n")
+        + _warned(beware)
+        + handoff["package_markdown"],
         blocks=blocks,
         person=to.person if rules.slack.send_to == "direct" else None,
         channel=rules.slack.channel_of(to.team),
@@ -192,11 +203,13 @@ def reminder(
     )
 
 
-def escalation(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, day: date, has_buttons: bool) -> Letter:
+def escalation(
+    nudge: Nudge, to: Recipient, rules: DeliveryRules, *, day: date, has_buttons: bool, beware: Sequence[str] = ()
+) -> Letter:
     """What the team hears of a handoff that its recipient has not answered, with all that a teammate needs."""
     handoff = nudge.handoff
     lead = f"🚨 *{handoff['priority']}* overdue since {_local(nudge.due_at)}, not answered by {_called(to)}"
-    blocks = [_line(lead), *package_blocks(handoff)]
+    blocks = [_line(lead), *map(_plain, beware), *package_blocks(handoff)]
     if has_buttons:
         blocks.append(buttons(handoff["handoff_id"], rules.snooze_days))
     told = f"🚨 Overdue since {nudge.due_at:%Y-%m-%d %H:%M} UTC, not answered by {markdown(to.name)}."
@@ -206,7 +219,7 @@ def escalation(nudge: Nudge, to: Recipient, rules: DeliveryRules, *, day: date, 
         operation=nudge.operation,
         day=day,
         title=f"🚨 Overdue: {title_of(handoff)}",
-        markdown=f"{told}\n\n{handoff['package_markdown']}",
+        markdown=f"{told}\n\n{_warned(beware)}{handoff['package_markdown']}",
         blocks=blocks,
         channel=rules.slack.channel_of(to.team),
         about=handoff["user_id"],
@@ -282,8 +295,14 @@ def notice(told: Row, to: Recipient | None, rules: DeliveryRules) -> Letter:
         told["text"], key=(NOTICE, told["notice_id"], "tell"), day=told["created_at"].date(), channel=channel,
         about=told["user_id"],
     )  # fmt: skip
-    is_direct = to is not None and rules.slack.send_to == "direct"
-    return replace(letter, person=to.person) if to and is_direct else letter
+    if to is None:
+        return letter
+    return replace(
+        letter,
+        markdown=f"For {markdown(to.name)}: {letter.markdown}",
+        blocks=[_line(_called(to)), *letter.blocks],
+        person=to.person if rules.slack.send_to == "direct" else None,
+    )
 
 
 def title_of(handoff: Row) -> str:
@@ -338,6 +357,10 @@ def harmless(text: str) -> str:
 
 def _first_line(handoff: Row) -> str:
     return str(handoff["package_markdown"]).partition("\n")[0].lstrip("# ")
+
+
+def _warned(beware: Sequence[str]) -> str:
+    return "".join(f"**{markdown(said)}**\n\n" for said in beware)
 
 
 def _called(to: Recipient) -> str:

@@ -87,7 +87,7 @@ def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], tr
     """
     latest: dict[tuple[tuple[int, int], str, str], datetime] = {}
     for firing in candidate.firings:
-        is_named = firing.subject_type == "account" or firing.subject_id == named["user_id"]
+        is_named = firing.subject_type == "account" or _is_same_person(people[firing.subject_id], named)
         at = datetime.fromisoformat(firing.occurrence)
         if firing.trigger == "enterprise_signup":
             at = people[firing.subject_id]["first_event_at"]
@@ -97,6 +97,11 @@ def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], tr
         (trigger, _how_to_reach(people[whose]) if whose else "", at)
         for (_, whose, trigger), at in sorted(latest.items())
     ]
+
+
+def _is_same_person(person: Row, named: Row) -> bool:
+    """One who has two ids in the product is no colleague of their own."""
+    return person["user_id"] == named["user_id"] or bool(person["email"] and person["email"] == named["email"])
 
 
 def _how_to_reach(person: Row) -> str:
@@ -120,7 +125,8 @@ def _bare(title: str) -> str:
 def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str]) -> Iterator[Line]:
     triggers, texts = rules.triggers.by_key(), rules.package.approach
     headline = triggers[facts.fired[0][0]]
-    yield Line("Why now", headline.why_now.format_map(told))
+    is_over = _is_over(facts, rules.triggers)
+    yield Line("Why now", (texts.is_over if is_over else headline.why_now).format_map(told))
     if others := firing_titles(facts.fired[1:], rules.triggers):
         yield Line("Also", others)
     yield Line("Angle", _angle(facts, rules, headline).format_map(told))
@@ -128,21 +134,47 @@ def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str])
         yield Line("Help first", texts.unblock.format_map(told))
     scored = facts.account or facts.person
     how = texts.customer if facts.is_customer else texts.motion.get(scored["motion"])
-    if facts.handoff_type == RESEARCH and scored["segment_source"] == "unknown":
+    if facts.handoff_type == RESEARCH and scored["segment_source"] == "unknown" and not facts.is_customer:
         # What their motion is nobody knows either.
         yield Line("Research first", texts.research.format_map(told))
     elif how:
         yield Line("How", how.format_map(told))
-    asked_for = (triggers[key].next_step for key, whose, _ in facts.fired if not whose)
+    asked_for = (
+        triggers[key].next_step
+        for key, whose, _ in facts.fired[int(is_over) :]
+        if not whose and not _is_solved(key, facts, rules)
+    )
     by_stage = texts.next_step.get(facts.person["activation_stage"]) or texts.next_step["signed_up"]
     yield Line("Next step", next(filter(None, asked_for), by_stage).format_map(told))
 
 
+def _is_over(facts: HandoffFacts, triggers: Triggers) -> bool:
+    """Whether the headline is about a level that does not hold any more: what is held waits for days now and then."""
+    (trigger, whose, _), person = facts.fired[0], facts.person
+    if whose:
+        return False
+    match trigger:
+        case "hot_pql":
+            return bool((person["pql_score"] or 0.0) <= triggers.hot_pql.score_above)
+        case "pricing_visits":
+            return bool((person["pricing_visits"] or 0) < triggers.pricing_visits.visits)
+        case "upgrade_intent":
+            return bool(person["usage_tier"] != triggers.upgrade_intent.usage_tier)
+        case "team_growth":
+            return bool(facts.account and facts.account["active_users_30d"] < triggers.team_growth.active_users)
+        case _:
+            return False
+
+
 def _angle(facts: HandoffFacts, rules: HandoffRules, headline: TriggerRule) -> str:
     """What to talk about: whoever pays already is spoken to as a customer, and a solved ticket isn't answered again."""
-    if facts.fired[0][0] == "limit_ticket" and is_limit_contact_solved(facts.person, rules.package):
+    if _is_solved(facts.fired[0][0], facts, rules):
         return rules.package.approach.solved_limit
     return headline.customer_angle if facts.is_customer else headline.angle
+
+
+def _is_solved(trigger: str, facts: HandoffFacts, rules: HandoffRules) -> bool:
+    return trigger == "limit_ticket" and is_limit_contact_solved(facts.person, rules.package)
 
 
 def _contact(facts: HandoffFacts) -> Iterator[Line]:

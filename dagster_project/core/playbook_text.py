@@ -94,7 +94,7 @@ def _expected(detail: ErrorDetails, model: type[BaseModel]) -> str:
             known = ", ".join(_keys_at(model, detail["loc"][:-1]))
             return f"unknown key, expected one of {known}" if known else "unknown key"
         case "missing":
-            return "missing, expected a value"
+            return "missing, expected a value: the packaged file of this version has one to copy"
         case "literal_error":
             return f"found {detail['input']!r}, expected {detail['ctx']['expected']}"
         case "value_error":

@@ -1,8 +1,8 @@
 """Which handoffs somebody has to be reminded of now: overdue ones once, then the team once; snoozed ones as they wake.
 
 Pure: what the ledger kept and the moment come in, what to say goes out. What joined a thread is reminded of with the
-handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off. What joins after either is
-news, which nobody has answered, and begins another round.
+handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off. What joins after either, or
+after the team was told, is news, which nobody has answered, and begins another round.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Nudge:
         handoff: The handoff that began the thread.
         kind: `wake`: its snooze is over; `remind`: it is overdue; `escalate`: the team has to know.
         round: How often it has been answered.
+        news: How often something joined after all had been said of what was there, without an answer in between.
         due_at: Since when it is overdue, naive UTC; of a `wake` since when it is awake.
     """
 
@@ -36,11 +37,12 @@ class Nudge:
     kind: Kind
     round: int
     due_at: datetime
+    news: int = 0
 
     @property
     def operation(self) -> str:
         """What tells it from other nudges of the same handoff."""
-        return f"{self.kind}:{self.round}"
+        return f"{self.kind}:{self.round}" + (f".{self.news}" if self.news else "")
 
 
 def nudges(
@@ -89,15 +91,25 @@ def _nudge(
     rules: ReminderRules,
 ) -> Nudge | None:
     due_at, woken_at = _due(root, members, answers)
-    if due_at is None or now < (woken_at or due_at):
-        return None
-    round_number = len(answers)
+    given_up = timedelta(days=rules.give_up_after_days)
+    round_number, news = len(answers), 0
+
+    def said_at(kind: Kind) -> datetime | None:
+        return sent.get((root["handoff_id"], Nudge(root, kind, round_number, now, news).operation))
 
     def nudge(kind: Kind, at: datetime) -> Nudge | None:
-        candidate = Nudge(root, kind, round_number, at)
-        return None if (root["handoff_id"], candidate.operation) in sent else candidate
+        return None if said_at(kind) else Nudge(root, kind, round_number, at, news)
 
-    given_up = timedelta(days=rules.give_up_after_days)
+    while due_at is not None:
+        over_at = said_at("escalate")
+        if over_at is None and now - due_at > given_up:
+            over_at = said_at("remind") or due_at + given_up
+        joined = [row for row in members if row["status"] == "delivered" and over_at and row["created_at"] > over_at]
+        if not joined:
+            break
+        due_at, woken_at, news = min(row["due_at"] for row in joined), None, news + 1
+    if due_at is None or now < (woken_at or due_at):
+        return None
     if woken_at is not None and now - woken_at <= given_up and (waking := nudge("wake", woken_at)):
         return waking
     if now - due_at > given_up or now < due_at + timedelta(hours=rules.remind_after_hours):
@@ -105,8 +117,8 @@ def _nudge(
     if reminding := nudge("remind", due_at):
         return reminding
     patience = timedelta(hours=rules.escalate_after_hours[min(row["priority"] for row in members)])
-    reminded_at = sent[root["handoff_id"], f"remind:{round_number}"]
-    return nudge("escalate", due_at) if now >= reminded_at + patience else None
+    reminded_at = said_at("remind")
+    return nudge("escalate", due_at) if reminded_at and now >= reminded_at + patience else None
 
 
 def _due(root: Row, members: Sequence[Row], answers: Sequence[Row]) -> tuple[datetime | None, datetime | None]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -9,15 +10,21 @@ import polars as pl
 
 from dagster_project.actions import ActionReport, carry_out
 from dagster_project.core.actions import ActionKind
+from dagster_project.core.threads import OPEN
 from dagster_project.defs.activation import crm_fields
 from dagster_project.defs.delivery import contact_hold, delivered_handoffs
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
+from dagster_project.defs.stops import task_stops
 from dagster_project.defs.tables import markdown_table
 from dagster_project.defs.transform import OWNERS
 from dagster_project.no_contact import blocked_people
 
 ABOUT_CONTACTING: frozenset[ActionKind] = frozenset({"task", "note", "assign_owner"})
 """Kinds that send somebody to a person: no-contact flags are asked again before each, and before nurture goes on."""
+
+
+_EVER = datetime(1970, 1, 1)
+"""Before all handoffs: a task may be open for long."""
 
 
 @dg.asset(
@@ -29,16 +36,21 @@ ABOUT_CONTACTING: frozenset[ActionKind] = frozenset({"task", "note", "assign_own
     pool=WAREHOUSE_POOL,
 )
 def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
-    """Tasks, owners, tiers, notes and field changes that handoffs and rules asked for, each done once in the CRM."""
+    """Tasks, owners, tiers, notes and field changes that handoffs and rules asked for, each done once in the CRM.
+
+    A task whose person has said no since says so.
+    """
     with workplace.ledger() as ledger:
         begun = ledger.open_actions(workplace.settings.crm_destination)
-        if not begun:
+        with workplace.connect(stays_open=True) as connection:
+            stops = task_stops(ledger, connection, ledger.threads_since(_EVER, OPEN), workplace)
+        if not begun and not stops:
             return dg.MaterializeResult(metadata={"asked for": 0})
         blocked, held = _stopped(workplace, begun)
         report = carry_out(
             ledger,
             workplace.crm(),
-            [],
+            stops,
             rules=workplace.playbook.crm_fields,
             now=workplace.now(),
             blocked=blocked,
@@ -46,7 +58,7 @@ def crm_actions(workplace: Workplace) -> dg.MaterializeResult:
         )
     if report.refused:
         workplace.connect_anew()  # a field may not be there any more
-    return dg.MaterializeResult(metadata={"asked for": len(begun), **_told(report)})
+    return dg.MaterializeResult(metadata={"asked for": len(begun) + len(stops), **_told(report)})
 
 
 def _stopped(workplace: Workplace, begun: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -1,9 +1,11 @@
-"""Handing over: what waits in the ledger goes to Slack, or to the outbox while no chat is connected."""
+"""Handing over: what waits in the ledger goes to Slack, or to the outbox while no chat is connected.
+
+That somebody who was handed over says no is told with it, see `stops`.
+"""
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,26 +15,19 @@ import duckdb
 from dagster_project.clients.chat import Chat
 from dagster_project.clients.chats import look_up_after
 from dagster_project.clients.slack import SlackBot
-from dagster_project.core.feedback import ENDED
 from dagster_project.core.follow_ups import MARKETING
-from dagster_project.core.letters import HANDOFF, STOP, Letter, Thread, alert, notice, recipient_of, stop
+from dagster_project.core.letters import HANDOFF, Letter, alert, notice, recipient_of
 from dagster_project.core.moments import resolve_as_of
 from dagster_project.core.threads import OPEN, open_thread
 from dagster_project.defs.handoffs import COMMON, handoff_decisions
 from dagster_project.defs.resources import Workplace
+from dagster_project.defs.stops import newest_of_each, not_told, stop_letters
 from dagster_project.delivery import DeliveryReport, Pace, deliver
-from dagster_project.erasing import ERASED
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import Ledger
-from dagster_project.no_contact import blocked_people, names_of, said_no
+from dagster_project.no_contact import blocked_people, colleagues_who_said_no, names_of, said_no
 from dagster_project.parked import parked_messages
 from dagster_project.refresh import LIVE, require_tables
-
-_SCORED_NOW = timedelta(days=1)
-"""How far what is scored may lie back for what it says of people to be news."""
-_SOMEBODY = "this person"
-_MOST_STOPS = 50
-"""In one run: after a long list was imported alerts need not wait until all of them are told."""
 
 
 @dg.asset(
@@ -56,11 +51,12 @@ def delivered_handoffs(context: dg.AssetExecutionContext, workplace: Workplace) 
             about = {row["user_id"] for row in (*waiting, *told, *handed_over)}
             blocked = blocked_people(connection, about)
             hold = contact_hold(connection, workplace)
-            stopped = _newest_of_each([row for row in handed_over if row["user_id"] in blocked], workplace)
+            beware = colleagues_who_said_no(connection, waiting)
+            stopped = newest_of_each([row for row in handed_over if row["user_id"] in blocked], workplace)
             nos, names = (said_no(connection, stopped), names_of(connection, stopped)) if stopped else ({}, {})
-        to_tell = _not_told(ledger, chat, [row for user, rows in stopped.items() for row in rows if user in nos])
-        letters = _alerts(ledger, chat, waiting, owners=owners, workplace=workplace)
-        letters += _stops(ledger, chat, to_tell, nos=nos, names=names, owners=owners, workplace=workplace)
+        to_tell = not_told(ledger, chat, [row for user, rows in stopped.items() for row in rows if user in nos])
+        letters = _alerts(ledger, chat, waiting, beware, owners=owners, workplace=workplace)
+        letters += stop_letters(ledger, chat, to_tell, nos=nos, names=names, owners=owners, workplace=workplace)
         letters += [_notice(row, owners, workplace) for row in told]
         report = send(ledger, chat, letters, blocked=blocked, hold=hold, workplace=workplace)
         ledger.settle_notices(chat.name)
@@ -133,7 +129,13 @@ def send(
 
 
 def _alerts(
-    ledger: Ledger, chat: Chat, waiting: list[dict[str, Any]], *, owners: dict[str, Any], workplace: Workplace
+    ledger: Ledger,
+    chat: Chat,
+    waiting: list[dict[str, Any]],
+    beware: dict[str, list[str]],
+    *,
+    owners: dict[str, Any],
+    workplace: Workplace,
 ) -> list[Letter]:
     """A letter for every handoff that waits."""
     rules, since = workplace.playbook.delivery, _threads_since(workplace)
@@ -147,6 +149,7 @@ def _alerts(
             rules,
             thread=open_thread(handoff, earlier, messages, since=since),
             has_buttons=has_buttons(workplace),
+            beware=beware.get(handoff["handoff_id"], ()),
         )
         for handoff in waiting
     ]
@@ -154,103 +157,6 @@ def _alerts(
 
 def _threads_since(workplace: Workplace) -> datetime:
     return workplace.now() - timedelta(days=workplace.playbook.delivery.slack.thread_days)
-
-
-def _newest_of_each(handed_over: list[dict[str, Any]], workplace: Workplace) -> dict[str, list[dict[str, Any]]]:
-    """By user, the newest open handoff that each recipient has of them. None where the past is scored: who said no then
-    may have taken it back."""
-    now = workplace.now()
-    if now - resolve_as_of(workplace.settings.as_of, now) > _SCORED_NOW:
-        return {}
-    newest = {
-        (row["user_id"], row["recipient_id"]): row
-        for row in sorted(handed_over, key=lambda row: (row["created_at"], row["handoff_id"]))
-    }
-    found: dict[str, list[dict[str, Any]]] = {}
-    for (user_id, _), row in newest.items():
-        found.setdefault(user_id, []).append(row)
-    return found
-
-
-def _not_told(ledger: Ledger, chat: Chat, stopped: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of the handoffs since which nobody told that their person has said no.
-
-    It may have been told with another one of theirs, which is answered by now.
-    """
-    if not stopped:
-        return []
-    theirs: dict[tuple[str, str], list[str]] = {(row["user_id"], row["recipient_id"]): [] for row in stopped}
-    for row in ledger.threads_since(min(row["created_at"] for row in stopped), OPEN | set(ENDED)):
-        if (whose := (row["user_id"], row["recipient_id"])) in theirs:
-            theirs[whose].append(row["handoff_id"])
-    begun = ledger.begun(chat.name, {handoff_id for ids in theirs.values() for handoff_id in ids})
-    stops = {name: row for (_, name, what), row in begun.items() if what == STOP}
-    told = {name: row["confirmed_at"] for name, row in stops.items() if row["confirmed_at"]}
-    parked = {name for name, row in stops.items() if row["status"] == "parked"}  # that waits for a person
-    left = [
-        row
-        for row in stopped
-        if row["handoff_id"] not in parked
-        and not any(
-            told[name] >= row["created_at"] for name in theirs[row["user_id"], row["recipient_id"]] if name in told
-        )
-    ]
-    # What could not be posted before keeps no other waiting.
-    newest_first = sorted(left, key=lambda row: row["created_at"], reverse=True)
-    return sorted(newest_first, key=lambda row: row["handoff_id"] in stops)[:_MOST_STOPS]
-
-
-def _stops(
-    ledger: Ledger,
-    chat: Chat,
-    stopped: list[dict[str, Any]],
-    *,
-    nos: dict[str, str],
-    names: dict[str, str],
-    owners: dict[str, Any],
-    workplace: Workplace,
-) -> list[Letter]:
-    """A letter for each of these handoffs."""
-    if not stopped:
-        return []
-    ids = [row["handoff_id"] for row in stopped]
-    messages = ledger.confirmed(chat.name, HANDOFF, ids)
-    roots = {name: message["root"] or name for name, message in messages.items()}
-    messages |= ledger.confirmed(chat.name, HANDOFF, list(roots.values()))
-    packages = ledger.packages(ids)
-    letters = []
-    for row in stopped:
-        message = messages.get(roots.get(row["handoff_id"], ""))
-        thread = None
-        if message and message["message"]:
-            thread = Thread(row["handoff_id"], row["priority"], message["channel"], message["message"])
-        to = recipient_of(row["recipient_id"], owners)
-        if (taken_by := _taken_by(ledger, row)) not in (None, to.person):
-            to, thread = replace(to, name=str(taken_by), person=taken_by, is_active=True), None
-        letters.append(
-            stop(
-                {**row, "package_markdown": packages[row["handoff_id"]]},
-                # Who was erased is named nowhere again.
-                _SOMEBODY if packages[row["handoff_id"]] == ERASED else names.get(row["user_id"], row["user_id"]),
-                nos[row["user_id"]],
-                to,
-                workplace.playbook.delivery,
-                thread=thread,
-                day=workplace.now().date(),
-            )
-        )
-    return letters
-
-
-def _taken_by(ledger: Ledger, handoff: dict[str, Any]) -> str | None:
-    """Slack's id of the colleague who has claimed a handoff there; None if nobody has."""
-    if handoff["status"] != "claimed":
-        return None
-    try:
-        answer = ledger.answer_to(handoff["handoff_id"])
-    except LookupError:  # nobody knows by whom
-        return None
-    return answer.by if answer.source == "slack" else None
 
 
 def _notice(row: dict[str, Any], owners: dict[str, Any], workplace: Workplace) -> Letter:

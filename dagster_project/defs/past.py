@@ -105,6 +105,8 @@ def partitions_of(
         raise PastDaysError(f"{last} is not over in what was loaded: the last day that is, is {over}")
     found = days_to_score(connection, first, last or over)
     known = DAYS.get_first_partition_key(), DAYS.get_last_partition_key()
+    if first is None:  # an event without a real date, of 1970 for example, is no day to begin with
+        found = max(found[0], date.fromisoformat(str(known[0]))), found[1]
     for day in found:
         if not str(known[0]) <= str(day) <= str(known[1]):
             raise PastDaysError(f"{day} is outside of the days that can be scored, {known[0]} to {known[1]}")

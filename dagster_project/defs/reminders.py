@@ -14,7 +14,7 @@ from dagster_project.defs.delivery import contact_hold, has_buttons, owners_by_i
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace
 from dagster_project.ledger import CRM_HOLD, Ledger
 from dagster_project.ledger_memory import check_memory
-from dagster_project.no_contact import blocked_people
+from dagster_project.no_contact import blocked_people, colleagues_who_said_no
 from dagster_project.playbook_files import read_playbook
 from dagster_project.refresh import NO_FEATURES, features_stand
 from dagster_project.settings import environment_settings
@@ -72,10 +72,11 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
             owners = owners_by_id(connection)
             blocked = blocked_people(connection, [nudge.handoff["user_id"] for nudge in due])
             hold = contact_hold(connection, workplace)
+            beware = colleagues_who_said_no(connection, [nudge.handoff for nudge in due if nudge.kind == "escalate"])
         if hold is not None:
             ledger.set_meta(CRM_HOLD, hold)  # until the next run has newer data, the sensor asks in vain
         messages = ledger.confirmed(chat.name, HANDOFF, [nudge.handoff["handoff_id"] for nudge in due])
-        letters = [_letter(nudge, messages, owners=owners, workplace=workplace, now=now) for nudge in due]
+        letters = [_letter(nudge, messages, beware, owners=owners, workplace=workplace, now=now) for nudge in due]
         # Slack may ask to wait for minutes, in which somebody answers.
         report = send(
             ledger,
@@ -90,12 +91,19 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
 
 
 def _letter(
-    nudge: Nudge, messages: dict[str, dict[str, Any]], *, owners: dict[str, Any], workplace: Workplace, now: datetime
+    nudge: Nudge,
+    messages: dict[str, dict[str, Any]],
+    beware: dict[str, list[str]],
+    *,
+    owners: dict[str, Any],
+    workplace: Workplace,
+    now: datetime,
 ) -> Letter:
     rules, handoff = workplace.playbook.delivery, nudge.handoff
     to = recipient_of(handoff["recipient_id"], owners)
     if nudge.kind == "escalate":
-        return escalation(nudge, to, rules, day=now.date(), has_buttons=has_buttons(workplace))
+        about = beware.get(handoff["handoff_id"], ())
+        return escalation(nudge, to, rules, day=now.date(), has_buttons=has_buttons(workplace), beware=about)
     message = messages.get(handoff["handoff_id"])
     thread = None
     if message and message["message"]:

@@ -1,5 +1,6 @@
 """CRMs to run the engine against, all with the same handles. Another connector joins with a rig in `RIGS`."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Rig:
         lose_answers: The next answers to requests never arrive, though the work is done.
         go_down: The next requests are turned away.
         tasks: The keys of all tasks there are, as often as they are there.
+        texts: Subject and text of a task, by its key.
+        close: Marks a task as done, by its key.
         email: What the CRM calls an e-mail.
         owners: Two people who are active.
     """
@@ -66,6 +69,8 @@ class Rig:
     lose_answers: Callable[[], None]
     go_down: Callable[[], None]
     tasks: Callable[[], list[str]]
+    texts: Callable[[str], tuple[str, str]]
+    close: Callable[[str], None]
     email: str = "email"
     owners: tuple[str, str] = ("7", "8")
 
@@ -91,6 +96,22 @@ class _Unlucky(LocalCrm):
         fate = self._fate()
         self.made.append(task.key)
         receipt = super().create_task(task)
+        if fate == "lost":
+            raise CrmUnknown("no answer")
+        return receipt
+
+    def texts(self, key: str) -> tuple[str, str]:
+        with self._transaction() as connection:
+            [(task,)] = connection.execute("select task from tasks where key = ?", [key]).fetchall()
+        return json.loads(task)["subject"], json.loads(task)["body"]
+
+    def close(self, key: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("update tasks set status = 'done' where key = ?", [key])
+
+    def stop_task(self, key: str, why: str) -> Receipt:
+        fate = self._fate()
+        receipt = super().stop_task(key, why)
         if fate == "lost":
             raise CrmUnknown("no answer")
         return receipt
@@ -121,6 +142,8 @@ def local(folder: Path) -> Iterator[Rig]:
         lose_answers=lambda: crm.fates.append("lost"),
         go_down=lambda: crm.fates.append("down"),
         tasks=lambda: list(crm.made),
+        texts=crm.texts,
+        close=crm.close,
     )
 
 
@@ -137,6 +160,15 @@ def hubspot(folder: Path) -> Iterator[Rig]:
         for kind, specs in FIELDS.items():
             crm.create_fields(kind, specs)
         writing = r"POST .*/(batch/(update|upsert)|tasks)$"
+
+        def task(key: str) -> str:
+            tasks = server.state.objects["tasks"].values()
+            return next(record.id for record in tasks if record.properties["pls_key"] == key)
+
+        def texts(key: str) -> tuple[str, str]:
+            said = server.properties_of("tasks", task(key))
+            return said["hs_task_subject"], said["hs_task_body"].replace("<br>", "\n")
+
         yield Rig(
             crm,
             contact=lambda email: server.add("contacts", email=email),
@@ -144,6 +176,8 @@ def hubspot(folder: Path) -> Iterator[Rig]:
             lose_answers=lambda: server.fail("lost", writing, times=policy.attempts),
             go_down=lambda: server.fail("reset", writing, times=policy.attempts),
             tasks=lambda: [record.properties["pls_key"] for record in server.state.objects["tasks"].values()],
+            texts=texts,
+            close=lambda key: server.change("tasks", task(key), hs_task_status="COMPLETED"),
         )
 
 
@@ -164,6 +198,15 @@ def salesforce(folder: Path) -> Iterator[Rig]:
         for kind, specs in FIELDS.items():
             crm.create_fields(kind, specs)
         writing = r"PATCH .*/(composite/sobjects.*|sobjects/Task/.*)$"
+
+        def task(key: str) -> str:
+            tasks = server.records["Task"].items()
+            return next(task_id for task_id, record in tasks if record.fields["pls_key__c"] == key)
+
+        def texts(key: str) -> tuple[str, str]:
+            said = server.records["Task"][task(key)].fields
+            return said["Subject"], said["Description"]
+
         yield Rig(
             crm,
             contact=lambda email: server.add("Contact", Email=email),
@@ -171,6 +214,8 @@ def salesforce(folder: Path) -> Iterator[Rig]:
             lose_answers=lambda: server.fail("lost", writing, times=policy.attempts),
             go_down=lambda: server.fail("reset", writing, times=policy.attempts),
             tasks=lambda: [record.fields["pls_key__c"] for record in server.records["Task"].values()],
+            texts=texts,
+            close=lambda key: server.change("Task", task(key), IsClosed=True, Status="Completed"),
             email="Email",
             owners=(server.add("User", IsActive=True), server.add("User", IsActive=True)),
         )

@@ -1,5 +1,6 @@
 """The engine on every CRM: the same promises, whoever is on the other side."""
 
+import html
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -168,6 +169,33 @@ def test_a_task_is_made_once_however_its_answer_got_lost(ledger: Ledger, rig: Ri
         do(ledger, rig, task("k_1", ann), task("k_2", ann), hours=hour)
     assert sorted(rig.tasks()) == ["k_1", "k_2"]
     assert rig.crm.find_tasks(["k_1", "k_2", "k_3"]).keys() == {"k_1", "k_2"}
+
+
+def stop(key: str, number: int = 1) -> Action:
+    return Action(f"stop {key} {number}", "stop_task", "task", key, {"why": "Do not contact <Ann> any more: no."})
+
+
+def test_a_task_whose_person_has_said_no_says_so_once_above_what_it_said(ledger: Ledger, rig: Rig) -> None:
+    ann = rig.contact("ann@acme.com")
+    do(ledger, rig, task("k_1", ann), task("k_2", ann))
+    rig.lose_answers()
+    reports = [do(ledger, rig, stop("k_1", number), hours=number) for number in (1, 1, 2)]
+    assert reports[-1].done == ["stop k_1 2"]
+    subject, text = rig.texts("k_1")
+    assert (subject, html.unescape(text)) == ("Do not contact: Call", "Do not contact <Ann> any more: no.\n\nNow")
+    assert rig.texts("k_2") == ("Call", "Now")
+    assert rig.crm.find_tasks(["k_1"])["k_1"].status == "open"
+
+
+def test_a_task_that_is_done_or_gone_is_left_as_it_is(ledger: Ledger, rig: Rig) -> None:
+    do(ledger, rig, task("k_1", rig.contact("ann@acme.com")))
+    rig.close("k_1")
+    report = do(ledger, rig, stop("k_1"), stop("another"))
+    assert report.needless == {
+        "stop k_1 1": "the task is done",
+        "stop another 1": "the task is not there any more",
+    }
+    assert rig.texts("k_1") == ("Call", "Now")
 
 
 def test_a_lost_ledger_makes_no_task_twice(ledger: Ledger, rig: Rig, tmp_path: Path) -> None:

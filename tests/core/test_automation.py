@@ -152,6 +152,24 @@ def test_a_rise_that_is_held_fires_again_and_is_told_of_once_a_day() -> None:
     assert decision(later, "score_rise") == ["acted"]
 
 
+@pytest.mark.parametrize("is_same_run", [True, False])
+def test_who_has_the_open_handoff_hears_of_a_rise_and_nobody_else(is_same_run: bool) -> None:
+    team = owners(("o_1", "ae"), ("o_2", "ae"))
+    up = risen(("u_1", 25.0))
+    first = planned(inputs(users(HOT | {"account_owner_id": None}), team=team), rises=up if is_same_run else risen())
+    [holder] = first.handoffs["recipient_id"]
+    told = first if is_same_run else planned(inputs(users(HOT), team=team, after=first, as_of=LATER), rises=up)
+    assert told.notices.filter(pl.col("topic") == "score_rise")["recipient_id"].to_list() == [holder]
+
+
+def test_whose_turn_it_is_hears_of_a_rise_where_the_handoff_is_over() -> None:
+    team = owners(("o_1", "ae"), ("o_2", "ae"))
+    first = planned(inputs(users(HOT), team=team))
+    later = replace(inputs(users(HOT), team=team, after=first, as_of=LATER), rises=risen(("u_1", 25.0)))
+    over = replace(later, past=later.past.with_columns(status=pl.lit("not_a_fit")))
+    assert {*first.handoffs["recipient_id"], *plan_handoffs(over, playbook()).notices["recipient_id"]} == {"o_1", "o_2"}
+
+
 def test_notices_count_towards_what_a_person_takes_in_a_day() -> None:
     full = pl.DataFrame({"recipient_id": ["o_1"] * 20, "created_at": [AS_OF - timedelta(hours=1)] * 20})
     given = inputs(users({}), accounts({"owner_id": "o_1"}), team=owners(("o_1", "ae"), ("o_2", "ae")))

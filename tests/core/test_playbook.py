@@ -21,6 +21,12 @@ def changed(file: str, old: str, new: str) -> dict[str, str]:
     ("file", "old", "new", "said"),
     [
         (
+            "automation.yml",
+            "name: self-serve checkout",
+            "name: none",
+            ["automation.yml: self_serve: a playbook is called none, which pls_playbook says of whoever has left"],
+        ),
+        (
             "delivery.yml",
             'default_channel: "#sales-alerts"',
             "default_channel: Sales Alerts",

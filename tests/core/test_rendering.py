@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from handoff_frames import AS_OF, accounts, inputs, owners, playbook, scored, users
+from handoff_frames import AS_OF, LATER, accounts, inputs, owners, playbook, scored, users
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -176,8 +176,46 @@ def test_a_solved_ticket_is_not_asked_about_again() -> None:
     assert "**Angle**: Answer the limit first" in waiting
     assert "Asked support about limits (latest, solved)" in solved
     assert "**Angle**: Support has solved the ticket" in solved
+    assert "**Next step**: Answer" in waiting and "**Next step**: Answer" not in solved
     both_solved = told("solved", "solved")
     assert "ticket about limits" not in both_solved
+
+
+@pytest.mark.parametrize(
+    ("was", "company_was", "by_now", "company_by_now", "says"),
+    [
+        ({"pql_score": 90.0}, {}, {"pql_score": 28.8}, {}, "above the hot line on"),
+        ({"pricing_visits": 3}, {}, {"pricing_visits": 0}, {}, "looked at pricing in"),
+        (
+            {"last_upgrade_click_at": ago(hours=3), "usage_tier": "high"},
+            {},
+            {"last_upgrade_click_at": ago(hours=3), "usage_tier": "low"},
+            {},
+            "uses the product heavily",
+        ),
+        ({}, {"active_users_30d": 6}, {}, {"active_users_30d": 1}, "has become a team"),
+    ],
+)
+def test_what_had_to_wait_and_is_over_by_now_is_not_told_as_if_it_stood(
+    was: dict[str, Any], company_was: dict[str, Any], by_now: dict[str, Any], company_by_now: dict[str, Any], says: str
+) -> None:
+    def sent(person: dict[str, Any], company: dict[str, Any]) -> str:
+        held = plan_handoffs(inputs(users(was), accounts(company_was), hold="too old"), playbook())
+        assert held.handoffs.is_empty()
+        later = inputs(users(person), accounts(company), after=held, as_of=LATER)
+        return str(plan_handoffs(later, playbook()).handoffs["package_markdown"][0])
+
+    stands, over = sent(was, company_was), sent(by_now, company_by_now)
+    assert says in stands and says not in over
+    assert "holds no more: read the signals above" in over and "holds no more" not in stands
+    assert "1 active users" not in over
+
+
+def test_a_customer_of_unknown_size_is_not_researched() -> None:
+    unknown = {"segment": "smb", "motion": "self-serve", "segment_source": "unknown", "is_customer": True}
+    text = rendered({"pql_score": 90.0, "activation_stage": "customer"}, unknown | {"active_users_30d": 8})
+    assert "SDR research" in text and "Research first" not in text
+    assert "As their account team" in text
 
 
 def test_a_request_in_the_product_after_a_solved_ticket_is_open() -> None:

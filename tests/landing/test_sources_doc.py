@@ -104,8 +104,7 @@ def test_posthogs_amplitudes_and_mixpanels_exports_are_read_as_the_page_says(lan
             "company_id": ["acme"], "current_url_path": "/pricing", "$email": "ann@acme.example",
         },
     }  # fmt: skip
-    exports = (("posthog", posthog), ("amplitude", amplitude), ("mixpanel", mixpanel))
-    for number, (name, row) in enumerate(exports, start=2):
+    for number, name, row in ((2, "posthog", posthog), (3, "amplitude", amplitude), (5, "mixpanel", mixpanel)):
         landing.rules = _rules(number).model_copy(update={"settle_seconds": 0})
         landing.put(f"events/{name}/a.json.gz", gzip.compress(json.dumps(row).encode() + b"\n"))
         assert landing.load_one().loaded == 1
@@ -113,9 +112,27 @@ def test_posthogs_amplitudes_and_mixpanels_exports_are_read_as_the_page_says(lan
     assert landing.rows(said) == [("page", "u1", "d1", "acme", None, "/pricing", "2026-06-08")] * 3
 
 
+def test_a_table_of_users_is_read_as_the_page_says(landing: Landing) -> None:
+    landing.rules = _rules(4).model_copy(update={"settle_seconds": 0})
+    header = "id,email,name,workspace_id,created_at,updated_at\n"
+    same = "1,ann@acme.example,Ann,w1,2026-05-01 09:00:00,2026-05-01 09:00:00\n"
+    for day, row in (
+        ("01", "2,bo@old.example,Bo,w1,2026-05-02 09:00:00,2026-05-02 09:00:00\n"),
+        ("02", "2,bo@acme.example,Bo,w1,2026-05-02 09:00:00,2026-06-02 09:00:00\n"),
+    ):
+        landing.put(f"events/users/2026-06-{day}.csv", header + same + row)
+        landing.load()
+    said = "select user_id, traits ->> '$.email', timestamp::date::varchar from raw.events order by user_id, traits"
+    assert landing.rows(said) == [
+        ("1", "ann@acme.example", "2026-05-01"),
+        ("2", "bo@acme.example", "2026-05-02"),
+        ("2", "bo@old.example", "2026-05-02"),
+    ]
+
+
 def test_the_headers_of_hubspots_files_are_read_as_the_page_says(landing: Landing) -> None:
     packaged = yaml.safe_load((PACKAGED / "sources.yml").read_text(encoding="utf-8"))
-    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 5)) | {"settle_seconds": 0})
+    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 6)) | {"settle_seconds": 0})
     header = "Record ID,Email,Primary Associated Company ID,Unsubscribed from all email,Last Modified Date"
     landing.put("crm/contacts.csv", f"{header}\n51,ann@b.example,70,true,2026-06-20 15:04\n")
     assert [file.loaded for file in landing.load_crm().files] == [1]
