@@ -76,6 +76,8 @@ def carry_out(
     todo = [action for action in _unfinished(ledger, crm.name, actions) if action.key not in report.held]
     if not todo:
         return report
+    # Last of all: who may not change tasks can still have some made, and what waits is not to wait for that.
+    todo.sort(key=lambda action: action.kind == "stop_task")
     delivery_ids = ledger.request([action_request(crm.name, action) for action in todo], now)
     at("actions intended")
     open_keys = ledger.open_actions(crm.name).keys()

@@ -144,14 +144,15 @@ class DeliveryReader(LedgerReader):
     def ended_actions(self, destination: str, keys: Collection[str]) -> dict[str, tuple[str, str]]:
         """By action key, the status and the payload's hash of what has come to an end under it."""
         table = schema.DELIVERIES
+        # By the keys alone: SQLite would rather look through all that ever went to the destination.
         query = (
-            sa.select(table.c.action_key, table.c.status, table.c.payload_hash)
-            .where(table.c.destination == destination, table.c.status.not_in(OPEN_DELIVERIES))
+            sa.select(table.c.action_key, table.c.destination, table.c.status, table.c.payload_hash)
+            .where(table.c.status.not_in(OPEN_DELIVERIES))
             .order_by(table.c.requested_at)
         )
         with self._engine.connect() as connection:
             rows = rows_of(connection, query, table.c.action_key, keys)
-            return {row.action_key: (row.status, row.payload_hash) for row in rows}
+            return {row.action_key: (row.status, row.payload_hash) for row in rows if row.destination == destination}
 
 
 def is_superseded() -> sa.ColumnElement[bool]:

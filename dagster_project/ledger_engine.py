@@ -179,6 +179,8 @@ def migrate(engine: sa.Engine) -> None:
         )
         raise LedgerUnreachable(f"the ledger {where} can't be opened: {why}; {way_out} (PLS_LEDGER_URL)") from error
     except sa.exc.DatabaseError as error:
+        if engine.dialect.name != "sqlite":  # a server that refuses something is not damaged
+            raise
         where, why = shown_url(engine.url), " ".join(str(error.orig).split())
         raise LedgerUnreachable(
             f"the ledger {where} is damaged: {why}; restore it from a backup. It knows who was handed over: without it "

@@ -12,7 +12,7 @@ from dagster_project.core.escaping import EMAIL
 from dagster_project.core.standings import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
 from dagster_project.core.wording import person_name, short
 from dagster_project.refresh import LIVE
-from dagster_project.warehouse import key_of, rows_where
+from dagster_project.warehouse import rows_where
 
 _GONE = "not among the users that are scored any more"
 _ESCAPED = re.compile(r"\\(?=[!-/:-@\[-`{-~])")
@@ -86,30 +86,28 @@ def colleagues_who_said_no(
         Sentences by handoff id, as plain text; of those of whom there is something to say.
     """
     rows = [
-        {"handoff_id": row["handoff_id"], "account_id": row["account_id"], "email": address.lower()}
+        {"handoff_id": row["handoff_id"], "named_id": row["user_id"], "email": address.lower()}
         for row in handoffs
-        if row["account_id"] is not None
         for address in sorted(set(EMAIL.findall(_ESCAPED.sub("", row["package_markdown"]))))
     ]
     if not rows:
         return {}
-    named = pl.DataFrame(rows)
-    its_own = {row["handoff_id"]: row["user_id"] for row in handoffs}
-    of_account = f"account_key in (select {key_of('account_id')} from named)"
+    named = pl.DataFrame(rows, schema=dict.fromkeys(("handoff_id", "named_id", "email"), pl.String))
     connection.register("named", named)
     try:
+        those = rows_where("features.user_features", "email in (select email from named)")
         people = connection.sql(
-            "select named.handoff_id, users.user_id, users.email from features.user_features as users "
-            "join named using (account_id, email) "
-            f"where users.{LIVE} and {rows_where('features.user_features', of_account, name='users')} order by all"
+            f"with people as (select user_id, email from features.user_features where {LIVE} and {those}) "
+            "select handoff_id, people.user_id, email from named join people using (email) "
+            # Whom the letter is about is asked about elsewhere, under whichever of their ids.
+            "where email not in (select email from people where people.user_id = named.named_id) order by all"
         ).fetchall()
     finally:
         connection.unregister("named")
-    others = [(handoff_id, user_id, email) for handoff_id, user_id, email in people if its_own[handoff_id] != user_id]
-    nos = said_no(connection, {user_id for _, user_id, _ in others}) if others else {}
+    nos = said_no(connection, {user_id for _, user_id, _ in people}) if people else {}
     names = names_of(connection, nos) if nos else {}
     found: dict[str, list[str]] = {}
-    for handoff_id, user_id, email in others:
+    for handoff_id, user_id, email in people:
         if user_id in nos:
             who = names[user_id] if names[user_id] == email else f"{names[user_id]} ({email})"
             found.setdefault(handoff_id, []).append(f"Do not contact {who}: {nos[user_id]}.")

@@ -200,12 +200,16 @@ def test_nobody_is_sent_to_whom_others_work_on_or_who_said_no(demo_run: Installa
 
     sent = one(demo_run, "select user_id from marts.handoffs order by created_at desc, 1 limit 1")
     dossier, rules = find_dossier(demo_run.serving, sent), read_playbook(None)
-    assert dossier.user
-    left = {**dossier.decisions[0], "decision": "suppressed_open_opportunity", "reason": "its owner works on it"}
+    assert dossier.user and dossier.account
+    left = {**dossier.decisions[0], "decision": "suppressed_customer", "reason": "they pay already"}
     elsewhere = replace(dossier, handoffs=(), audiences=(), decisions=(left, *dossier.decisions))
-    assert assess(elsewhere, rules).next_step == "None for now: its owner works on it."
+    assert assess(elsewhere, rules).next_step == "None for now: they pay already."
     aged = replace(elsewhere, decisions=({**left, "decided_at": left["decided_at"] - timedelta(days=40)},))
-    assert "works on it" not in assess(aged, rules).next_step
+    assert "None for now" not in assess(aged, rules).next_step
+    dealt_with = replace(aged, account={**dossier.account, "has_open_opportunity": True})
+    assert "its owner works on it already" in assess(dealt_with, rules).next_step
+    of_a_colleague = tuple({**row, "user_id": "a colleague"} for row in dossier.handoffs)
+    assert "who was handed a colleague" in assess(replace(dossier, handoffs=of_a_colleague), rules).next_step
     said_no = assess(replace(dossier, user={**dossier.user, "email_opt_out": True}), rules)
     assert said_no.package_markdown is None
     assert said_no.no_package and said_no.no_package.startswith("nobody may contact them: ")

@@ -14,7 +14,10 @@ import duckdb
 import pytest
 from installation import END, Installation
 
+from dagster_project.actions import action_request
 from dagster_project.clients.local_crm import LocalCrm
+from dagster_project.core.actions import Action
+from dagster_project.core.follow_ups import task_key
 from dagster_project.core.sync import FieldUpdate
 from dagster_project.defs.serving import PUBLISHED
 from dagster_project.landing.discovery import event_files
@@ -529,3 +532,40 @@ def written(data_dir: Path, kind: str) -> dict[str, dict]:
         key: {name: value for name, value in fields.items() if name != "pls_scored_at"}
         for key, fields in json.loads(json.dumps(records)).items()
     }
+
+
+@pytest.mark.parametrize("status", ["delivered", "cancelled", "not_a_fit"])
+def test_a_delta_that_hears_a_no_stops_the_task_that_was_made(
+    status: str, demo_run: Installation, tmp_path: Path
+) -> None:
+    data_dir = shutil.copytree(demo_run.data_dir, tmp_path / "data")
+    day = END + timedelta(days=1)
+    assert Installation(data_dir).run(as_of=day, now=day).success
+    with duckdb.connect(str(data_dir / "serving.duckdb"), read_only=True) as serving:
+        handed_over = serving.sql(
+            "select user_id, list(handoff_id) from marts.handoffs where status = 'delivered' group by all order by all"
+        ).fetchall()
+    crm = LocalCrm(data_dir / "crm.sqlite")
+    (user_id, tasks), (another, theirs), *_ = (
+        (user_id, made)
+        for user_id, ids in handed_over
+        if (made := crm.find_tasks([task_key(handoff_id) for handoff_id in ids]))
+    )
+    with sqlite3.connect(data_dir / "ledger.sqlite") as file:
+        file.execute("update handoffs set status = ? where user_id = ?", [status, user_id])
+    # One that could not be stopped while that had to be, and has taken it back since.
+    back = Action("taken back", "stop_task", "task", next(iter(theirs)), {"why": "no", "user_id": another})
+    with Ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}") as ledger:
+        ledger.request([action_request("crm:local", back)], day)
+    land_events(data_dir, "no", [{"type": "track", "user_id": user_id, "event": "Unsubscribed"}], at=day)
+    moment = day + timedelta(minutes=1)
+    for _ in range(2):
+        assert Installation(data_dir).run("score_new_events", as_of=moment, now=moment).success
+        assert refreshed(data_dir) == (False, "only events have come")
+        with sqlite3.connect(data_dir / "crm.sqlite") as file:
+            said = {key: json.loads(task)["subject"] for key, task in file.execute("select key, task from tasks")}
+        stopped = {key for key, subject in said.items() if subject.startswith("Do not contact: ")}
+        assert stopped == set(tasks) < said.keys()
+        with Ledger(f"sqlite:///{data_dir / 'ledger.sqlite'}") as ledger:
+            assert ledger.ended_actions("crm:local", ["taken back"])["taken back"][0] == "cancelled"
+        assert max(subject.count("Do not contact") for subject in said.values()) == 1

@@ -35,8 +35,13 @@ def test_a_letter_warns_of_colleagues_whom_its_package_names_and_who_have_said_n
                 [is_no, user_id],
             )
         connection.execute("update features.account_features set do_not_contact = false, suppression_reason = null")
-        found = colleagues_who_said_no(connection, [handoff, {**handoff, "handoff_id": "ho_2", "account_id": None}])
+        found = colleagues_who_said_no(
+            connection, [handoff, {**handoff, "handoff_id": "ho_2", "account_id": "elsewhere"}]
+        )
         assert colleagues_who_said_no(connection, [{**handoff, "package_markdown": named}]) == {}
-    [sentence] = found.pop("ho_1")
-    assert found == {}
+        # Of somebody with two ids one of which has said no the letter itself is asked about.
+        connection.execute("update features.user_features set email = ? where user_id = ?", [named, ids[1]])
+        assert colleagues_who_said_no(connection, [handoff]) == {}
+    [sentence] = found["ho_1"]
+    assert found == {"ho_1": [sentence], "ho_2": [sentence]}
     assert sentence.startswith("Do not contact ") and said_no in sentence

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dagster_project.core.decisions import CUSTOMER, OPEN_OPPORTUNITY, SUPPRESSED_COOLDOWN
+from dagster_project.core.decisions import CUSTOMER, SUPPRESSED_COOLDOWN
 from dagster_project.core.escaping import markdown
 from dagster_project.core.feedback import ENDED
 from dagster_project.core.key_signals import scored_signal
@@ -26,7 +26,8 @@ from dagster_project.core.wording import Row, company_name, person_name, score_t
 if TYPE_CHECKING:
     from dagster_project.core.playbook import Playbook
 
-_OTHERS_WORK_ON_IT = frozenset({OPEN_OPPORTUNITY, CUSTOMER, SUPPRESSED_COOLDOWN})
+_LEFT_ALONE = frozenset({CUSTOMER, SUPPRESSED_COOLDOWN})
+"""Decisions after which others work on them, or nobody has to."""
 _HEADING = re.compile(r"^(#{2,3}) ", re.MULTILINE)
 _DEEPER = "##"
 """A package stands two levels below where it stands alone, so that the assessment's own headings stay in order."""
@@ -132,20 +133,15 @@ def _action(dossier: Dossier, playbook: Playbook) -> tuple[str, str]:
     scored = dossier.user or dossier.account
     assert scored is not None, "somebody is assessed"
     fresh = scored["as_of"] - timedelta(days=playbook.handoffs.cooldown_days)
-    left_alone = rules.timing["not_ready"]
-    if (sent := dossier.sent()) and sent["created_at"] > fresh:
-        if sent["status"] in ENDED:
-            reason = f"handed over on {sent['created_at']:%Y-%m-%d}, and answered with {sent['status']}"
-            return rules.left_alone.format(reason=reason), left_alone
-        to = dossier.owners.get(sent["recipient_id"]) or sent["recipient_id"].replace(TEAM, "team ")
-        step = rules.handed_over.format(recipient=short(to), handoff_type=sent["handoff_type"])
+    sent = dossier.sent()
+    if sent and sent["created_at"] > fresh and sent["status"] not in ENDED:
+        step = rules.handed_over.format(recipient=_recipient(sent, dossier), handoff_type=sent["handoff_type"])
         return step, rules.due.format(due=f"{sent['due_at']:%Y-%m-%d %H:%M} UTC")
+    if reason := _why_left_alone(dossier, fresh):
+        return rules.left_alone.format(reason=reason), rules.timing["not_ready"]
     if dossier.audiences:
         member = dossier.audiences[0]
         return f"{member['playbook']}: {member['next_step']}", rules.timing["developing"]
-    latest = next(iter(dossier.decisions), None)
-    if latest and latest["decision"] in _OTHERS_WORK_ON_IT and latest["decided_at"] > fresh:
-        return rules.left_alone.format(reason=latest["reason"]), left_alone
     classification = scored["classification"]
     action = getattr(playbook.scoring.classes, classification).action
     if dossier.user and classification in playbook.stages.pql_classes:
@@ -153,6 +149,25 @@ def _action(dossier: Dossier, playbook: Playbook) -> tuple[str, str]:
         texts = playbook.handoffs.package.approach.next_step
         action = f"{action}: {texts[dossier.user['activation_stage']].format_map(words)}"
     return action, rules.timing[classification]
+
+
+def _why_left_alone(dossier: Dossier, fresh: datetime) -> str | None:
+    """Why nobody else has to do anything: somebody has the account, has answered, or works on a deal."""
+    if (dossier.account or dossier.user or {}).get("has_open_opportunity"):
+        return "an opportunity is open, and its owner works on it already"
+    last = next((row for row in dossier.handoffs if row["status"] != "cancelled" and row["created_at"] > fresh), None)
+    if last:
+        since = f"{last['created_at']:%Y-%m-%d}"
+        if last["status"] in ENDED:
+            return f"handed over on {since}, and answered with {last['status']}"
+        return f"with {_recipient(last, dossier)} since {since}, who was handed a colleague"
+    latest = next(iter(dossier.decisions), None)
+    is_left_alone = latest and latest["decision"] in _LEFT_ALONE and latest["decided_at"] > fresh
+    return str(latest["reason"]) if latest and is_left_alone else None
+
+
+def _recipient(handoff: Row, dossier: Dossier) -> str:
+    return short(dossier.owners.get(handoff["recipient_id"]) or handoff["recipient_id"].replace(TEAM, "team "))
 
 
 def assessment_markdown(assessment: Assessment) -> str:

@@ -83,8 +83,8 @@ class Outcome:
 class RuleRun:
     """What the rules of a run look at. ``past`` are the firings that were acted on, newest within the cooldown.
 
-    ``held_since`` says by rule, subject type and id since when a firing is held; ``holders`` by account, or by person
-    without one, who has their newest handoff that is not over.
+    ``held_since`` says by rule, subject type and id since when a firing is held; ``holders`` by account and by person
+    who has their newest handoff that is not over.
     """
 
     run: Circumstances
@@ -308,7 +308,8 @@ def _notify(firing: Firing, candidate: Candidate, context: RuleRun, *, so_far: O
     owners = [
         (person.owner_id if person else None, "contact"),
         (account.owner_id if account else None, "account"),
-        (context.holders.get(slot), "open handoff"),  # two people must not be told of one
+        # two people must not be told of one
+        (context.holders.get(slot) or context.holders.get(("user", firing.subject_id)), "open handoff"),
     ]
     if firing.trigger == REACTIVATION:  # the word is for that team, whoever else owns the account
         owners = [(owner_id, owned) for owner_id, owned in owners if _is_in(owner_id, rule.team, desk)]

@@ -214,10 +214,11 @@ def _notes(news: Sequence[Verdict], inputs: HandoffInputs, playbook: Playbook) -
 
 
 def _holders(past: pl.DataFrame, handed_over: Sequence[HandedOver]) -> dict[Slot, str]:
-    """Who has the newest handoff of an account, or of somebody without one, that is not over."""
+    """Who has the newest handoff of an account, and of a person, that is not over."""
     going_on = conform(past, PAST_SCHEMA).filter(~pl.col("status").is_in(ENDED).fill_null(False)).sort("created_at")
     rows = [*going_on.iter_rows(named=True), *(handoff.row for handoff in handed_over)]
-    return {_slot(row): row["recipient_id"] for row in rows}
+    by_person: dict[Slot, str] = {("user", row["user_id"]): row["recipient_id"] for row in rows}
+    return by_person | {_slot(row): row["recipient_id"] for row in rows}
 
 
 def _slot(handoff: Mapping[str, Any]) -> Slot:

@@ -11,7 +11,7 @@ from datetime import datetime
 from dagster_project.core.candidates import Candidate
 from dagster_project.core.decisions import RESEARCH
 from dagster_project.core.escaping import plain
-from dagster_project.core.handoff_rules import HandoffRules, TriggerRule, Triggers
+from dagster_project.core.handoff_rules import HandoffRules, Triggers
 from dagster_project.core.journeys import user_journey
 from dagster_project.core.key_signals import key_signals
 from dagster_project.core.package_model import HandoffFacts, HandoffPackage, Line, Told
@@ -86,8 +86,10 @@ def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], tr
         triggers: Of `handoffs.yml`.
     """
     latest: dict[tuple[tuple[int, int], str, str], datetime] = {}
+    own = {firing.trigger for firing in candidate.firings if firing.subject_id == named["user_id"]}
     for firing in candidate.firings:
-        is_named = firing.subject_type == "account" or _is_same_person(people[firing.subject_id], named)
+        is_named = firing.subject_type == "account" or firing.subject_id == named["user_id"]
+        is_named = is_named or (firing.trigger in own and _is_same_person(people[firing.subject_id], named))
         at = datetime.fromisoformat(firing.occurrence)
         if firing.trigger == "enterprise_signup":
             at = people[firing.subject_id]["first_event_at"]
@@ -100,8 +102,9 @@ def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], tr
 
 
 def _is_same_person(person: Row, named: Row) -> bool:
-    """One who has two ids in the product is no colleague of their own."""
-    return person["user_id"] == named["user_id"] or bool(person["email"] and person["email"] == named["email"])
+    """Whether two ids in the product are one person's, who is no colleague of theirs; several may share an address."""
+    names = {str(name).casefold() for row in (person, named) if (name := row["user_name"])}
+    return bool(person["email"]) and person["email"] == named["email"] and len(names) < 2
 
 
 def _how_to_reach(person: Row) -> str:
@@ -124,12 +127,16 @@ def _bare(title: str) -> str:
 
 def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str]) -> Iterator[Line]:
     triggers, texts = rules.triggers.by_key(), rules.package.approach
-    headline = triggers[facts.fired[0][0]]
-    is_over = _is_over(facts, rules.triggers)
-    yield Line("Why now", (texts.is_over if is_over else headline.why_now).format_map(told))
+    own = [one for one in facts.fired if not one[1]]
+    standing = [one for one in own if not _is_over(one[0], facts, rules.triggers)]
+    # What is held waits for days now and then: why they are called is what holds still.
+    is_over = facts.fired[0] in own and facts.fired[0] not in standing
+    trigger, _, at = standing[0] if is_over and standing else facts.fired[0]
+    why_now = texts.is_over if is_over and not standing else triggers[trigger].why_now
+    yield Line("Why now", why_now.format_map({**told, "date": f"{at:%Y-%m-%d}"}))
     if others := firing_titles(facts.fired[1:], rules.triggers):
         yield Line("Also", others)
-    yield Line("Angle", _angle(facts, rules, headline).format_map(told))
+    yield Line("Angle", _angle(trigger, facts, rules).format_map(told))
     if is_import_in_the_way(facts.person):
         yield Line("Help first", texts.unblock.format_map(told))
     scored = facts.account or facts.person
@@ -140,19 +147,15 @@ def _approach(facts: HandoffFacts, rules: HandoffRules, told: Mapping[str, str])
     elif how:
         yield Line("How", how.format_map(told))
     asked_for = (
-        triggers[key].next_step
-        for key, whose, _ in facts.fired[int(is_over) :]
-        if not whose and not _is_solved(key, facts, rules)
+        triggers[key].next_step for key, *_ in (standing if is_over else own) if not _is_solved(key, facts, rules)
     )
     by_stage = texts.next_step.get(facts.person["activation_stage"]) or texts.next_step["signed_up"]
     yield Line("Next step", next(filter(None, asked_for), by_stage).format_map(told))
 
 
-def _is_over(facts: HandoffFacts, triggers: Triggers) -> bool:
-    """Whether the headline is about a level that does not hold any more: what is held waits for days now and then."""
-    (trigger, whose, _), person = facts.fired[0], facts.person
-    if whose:
-        return False
+def _is_over(trigger: str, facts: HandoffFacts, triggers: Triggers) -> bool:
+    """Whether what fired of the one who is named is a level that does not hold any more."""
+    person = facts.person
     match trigger:
         case "hot_pql":
             return bool((person["pql_score"] or 0.0) <= triggers.hot_pql.score_above)
@@ -166,10 +169,11 @@ def _is_over(facts: HandoffFacts, triggers: Triggers) -> bool:
             return False
 
 
-def _angle(facts: HandoffFacts, rules: HandoffRules, headline: TriggerRule) -> str:
+def _angle(trigger: str, facts: HandoffFacts, rules: HandoffRules) -> str:
     """What to talk about: whoever pays already is spoken to as a customer, and a solved ticket isn't answered again."""
-    if _is_solved(facts.fired[0][0], facts, rules):
+    if _is_solved(trigger, facts, rules):
         return rules.package.approach.solved_limit
+    headline = rules.triggers.by_key()[trigger]
     return headline.customer_angle if facts.is_customer else headline.angle
 
 

@@ -1,8 +1,8 @@
 """Which handoffs somebody has to be reminded of now: overdue ones once, then the team once; snoozed ones as they wake.
 
 Pure: what the ledger kept and the moment come in, what to say goes out. What joined a thread is reminded of with the
-handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off. What joins after either, or
-after the team was told, is news, which nobody has answered, and begins another round.
+handoff that began it. An answer ends it: claimed, not a fit, closed; a snooze puts it off. What joins after either is
+news, which nobody has answered, and begins another round. What joins after the team was told is reminded of by itself.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ class Nudge:
     """Something to say about a handoff that waits.
 
     Attributes:
-        handoff: The handoff that began the thread.
+        handoff: The handoff that began the thread, or the first that joined after all was said of those before.
         kind: `wake`: its snooze is over; `remind`: it is overdue; `escalate`: the team has to know.
         round: How often it has been answered.
-        news: How often something joined after all had been said of what was there, without an answer in between.
         due_at: Since when it is overdue, naive UTC; of a `wake` since when it is awake.
     """
 
@@ -37,12 +36,11 @@ class Nudge:
     kind: Kind
     round: int
     due_at: datetime
-    news: int = 0
 
     @property
     def operation(self) -> str:
         """What tells it from other nudges of the same handoff."""
-        return f"{self.kind}:{self.round}" + (f".{self.news}" if self.news else "")
+        return f"{self.kind}:{self.round}"
 
 
 def nudges(
@@ -76,7 +74,7 @@ def nudges(
         for root_id, members in joined.items()
         if root_id in by_id
         and by_id[root_id]["status"] in _GOES_ON
-        and (nudge := _nudge(by_id[root_id], members, said[root_id], sent=sent, now=now, rules=rules))
+        and (nudge := _nudge(by_id[root_id], members, said, sent=sent, now=now, rules=rules))
     ]
     return sorted(found, key=lambda nudge: (nudge.handoff["priority"], nudge.due_at, nudge.handoff["handoff_id"]))
 
@@ -84,31 +82,39 @@ def nudges(
 def _nudge(
     root: Row,
     members: Sequence[Row],
-    answers: Sequence[Row],
+    said: Mapping[str, Sequence[Row]],
     *,
     sent: Mapping[tuple[str, str], datetime],
     now: datetime,
     rules: ReminderRules,
 ) -> Nudge | None:
+    answers = said.get(root["handoff_id"], ())
     due_at, woken_at = _due(root, members, answers)
     given_up = timedelta(days=rules.give_up_after_days)
-    round_number, news = len(answers), 0
 
     def said_at(kind: Kind) -> datetime | None:
-        return sent.get((root["handoff_id"], Nudge(root, kind, round_number, now, news).operation))
+        return sent.get((root["handoff_id"], Nudge(root, kind, len(answers), now).operation))
 
     def nudge(kind: Kind, at: datetime) -> Nudge | None:
-        return None if said_at(kind) else Nudge(root, kind, round_number, at, news)
+        return None if said_at(kind) else Nudge(root, kind, len(answers), at)
 
-    while due_at is not None:
-        over_at = said_at("escalate")
-        if over_at is None and now - due_at > given_up:
-            over_at = said_at("remind") or due_at + given_up
-        joined = [row for row in members if row["status"] == "delivered" and over_at and row["created_at"] > over_at]
-        if not joined:
-            break
-        due_at, woken_at, news = min(row["due_at"] for row in joined), None, news + 1
-    if due_at is None or now < (woken_at or due_at):
+    if due_at is None:
+        return None
+    over_at = said_at("escalate")
+    if over_at is None and now - due_at > given_up:
+        over_at = said_at("remind") or due_at + given_up
+    later = [
+        row
+        for row in members
+        if over_at
+        and row["status"] == "delivered"
+        and row["created_at"] > over_at
+        and row["handoff_id"] != root["handoff_id"]
+    ]
+    if later:
+        first = min(later, key=lambda row: (row["created_at"], row["handoff_id"]))
+        return _nudge(first, later, said, sent=sent, now=now, rules=rules)
+    if now < (woken_at or due_at):
         return None
     if woken_at is not None and now - woken_at <= given_up and (waking := nudge("wake", woken_at)):
         return waking

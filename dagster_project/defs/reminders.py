@@ -76,6 +76,7 @@ def send_reminders(context: dg.OpExecutionContext, workplace: Workplace) -> None
         if hold is not None:
             ledger.set_meta(CRM_HOLD, hold)  # until the next run has newer data, the sensor asks in vain
         messages = ledger.confirmed(chat.name, HANDOFF, [nudge.handoff["handoff_id"] for nudge in due])
+        messages |= ledger.confirmed(chat.name, HANDOFF, [root for m in messages.values() if (root := m["root"])])
         letters = [_letter(nudge, messages, beware, owners=owners, workplace=workplace, now=now) for nudge in due]
         # Slack may ask to wait for minutes, in which somebody answers.
         report = send(
@@ -105,6 +106,8 @@ def _letter(
         about = beware.get(handoff["handoff_id"], ())
         return escalation(nudge, to, rules, day=now.date(), has_buttons=has_buttons(workplace), beware=about)
     message = messages.get(handoff["handoff_id"])
+    if message and message["root"]:  # it has joined a thread
+        message = messages.get(message["root"])
     thread = None
     if message and message["message"]:
         thread = Thread(handoff["handoff_id"], handoff["priority"], message["channel"], message["message"])

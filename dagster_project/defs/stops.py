@@ -3,6 +3,7 @@
 See decisions 0056 and 0057.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -57,14 +58,19 @@ def _is_news(workplace: Workplace) -> bool:
 
 
 def task_stops(
-    ledger: Ledger, connection: duckdb.DuckDBPyConnection, handed_over: list[dict[str, Any]], workplace: Workplace
+    ledger: Ledger,
+    connection: duckdb.DuckDBPyConnection,
+    handed_over: list[dict[str, Any]],
+    begun: Collection[str],
+    workplace: Workplace,
 ) -> list[Action]:
     """What the CRM's tasks of people who have said no are to say, each once.
 
     Args:
         ledger: Knows which tasks were made, and which have been stopped.
         connection: The warehouse.
-        handed_over: Open handoffs, as the ledger has them.
+        handed_over: Handoffs, as the ledger has them.
+        begun: The keys of actions that are under way.
         workplace: The CRM, and which moment is scored. Of the past there are none, as in `newest_of_each`.
 
     Returns:
@@ -78,7 +84,7 @@ def task_stops(
     to_look_at = [
         of_people[name]
         for name, (made, stop_key) in keys.items()
-        if ended.get(made, ("",))[0] == "confirmed" and stop_key not in ended
+        if ended.get(made, ("",))[0] == "confirmed" and stop_key not in ended and stop_key not in begun
     ]
     nos = said_no(connection, {row["user_id"] for row in to_look_at}) if to_look_at else {}
     newest_first = sorted(to_look_at, key=lambda row: (row["created_at"], row["handoff_id"]), reverse=True)
@@ -90,15 +96,17 @@ def task_stops(
     actions = []
     for row in stopped:
         (made, stop_key), user_id = keys[row["handoff_id"]], row["user_id"]
-        who = _called(packages[row["handoff_id"]], names, user_id)
-        why = f"Do not contact {who} any more: {nos[user_id]}. It was said after this task was made."
+        who, how = _told_of(packages[row["handoff_id"]], user_id, names, nos)
+        why = f"Do not contact {who} any more: {how}. It was said after this task was made."
         actions.append(Action(stop_key, "stop_task", "task", made, {"why": why, "user_id": user_id}))
     return actions
 
 
-def _called(package: str, names: dict[str, str], user_id: str) -> str:
-    """Who was erased is named nowhere again."""
-    return _SOMEBODY if package == ERASED else names.get(user_id, user_id)
+def _told_of(package: str, user_id: str, names: dict[str, str], nos: dict[str, str]) -> tuple[str, str]:
+    """Who has said no, and how. Who was erased is named nowhere again, nor in the reason on a list."""
+    if package == ERASED:
+        return _SOMEBODY, "they have said no"
+    return names.get(user_id, user_id), nos[user_id]
 
 
 def not_told(ledger: Ledger, chat: Chat, stopped: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -174,11 +182,12 @@ def stop_letters(
         to = recipient_of(row["recipient_id"], owners)
         if (taken_by := _taken_by(ledger, row)) not in (None, to.person):
             to, thread = replace(to, name=str(taken_by), person=taken_by, is_active=True), None
+        who, how = _told_of(packages[row["handoff_id"]], row["user_id"], names, nos)
         letters.append(
             stop(
                 {**row, "package_markdown": packages[row["handoff_id"]]},
-                _called(packages[row["handoff_id"]], names, row["user_id"]),
-                nos[row["user_id"]],
+                who,
+                how,
                 to,
                 workplace.playbook.delivery,
                 thread=thread,

@@ -149,8 +149,21 @@ def _read_otherwise(connection: duckdb.DuckDBPyConnection, rules: SourceRules) -
     for entity in (*KEYS, SUPPRESSION):
         of_files = [one for one in extracts_of(connection, entity) if not one.read_from]
         newest = of_files[-1:] + [one for one in of_files if one.is_complete][-1:]
-        paths |= {one.path for one in newest if not is_read_as(one, rules, entity)}
+        paths |= {
+            one.path
+            for one in newest
+            if not is_read_as(one, rules, entity) and not _is_read_since(connection, one, _mapping(rules, entity))
+        }
     return paths
+
+
+def _is_read_since(connection: duckdb.DuckDBPyConnection, extract: Extract, mapping: str) -> bool:
+    """Whether the file of an extract was read like this since: what it says by now is something else."""
+    rows = connection.execute(
+        "select 1 from raw.files where path = ? and file_id > ? and mapping = ? limit 1",
+        [extract.path, extract.file_id, mapping],
+    ).fetchall()
+    return bool(rows)
 
 
 def is_read_as(extract: Extract, rules: SourceRules, entity: str) -> bool:

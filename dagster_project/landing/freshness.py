@@ -75,10 +75,13 @@ def _newest_complete(connection: duckdb.DuckDBPyConnection, entity: str) -> tupl
 
 def _list_trouble(connection: duckdb.DuckDBPyConnection) -> str | None:
     """Why nobody knows who is on the suppression list; None if one is known whole and no newer one is damaged."""
+    # One that is only read again, by a later version of this program, is as new as it was.
     newest = connection.execute(
-        "select status, path, coalesce(detail, ''), coalesce(unread.rows, 0), unread.first_row from raw.files "
-        "left join raw.unread_suppressions as unread using (content_hash) where source = ? and status <> 'waiting' "
-        "order by file_id desc limit 1",
+        "with files as (select *, min(file_id) over (partition by path, content_hash, modified_at) as came "
+        "from raw.files where source = ? and status <> 'waiting' "
+        "qualify row_number() over (partition by path order by file_id desc) = 1) "
+        "select status, path, coalesce(detail, ''), coalesce(unread.rows, 0), unread.first_row from files "
+        "left join raw.unread_suppressions as unread using (content_hash) order by came desc, file_id desc limit 1",
         [SUPPRESSION],
     ).fetchall()
     if not newest:

@@ -109,11 +109,11 @@ def test_what_joins_after_the_team_was_told_is_reminded_of_and_escalated_like_an
     asks = row(handoff_id="ho_2", created_at=told + timedelta(hours=1), due_at=due)
     roots = {"ho_2": "ho_1"}
     assert said(due - timedelta(minutes=1), row(), asks, roots=roots, sent=over) == []
-    assert said(due, row(), asks, roots=roots, sent=over) == [("ho_1", "remind:0.1")]
-    again = over | {("ho_1", "remind:0.1"): due}
+    assert said(due, row(), asks, roots=roots, sent=over) == [("ho_2", "remind:0")]
+    again = over | {("ho_2", "remind:0"): due}
     assert said(due + timedelta(minutes=59), row(), asks, roots=roots, sent=again) == []
-    assert said(due + timedelta(hours=1), row(), asks, roots=roots, sent=again) == [("ho_1", "escalate:0.1")]
-    at_an_end = again | {("ho_1", "escalate:0.1"): due + timedelta(hours=1)}
+    assert said(due + timedelta(hours=1), row(), asks, roots=roots, sent=again) == [("ho_2", "escalate:0")]
+    at_an_end = again | {("ho_2", "escalate:0"): due + timedelta(hours=1)}
     assert said(due + timedelta(hours=9), row(), asks, roots=roots, sent=at_an_end) == []
     assert said(due, row(), asks, roots=roots, sent=over, answers=(answer("claimed", due),)) == []
 
@@ -122,7 +122,7 @@ def test_what_joins_after_the_team_was_told_is_reminded_of_and_escalated_like_an
 def test_what_joins_what_was_given_up_is_reminded_of(sent: Sent) -> None:
     due = DUE + timedelta(days=9)
     asks = row(handoff_id="ho_2", created_at=due - timedelta(hours=1), due_at=due)
-    assert said(due, row(), asks, roots={"ho_2": "ho_1"}, sent=sent) == [("ho_1", "remind:0.1")]
+    assert said(due, row(), asks, roots={"ho_2": "ho_1"}, sent=sent) == [("ho_2", "remind:0")]
 
 
 def test_what_has_been_due_for_long_is_left_alone() -> None:

@@ -211,6 +211,25 @@ def test_what_had_to_wait_and_is_over_by_now_is_not_told_as_if_it_stood(
     assert "1 active users" not in over
 
 
+def test_of_what_waited_what_holds_still_is_why_they_are_called() -> None:
+    held = plan_handoffs(inputs(users({"pql_score": 91.0}), hold="too old"), playbook())
+    clicks = {"pql_score": 60.0, "last_upgrade_click_at": LATER - timedelta(hours=1), "usage_tier": "high"}
+    text = plan_handoffs(inputs(users(clicks), after=held, as_of=LATER), playbook()).handoffs["package_markdown"][0]
+    assert "Hot PQL Alert" in text and "holds no more" not in text
+    assert f"clicked upgrade on {LATER - timedelta(hours=1):%Y-%m-%d} and uses the product heavily" in text
+    assert "**Angle**: Call about the upgrade" in text
+
+
+@pytest.mark.parametrize(("name", "is_colleague"), [("Ann Lee", False), (None, False), ("Bob May", True)])
+def test_who_has_two_ids_is_no_colleague_of_their_own(name: str | None, is_colleague: bool) -> None:
+    asks = {"last_sales_request_at": ago(hours=2)}
+    twice = users(
+        asks, asks | {"user_id": "u_2", "user_name": name, "pql_score": 1.0, "last_sales_request_at": ago(hours=1)}
+    )
+    [text] = plan_handoffs(inputs(twice), playbook()).handoffs["package_markdown"]
+    assert ("**Also**" in text) == is_colleague
+
+
 def test_a_customer_of_unknown_size_is_not_researched() -> None:
     unknown = {"segment": "smb", "motion": "self-serve", "segment_source": "unknown", "is_customer": True}
     text = rendered({"pql_score": 90.0, "activation_stage": "customer"}, unknown | {"active_users_30d": 8})

@@ -614,6 +614,31 @@ def test_a_suppression_list_that_an_earlier_version_has_read_is_read_again_once(
     assert landing.load_crm().files == ()
 
 
+@pytest.mark.parametrize("by_now", ["email\nann@acme.com\n", "email\n", ""])
+def test_a_list_that_says_something_else_by_now_is_not_read_again_and_again(landing: Landing, by_now: str) -> None:
+    landing.put("suppression.csv", "email\nann@acme.com\nbo@acme.com\nvi@acme.com\n")
+    landing.load_crm()
+    landing.connection.execute("update raw.files set mapping = null")
+    landing.put("suppression.csv", by_now)
+    assert [file.status for file in landing.load_crm().files] == ["shrunk"]
+    assert landing.load_crm().files == ()
+
+
+def test_a_list_that_is_read_again_says_nothing_of_a_newer_one_that_cannot_be_read(landing: Landing) -> None:
+    landing.put("suppression.csv", "email\nann@acme.com\n")
+    landing.load_crm()
+    landing.put("suppression.ndjson", '{"mail": "bo@acme.com"}\n')
+    landing.load_crm()
+    known = crm_freshness(landing.connection, NOW, landing.rules).hold_reason
+    assert known and "suppression.ndjson can't be read" in known
+    landing.connection.execute("update raw.files set mapping = null")
+    assert [file.path for file in landing.load_crm().files] == ["suppression.csv"]
+    assert crm_freshness(landing.connection, NOW, landing.rules).hold_reason == known
+    landing.put("suppression.ndjson", '{"email": "bo@acme.com"}\n')
+    landing.load_crm()
+    assert "suppression" not in (crm_freshness(landing.connection, NOW, landing.rules).hold_reason or "")
+
+
 def test_what_was_read_before_names_were_written_down_is_left_alone(landing: Landing) -> None:
     landing.rules = rules().model_copy(update={"crm_columns": {"contacts": HUBSPOT}})
     landing.put("crm/contacts.csv", "Record ID,Email,Unsubscribed from all email,DNC\n51,a@b.c,,\n")
