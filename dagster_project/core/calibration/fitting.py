@@ -155,7 +155,7 @@ def _large_enough(step: Codes, won: Numbers, groups: Codes, least: int) -> Codes
     held = np.empty(0, dtype=np.int64)
     for number in range(int(step.max()), -1, -1):
         held = np.union1d(held, groups[step == number])
-        if max(np.isin(held, winners).sum(), len(held) * base) >= least:
+        if max(int(np.isin(held, winners).sum()), len(held) * base) >= least:
             kept.append(number)
             held = np.empty(0, dtype=np.int64)
     return np.array([0, *sorted(kept)[1:]] if kept else [0], dtype=np.int64)

@@ -85,8 +85,8 @@ def cumulative_gains(scores: Numbers, won: Numbers, points: int = 100) -> Gains:
     values, codes = np.unique(-scores, return_inverse=True)
     leads = np.bincount(codes, minlength=len(values))
     winners = np.bincount(codes, weights=won, minlength=len(values))
-    taken = np.concatenate([[0.0], np.cumsum(leads) / max(1, leads.sum())])
-    found = np.concatenate([[0.0], np.cumsum(winners) / max(1.0, winners.sum())])
+    taken = np.concatenate([[0.0], np.cumsum(leads) / max(1, len(codes))])
+    found = np.concatenate([[0.0], np.cumsum(winners) / max(1.0, float(winners.sum()))])
     if len(taken) <= points:
         return Gains(taken, found)
     grid = np.linspace(0, 1, points + 1)
