@@ -52,6 +52,7 @@ class CrmBeside:
         self._rules: CrmSourceRules | None = None
         self._failures = 0
         self._thread: threading.Thread | None = None
+        self._is_looking = False
         self._stop = stop
 
     @property
@@ -59,14 +60,23 @@ class CrmBeside:
         """The entities that were read and are not taken yet, each with why it is not complete, empty if it is."""
         return self._fetched
 
-    def begin(self) -> None:
-        """Begin to read, unless it is not time yet, somebody is at it, or what was read is still to be taken."""
-        is_looking = self._thread is not None and self._thread.is_alive()
-        if is_looking or self._fetched or self._stop.is_set() or self._clock() < self._look_at:
-            return
+    def begin(self) -> bool:
+        """Begin to read, unless it is not time yet, somebody is at it, or what was read is still to be taken.
+
+        Returns:
+            Whether it began.
+        """
+        if self._is_looking or self._fetched or self._stop.is_set() or self._clock() < self._look_at:
+            return False
         self._look_at = self._clock() + LOOK_SECONDS
+        self._is_looking = True
         self._thread = threading.Thread(target=self._look, name="pls-watch-crm", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads can be had now
+            self._is_looking = False
+            raise
+        return True
 
     def taken(self, *, is_done: bool) -> None:
         """A run had what was read to load. Of what it has not loaded the next look finds the pages.
@@ -97,6 +107,8 @@ class CrmBeside:
         except Exception as error:  # whatever it is, batches go on
             self._say(f"the connected CRM was not read: {error}")
         finally:
+            # A thread is alive for a moment longer: whoever is told that the look is over may begin another one.
+            self._is_looking = False
             self._done()
 
     def _read(self, workplace: Workplace) -> tuple[timedelta, Mapping[str, str]]:

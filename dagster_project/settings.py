@@ -175,6 +175,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     taken = "?#" if os.sep == "\\" else "?#\\"
     if found := [character for character in taken if character in str(data_dir)]:
         raise SettingsError(f"PLS_DATA_DIR is '{data_dir}'; expected a folder without {found[0]} in its path")
+    if data_dir.exists() and not data_dir.is_dir():
+        raise SettingsError(f"PLS_DATA_DIR is '{data_dir}', which is a file; expected a folder")
     playbook = set_values.get("PLS_PLAYBOOK_DIR")
     crm = set_values.get("PLS_CRM", "local").lower()
     if crm not in (LOCAL, *CONNECTORS):

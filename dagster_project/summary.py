@@ -148,6 +148,9 @@ def print_summary(
             f"count as use and say nothing else until {CATALOGUE.relative_to(PROJECT_ROOT)} says what they mean"
         )
         console.print(told, highlight=False, soft_wrap=True)
+    if not any(count for _, *counts in [*summary.rows, *summary.classes] for count in counts):
+        told = f"  [yellow]nothing to score[/] no events or CRM files were found in {escape(str(settings.landing))}"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(_table("Class", ["users", "accounts"], summary.classes))
     if decided:
         by_decision = [(f"{decision} {priority}", count) for decision, priority, count in decided]

@@ -152,8 +152,8 @@ class Beside(Protocol):
         """The entities that were read and are not taken yet, each with why it is not complete, empty if it is."""
         ...
 
-    def begin(self) -> None:
-        """Begin to read, if it is time."""
+    def begin(self) -> bool:
+        """Begin to read, if it is time; whether it did."""
         ...
 
     def taken(self, *, is_done: bool) -> None:
@@ -221,7 +221,7 @@ class Worker:
         is_whole = not 0 < self.look_again_at - now <= LONGEST_REST
         only = None if is_whole else self.closed.names(self.landing)
         try:
-            found = [*event_files(self.landing, only), *crm_files(self.landing, only)]
+            found = [*event_files(self.landing, only), *crm_files(self.landing, only, elsewhere=is_whole)]
         except OSError as error:
             self.failed_looks += 1
             self._wait_after(self.failed_looks, f"can't look at {self.landing}, try {self.failed_looks}", str(error))

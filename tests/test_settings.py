@@ -72,6 +72,7 @@ def test_automation_is_a_switch(text: str, automate: bool) -> None:
         ("PLS_DATA_DIR", "/srv/why?/pls", "PLS_DATA_DIR is '/srv/why?/pls'; expected a folder without ?"),
         ("PLS_DATA_DIR", "/srv/c#/pls", "PLS_DATA_DIR is '/srv/c#/pls'; expected a folder without #"),
         ("PLS_DATA_DIR", "/srv/a\\b", "PLS_DATA_DIR is '/srv/a\\b'; expected a folder without \\"),
+        ("PLS_DATA_DIR", __file__, f"PLS_DATA_DIR is '{__file__}', which is a file; expected a folder"),
         ("PLS_CRM", "acme", "PLS_CRM is 'acme'; this version knows local, hubspot, salesforce"),
         ("PLS_AUTOMATE", "maybe", "PLS_AUTOMATE is 'maybe'; expected 1 or 0"),
         ("PLS_KEEP_RUNS_DAYS", "a week", "PLS_KEEP_RUNS_DAYS is 'a week'; expected a number of days, 0 for ever"),

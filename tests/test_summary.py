@@ -45,6 +45,8 @@ def test_a_run_with_nothing_new_says_so_in_numbers(data_dir: Path) -> None:
     assert ["events", "0", "0", "0", "0"] in lines
     assert ["not_ready", "0", "0"] in lines
     assert "No new handoff candidates." in summary_of(data_dir)
+    found = " ".join(summary_of(data_dir).split())
+    assert f"nothing to score no events or CRM files were found in {data_dir / 'landing'}" in found
 
 
 def test_what_was_decided_is_told_by_decision_and_priority(data_dir: Path) -> None:

@@ -74,8 +74,9 @@ class ConnectedCrm:
     begun: int = 0
     done: list[bool] = field(default_factory=list)
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         self.begun += 1
+        return True
 
     def taken(self, *, is_done: bool) -> None:
         self.done.append(is_done)
@@ -434,13 +435,16 @@ def test_where_a_look_takes_long_what_was_heard_of_does_not_wait_for_the_next(
 
     monkeypatch.setattr(os, "scandir", slowly)
     put(desk, "events/a.ndjson", age=10)
+    put(desk, "elsewhere/a.csv", age=10)
     desk.worker.step()
     looked_at = desk.now
     put(desk, "events/unheard.ndjson", age=10)
     desk.worker.closed.note(put(desk, "events/heard.ndjson", age=0))
     desk.worker.closed.note(put(desk, "crm/contacts.csv", age=0))
+    desk.worker.closed.note(put(desk, "elsewhere/b.csv", age=0))
     assert desk.worker.step()
     assert not desk.worker.step()
+    assert desk.pipeline.taken[0] == {"events/a.ndjson", "elsewhere/a.csv"}
     assert (desk.pipeline.taken[1:], desk.now) == ([{"events/heard.ndjson", "crm/contacts.csv"}], looked_at)
     desk.now += 9 * (looked_at - NOW)
     assert desk.worker.step()

@@ -213,7 +213,8 @@ class SourceRules(StrictModel):
         crm_staleness_hours: See `Staleness`.
         shrink_limit: Share of its keys that a CRM extract may lose against the one before, 0..1.
         feed_silence: See `FeedSilence`.
-        crm_columns: Per CRM entity, our column -> the header that its files have instead.
+        crm_columns: Per CRM entity, our column -> the header that its files have instead; None says that the CRM has
+            no such column, so that it counts as one in which nothing stands.
         event_files: Mappings for foreign event files; the first whose glob matches holds.
     """
 
@@ -221,20 +222,22 @@ class SourceRules(StrictModel):
     crm_staleness_hours: Staleness
     shrink_limit: Annotated[float, Field(gt=0, le=1)]
     feed_silence: FeedSilence = FeedSilence()
-    crm_columns: dict[str, dict[str, str]] = {}
+    crm_columns: dict[str, dict[str, str | None]] = {}
     event_files: tuple[EventMapping, ...] = ()
 
     @field_validator("crm_columns")
     @classmethod
-    def _columns_of_records(cls, columns: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    def _columns_of_records(cls, columns: dict[str, dict[str, str | None]]) -> dict[str, dict[str, str | None]]:
         for entity, mapping in columns.items():
             if entity not in KEYS:
                 raise ValueError(f"found {entity!r}, expected some of {', '.join(KEYS)}")
             known = (KEYS[entity], *COLUMNS[entity], *IN_FILES.get(entity, ()), "updated_at")
             if unknown := [ours for ours in mapping if ours not in known]:
                 raise ValueError(f"{entity}: unknown columns {', '.join(unknown)}: expected some of {', '.join(known)}")
-            if empty := [ours for ours, theirs in mapping.items() if not theirs.strip()]:
+            if empty := [ours for ours, theirs in mapping.items() if theirs is not None and not theirs.strip()]:
                 raise ValueError(f"{entity}: {empty[0]} has an empty name, expected our column: their header")
+            if KEYS[entity] in mapping and mapping[KEYS[entity]] is None:
+                raise ValueError(f"{entity}: {KEYS[entity]} is null, expected the header of the key")
         return columns
 
     @field_validator("event_files")

@@ -25,7 +25,15 @@ from dagster_project.landing.crm_store import (
     refresh_delivery,
     store_extract,
 )
-from dagster_project.landing.discovery import EVENTS, LandedFile, hashed, readable_files, settle
+from dagster_project.landing.discovery import (
+    EVENT_SUFFIXES,
+    EVENTS,
+    LandedFile,
+    can_be_read,
+    hashed,
+    readable_files,
+    settle,
+)
 from dagster_project.landing.opening import UnreadableFile, plain_file
 from dagster_project.landing.register import (
     Register,
@@ -42,11 +50,12 @@ from dagster_project.warehouse import transaction
 
 _DATED = re.compile(r"crm/dt=([^/]+)/[^/]+")
 _FLAT = re.compile(r"crm/[^/]+")
+_WHENEVER = datetime(1970, 1, 1)
 MISNAMED = "crm.misnamed"
 """The source of a file that lies where the CRM's files are, and is none by its name."""
 _EXPECTED = (
-    f"nothing is read from a file of this name: expected crm/ or crm/dt=YYYY-MM-DD/ with {', '.join(KEYS)}, and "
-    f"{SUPPRESSION} beside crm/"
+    f"nothing is read from a file of this name: expected crm/ or crm/dt=YYYY-MM-DD/ with {', '.join(KEYS)}, "
+    f"{SUPPRESSION} beside crm/, as {', '.join(EVENT_SUFFIXES)}, and events below {EVENTS}/"
 )
 
 
@@ -105,28 +114,37 @@ def load_crm(
     return LoadReport(tuple(outcomes))
 
 
-def crm_files(landing: Path, only: Collection[str] | None = None) -> list[LandedFile]:
+def crm_files(landing: Path, only: Collection[str] | None = None, *, elsewhere: bool = True) -> list[LandedFile]:
     """The CRM files below `landing`, oldest extract first, and those that nobody knows what they are (`MISNAMED`).
+
+    Of a folder in which nothing is looked for the first of those stands for all of them, whatever becomes of it: such a
+    folder is told of once.
 
     Args:
         landing: The landing folder.
         only: Names, relative to it: of these alone. What else is there is not looked at.
+        elsewhere: Whether folders in which nothing is looked for are told of. Where `only` names some of their files,
+            the first is another one each time.
     """
-    found = []
-    for there in readable_files(landing, without=EVENTS, only=only):
-        name = there.name
-        stem = name.rpartition("/")[2].split(".")[0].lower()
-        dated = _DATED.fullmatch(name)
-        if stem in KEYS and (dated or _FLAT.fullmatch(name)):
+    found, strange = [], dict[str, LandedFile]()
+    for there in readable_files(landing, without=EVENTS, only=only, stems={*KEYS, SUPPRESSION}):
+        folder, _, name = there.name.rpartition("/")
+        stem = name.split(".")[0].lower()
+        dated = _DATED.fullmatch(there.name)
+        is_crms = bool(dated or _FLAT.fullmatch(there.name))
+        if is_crms and stem in KEYS and can_be_read(name):
             source = f"crm.{stem}"
-        elif stem == SUPPRESSION and "/" not in name:
+        elif stem == SUPPRESSION and not folder and can_be_read(name):
             source = SUPPRESSION
-        elif "/" not in name or dated or _FLAT.fullmatch(name):
+        elif is_crms or not folder:
             source = MISNAMED
         else:
+            file = replace(there.landed(MISNAMED), size=0, modified_at=_WHENEVER)
+            strange[folder] = min(file, strange.get(folder, file), key=lambda one: one.name)
             continue
         file = there.landed(source)
         found.append(replace(file, extract_at=_day(dated[1]) if dated else file.modified_at))
+    found += strange.values() if elsewhere else ()
     return sorted(found, key=lambda file: (file.extract_at or file.modified_at, file.modified_at, file.name))
 
 

@@ -70,7 +70,7 @@ def read_crm_file(
     file: LandedFile,
     path: Path,
     entity: str,
-    named: Mapping[str, str] = MappingProxyType({}),
+    named: Mapping[str, str | None] = MappingProxyType({}),
 ) -> tuple[str, ...] | None:
     """Fill CRM_ROWS(row_number, reason, raw, key, payload, updated_at, created_at) from a file.
 
@@ -81,7 +81,7 @@ def read_crm_file(
         file: The file.
         path: Its uncompressed content.
         entity: Which records it holds.
-        named: Our column -> the header that files have instead, in any case.
+        named: Our column -> the header that files have instead, in any case; None where the CRM has none.
 
     Returns:
         The columns found, in lower case and under our names; None if the file is empty. An empty suppression list
@@ -139,7 +139,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, fields: _Fields, entity: str) -
 
 
 def _fields(
-    connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path, named: Mapping[str, str]
+    connection: duckdb.DuckDBPyConnection, file: LandedFile, path: Path, named: Mapping[str, str | None]
 ) -> _Fields | None:
     if file.kind == ".csv":
         rows = csv_rows(path)
@@ -147,7 +147,8 @@ def _fields(
     if file.kind == ".parquet":
         rows = parquet_rows(connection, path)
         return _Fields(rows, _by_name({n: _cell_text(p, rows.types[n]) for n, p in rows.places.items()}))
-    return _line_fields(connection, path, {header.strip().lower() for ours, header in named.items() if _is_id(ours)})
+    ids = {header.strip().lower() for ours, header in named.items() if header and _is_id(ours)}
+    return _line_fields(connection, path, ids)
 
 
 def _is_id(column: str) -> bool:
@@ -269,16 +270,17 @@ def _said_in(value: str) -> str:
     return f"case when {seen} in ({_NOTHING}) then '' else coalesce({seen}, '') end"
 
 
-def _renamed(values: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+def _renamed(values: Mapping[str, str], named: Mapping[str, str | None]) -> dict[str, str]:
     """The columns under our names; one that has our name already needs no other."""
-    theirs = {ours: header.strip().lower() for ours, header in named.items()}
+    theirs = {ours: header.strip().lower() for ours, header in named.items() if header is not None}
+    empty = {ours: "null::varchar" for ours, header in named.items() if header is None}
     missing = [ours for ours, header in theirs.items() if header not in values and ours not in values]
     if missing:
         told = "; ".join(f"no column {named[ours]}, mapped to {ours}" for ours in missing)
         raise UnreadableFile(f"{told}; found {_found(values)}: {_OTHER_NAMES}")
     mine = {ours: values[header] for ours, header in theirs.items() if header in values}
     taken = {*theirs.values(), *mine}
-    return {**{name: value for name, value in values.items() if name not in taken}, **mine}
+    return {**empty, **{name: value for name, value in values.items() if name not in taken}, **mine}
 
 
 def _found(values: Collection[str]) -> str:

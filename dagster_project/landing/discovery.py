@@ -148,6 +148,7 @@ def readable_files(
     *,
     without: str | None = None,
     only: Collection[str] | None = None,
+    stems: Collection[str] = (),
 ) -> Iterator[FoundFile]:
     """Files below `folder` with a suffix that can be read, in no order; hidden and unfinished ones are left alone.
 
@@ -159,11 +160,12 @@ def readable_files(
         closed: Takes the folders that we may not look into, but for those of a volume's own.
         without: A folder of `folder` that is passed over.
         only: Names of files, and of folders that we may not look into: others are left alone.
+        stems: Names in lower case, without a suffix, of which files with any suffix are looked at.
 
     Raises:
         OSError: A folder can't be looked at. That is no empty folder.
     """
-    look = _Look(without, closed if closed is not None else [])
+    look = _Look(without, closed if closed is not None else [], stems)
     if only is None:
         return look.below(str(folder), "")
     if any(_ESCAPE in name for name in only):  # which bytes such a name stands for nobody knows
@@ -176,6 +178,7 @@ def readable_files(
 class _Look:
     without: str | None
     closed: list[FoundFile]
+    stems: Collection[str] = ()
 
     def below(self, folder: str, prefix: str) -> Iterator[FoundFile]:
         try:
@@ -192,7 +195,7 @@ class _Look:
             if entry.is_dir(follow_symlinks=False):
                 if name != self.without:
                     yield from self.below(entry.path, f"{name}/")
-            elif _may_be_read(entry.name):
+            elif self._is_wanted(entry.name):
                 try:
                     state = _state(entry.stat)
                 except PermissionError:  # names may be seen in some folders, and nothing else
@@ -214,8 +217,13 @@ class _Look:
             except PermissionError:
                 self._note(path, name)
                 continue
-            if state is not None and stat.S_ISREG(state.st_mode) and _may_be_read(parts[-1]):
+            if state is not None and stat.S_ISREG(state.st_mode) and self._is_wanted(parts[-1]):
                 yield FoundFile(path, name, state.st_size, state.st_mtime_ns)
+
+    def _is_wanted(self, name: str) -> bool:
+        if name.lower().endswith(_UNFINISHED):
+            return False
+        return can_be_read(name) or name.lower().partition(".")[0] in self.stems
 
     def _note(self, folder: str, name: str) -> None:
         if Path(folder).name not in _VOLUMES_OWN:
@@ -243,8 +251,9 @@ def escaped(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _may_be_read(name: str) -> bool:
-    return not name.lower().endswith(_UNFINISHED) and _kind(name)[0] in EVENT_SUFFIXES
+def can_be_read(name: str) -> bool:
+    """Whether a file's name has a suffix that says how to read it."""
+    return _kind(name)[0] in EVENT_SUFFIXES
 
 
 def settle(

@@ -31,7 +31,7 @@ from dagster_project.landing.event_sql import (
     session_of,
 )
 from dagster_project.landing.key_index import KeyIndex
-from dagster_project.landing.sql_text import has_nul, in_range, is_trimmed, json_object_of, literal
+from dagster_project.landing.sql_text import has_nul, in_range_of_events, is_trimmed, json_object_of, literal
 
 MAIN_SHARE = 0.8
 """A file is written as it lies there when so many of its rows are of one day; only the others are sorted by day."""
@@ -204,9 +204,9 @@ guarded as (
       {session_of("session_id")} as session_id,
       case when traits is null and {has_traits_elsewhere("context")} then error('traits') else traits end as traits),
     coalesce(given_id, error('message_id')) as message_id,
-    coalesce({in_range("timestamp_value")}, error('timestamp')) as timestamp,
+    coalesce({in_range_of_events("timestamp_value")}, error('timestamp')) as timestamp,
     case when received_at_value is not null or received_at_text <> ''
-      then coalesce({in_range("received_at_value")}, error('received_at')) end as received_at,
+      then coalesce({in_range_of_events("received_at_value")}, error('received_at')) end as received_at,
     {lifted_values("properties")} as lifted
   from named
 )

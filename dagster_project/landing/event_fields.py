@@ -17,7 +17,7 @@ from dagster_project.landing.row_sources import Rows, csv_rows, line_rows, parqu
 from dagster_project.landing.sql_text import (
     first_said,
     id_of_json,
-    in_range,
+    in_range_of_events,
     is_moment_type,
     json_path,
     literal,
@@ -114,7 +114,7 @@ def parquet_source(connection: duckdb.DuckDBPyConnection, path: Path, mapping: E
         ]
         if typed and ours not in mapping.constants:
             known = f"coalesce({', '.join(typed)})"
-            text[ours] = f"case when {in_range(known)} is null then {text[ours]} end"
+            text[ours] = f"case when {in_range_of_events(known)} is null then {text[ours]} end"
             # What stands in another spelling as a text is read where no typed column says anything.
             moment[ours] = known if len(typed) == len(theirs) else f"coalesce({known}, {moment[ours]})"
     gathered = _gathered(mapping, lambda name: _part(name, rows.places, texts))

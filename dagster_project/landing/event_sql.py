@@ -5,7 +5,16 @@ It decides what can be read and with which reason a row can't. What becomes of t
 
 from dagster_project.core.source_rules import EVENT_TYPES, OBJECTS
 from dagster_project.landing.event_fields import IDS, EventSource
-from dagster_project.landing.sql_text import first_said, has_nul, in_range, json_object_of, json_path, literal, text_of
+from dagster_project.landing.sql_text import (
+    FIRST_EVENT_YEAR,
+    first_said,
+    has_nul,
+    in_range_of_events,
+    json_object_of,
+    json_path,
+    literal,
+    text_of,
+)
 
 LIFTED = ("feature", "integration", "status", "path")
 CONTENT = (
@@ -146,8 +155,8 @@ dated as (
 
 typed as (
   select * replace ({source.event_type} as type),
-    {in_range("timestamp_value")} as timestamp,
-    {in_range("received_at_value")} as received_at,
+    {in_range_of_events("timestamp_value")} as timestamp,
+    {in_range_of_events("received_at_value")} as received_at,
     {object_values}
   from dated
 ),
@@ -194,11 +203,14 @@ def _reason() -> str:
       when problem is not null then problem
       when given_type is null then 'type is missing'
       when given_type not in ({kinds}) then 'type is none of {", ".join(EVENT_TYPES)}: ' || left(given_type, 80)
+      when isfinite(timestamp_value) and timestamp_value < timestamp '{FIRST_EVENT_YEAR}-01-01'
+        then 'timestamp is before {FIRST_EVENT_YEAR}, as it is read: ' || left(timestamp_text, 80)
+          || ' (timestamp_format in sources.yml says how it is written)'
       when timestamp is null
         then coalesce(
           'timestamp is no date and time: ' || left(nullif(timestamp_text, 'null'), 80)
             || case when regexp_full_match(timestamp_text, '[0-9]{{9,}}([.][0-9]*)?')
-              then ' (a number: timestamp_format in sources.yml says of what)' else '' end,
+              then ' (a number: timestamp_format in sources.yml says in which unit)' else '' end,
           'timestamp is missing')
       when coalesce({", ".join(IDS)}) is null then 'none of {", ".join(IDS)} is given'
       when {" or ".join(map(has_nul, ("message_id", *IDS)))} then 'an id holds a NUL character'

@@ -48,13 +48,16 @@ def crm_freshness(connection: duckdb.DuckDBPyConnection, as_of: datetime, rules:
         missing = [flag for flag in flags if flag not in columns] if keys or not is_api else []
         where = f"{entity} of the connected CRM have" if is_api else f"{entity} file has"
         if missing:
-            reasons.append(f"the {where} no column {' and no column '.join(missing)}")
+            way_out = (
+                "" if is_api else f" (export it; `{missing[0]}: null` under crm_columns says that the CRM has none)"
+            )
+            reasons.append(f"the {where} no column {' and no column '.join(missing)}{way_out}")
         elif is_api and _has_other_fields(connection, path):
             reasons.append(f"the {entity} of the connected CRM are read from other fields now, and not all were yet")
         hours = rules.crm_staleness_hours.api if is_api else rules.crm_staleness_hours.files
         if as_of - delivered_at > timedelta(hours=hours):
             how = f"{entity} were last read from the CRM" if is_api else f"{entity} file was last delivered"
-            age = f"{hours:g} hours" if is_api else f"{hours / 24:g} days"
+            age = f"{hours:g} hours" if is_api or hours % 24 else f"{hours / 24:g} days"
             reasons.append(
                 f"the {how} on {delivered_at:%Y-%m-%d %H:%M} UTC, more than {age} before {as_of:%Y-%m-%d %H:%M}"
             )

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dagster_project.core.iso_moments import BASIC, NAIVE_OR_Z, WITH_OFFSET
 from dagster_project.core.source_rules import EPOCH_FORMATS
 
-FIRST_MOMENT, LAST_MOMENT = "0001-01-01", "9999-12-31 23:59:59.999999"
+FIRST_MOMENT, LAST_MOMENT = "1900-01-01", "9999-12-31 23:59:59.999999"
+"""What is before or after was misread, such as the 26 in 24.06.26 for a year, or can't be held by other languages."""
+FIRST_EVENT_YEAR = 1990
+"""No product has events from before: a clock was not set, or seconds were read as milliseconds."""
 WHITE_SPACE = "' \t\r\n'"
 _EXTENDED = r"\1-\2-\3T\4:\5:\6\7\8"
 
@@ -119,13 +122,20 @@ def is_moment_type(sql_type: str) -> bool:
     return sql_type == "DATE" or sql_type.startswith("TIMESTAMP")
 
 
-def in_range(moment: str) -> str:
-    """NULL for moments that readers in other languages can't hold, such as infinity.
+def in_range(moment: str, first: str = FIRST_MOMENT) -> str:
+    """NULL for moments that can't be meant, such as infinity.
 
-    `moment` is a column's name.
+    Args:
+        moment: A column's name.
+        first: The earliest that can.
     """
-    bounds = f"timestamp '{FIRST_MOMENT}' and timestamp '{LAST_MOMENT}'"
+    bounds = f"timestamp '{first}' and timestamp '{LAST_MOMENT}'"
     return f"case when {moment} between {bounds} then {moment} end"
+
+
+def in_range_of_events(moment: str) -> str:
+    """The same for an event's moments."""
+    return in_range(moment, f"{FIRST_EVENT_YEAR}-01-01")
 
 
 def _iso_8601(text: str, time_zone: str | None) -> str:

@@ -45,15 +45,18 @@
 
 {#
   A moment as naive UTC: an offset is applied, without one it is UTC already. Every spelling of dagster_project/core/iso_moments.py
-  is one, the basic format and a comma among them.
+  is one, the basic format and a comma among them. A cast alone would find the year 6 in `6/1/26`, a time zone in `PM`, and ignore
+  both `PM` and `Europe/Berlin`. A year before 1900 is no date of a CRM: .NET's empty date is in the year 1.
 #}
 {% macro timestamp_of(value) -%}
   {%- set basic = "'^(\\d{4})(\\d\\d)(\\d\\d)T(\\d\\d)(\\d\\d)(\\d\\d)', '\\1-\\2-\\3T\\4:\\5:\\6'" -%}
   {%- set spelled = "regexp_replace(replace(upper(trim(" ~ value ~ ")), ',', '.'), " ~ basic ~ ")" -%}
+  {%- set day = "^(19|[2-9]\\d)\\d\\d[-/]\\d{1,2}[-/]\\d{1,2}" -%}
+  {%- set clock = "[T ]+\\d{1,2}:\\d\\d(:\\d\\d(\\.\\d+)?)?" -%}
   (case
-    when regexp_matches({{ spelled }}, ':\d\d(\.\d+)?\s*(Z|[+-]\d\d(:?\d\d)?)$')
+    when regexp_matches({{ spelled }}, '{{ day }}{{ clock }}\s*(Z|[+-]\d\d(:?\d\d)?)$')
       then try_cast(regexp_replace({{ spelled }}, '\s+([+-])', '\1') as timestamptz) at time zone 'UTC'
-    else try_cast({{ spelled }} as timestamp)
+    when regexp_matches({{ spelled }}, '{{ day }}({{ clock }}\s*(UTC|GMT)?)?$') then try_cast({{ spelled }} as timestamp)
   end)
 {%- endmacro %}
 

@@ -282,10 +282,9 @@ def test_what_no_run_could_load_is_offered_again_after_longer_and_longer_pauses(
 
 def looks(desk: Desk) -> bool:
     """Whether somebody looks what is due, if told to begin."""
-    desk.beside.begin()
-    looks = readers()
+    looks = desk.beside.begin()
     assert not looks or desk.finished()
-    return bool(looks)
+    return looks
 
 
 def readers() -> list[threading.Thread]:

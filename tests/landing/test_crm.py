@@ -126,6 +126,27 @@ def test_rows_without_a_key_and_broken_rows_are_set_aside(landing: Landing) -> N
     ]  # fmt: skip
 
 
+def test_blank_lines_between_rows_are_none(landing: Landing) -> None:
+    landing.put("crm/accounts.ndjson", '{"account_id": "a1"}\n\n  \t\n{"account_id": "a2"}\n\n', at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (2, 2, 0)
+
+
+def test_a_text_with_brackets_is_no_list_and_a_moment_out_of_all_bounds_is_none(landing: Landing) -> None:
+    row = {"account_id": "a1", "name": "[EU] Acme", "created_at": "0000-01-01", "updated_at": "0000-06-01"}
+    landing.put("crm/accounts.ndjson", json.dumps(row) + "\n", at=DAY)
+    landing.load_crm()
+    assert [payload["name"] for payload in _payloads(landing)] == ["[EU] Acme"]
+    assert landing.rows("select updated_at, created_at from raw.crm_versions") == [(None, None)]
+
+
+def test_a_key_with_a_character_that_no_store_takes_is_set_aside(landing: Landing) -> None:
+    landing.put("crm/accounts.ndjson", '{"account_id": "a1"}\n{"account_id": "a\\u0000b"}\n', at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (2, 1, 1)
+    assert landing.values("select reason from raw.quarantine") == ["the key holds a NUL character"]
+
+
 def test_what_stands_in_a_broken_row_is_not_taken_for_what_is_wrong(landing: Landing) -> None:
     broken = 'A3,"INTERRUPT Error: "x" of it,b.com\nA4,No space left,c.com,too,many\n'
     landing.put("crm/accounts.csv", "account_id,name,domain\nA1,One,a.com\n" + broken)
@@ -230,17 +251,22 @@ def test_dated_extracts_may_repeat_each_other(landing: Landing) -> None:
     assert [file.status for file in landing.load_crm().files] == ["redelivered"]
 
 
-def test_other_folders_are_left_alone_and_files_that_look_like_ours_are_told_of_once(landing: Landing) -> None:
-    landing.put("crm/notes.md", "not a table")
-    landing.put("crm/old/accounts.csv", _accounts("A1"))
-    wrong = ["crm/dt=someday/accounts.csv", "crm/leads.csv", "crm/suppression.csv", "supression.csv"]
+def test_files_that_look_like_ours_are_told_of_once_and_one_of_each_other_folder(landing: Landing) -> None:
+    for path in ("crm/notes.md", "crm/_old/accounts.csv", "crm/2026-06-01/contacts.csv", "suppression/old.csv.part"):
+        landing.put(path, _accounts("A1"))
+    wrong = [
+        "crm/dt=someday/accounts.csv", "crm/leads.csv", "crm/suppression.csv", "supression.csv",
+        "crm/2026-06-01/accounts.csv", "suppression/list.csv", "event/2026-06-01.ndjson",
+        "suppression.xlsx", "Suppression.txt", "crm/Tickets.XLSX", "crm/contacts.csv.bak",
+    ]  # fmt: skip
     for path in wrong:
         landing.put(path, _accounts("A1"))
     found = {file.path: (file.status, file.detail or "") for file in landing.load_crm().files}
     assert {path: status for path, (status, _) in found.items()} == dict.fromkeys(wrong, "unreadable")
     assert "the folder's name is no date" in found["crm/dt=someday/accounts.csv"][1]
     assert "nothing is read from a file of this name" in found["crm/suppression.csv"][1]
-    assert landing.load_crm().files == ()
+    landing.put("suppression/list.csv", _accounts("A1", "A2"))
+    assert landing.load_crm().files == (), "of the folder was told"
 
 
 def test_ids_that_were_written_as_numbers_are_the_same_in_every_kind_of_file(landing: Landing) -> None:
@@ -279,6 +305,7 @@ def test_the_suppression_list_names_addresses_and_domains(landing: Landing) -> N
         ("Ann of Acme.com <ann@b.example>,", ["email:ann@b.example"]),
         ("a@b.example|c@d.example,", ["email:a@b.example", "email:c@d.example"]),
         ("'ann@b.example.',n/a", ["email:ann@b.example"]),
+        ("ann@my_host.example,", ["email:ann@my_host.example"]),
         ("-,b.example c.example", ["domain:b.example", "domain:c.example"]),
         ("ann@b.example\u00a0,", ["email:ann@b.example"]),
         ("\u2003ann@b.example\u00a0c@d.example,\u00a0", ["email:ann@b.example", "email:c@d.example"]),
@@ -298,6 +325,16 @@ def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written
     assert _hold(landing, DAY) is None
 
 
+@pytest.mark.parametrize("nothing", ["-", "--", "n/a", "N/A", "na", "none", "NULL", "nil", " nil\u00a0"])
+@pytest.mark.parametrize("column", ["email", "domain"])
+def test_a_word_for_nothing_names_nobody_and_holds_nothing(landing: Landing, column: str, nothing: str) -> None:
+    rows = {"email": f"{nothing},", "domain": f",{nothing}"}
+    landing.put("suppression.csv", f"email,domain\nann@b.example,\n{rows[column]}\n", at=DAY)
+    [outcome] = landing.load_crm().files
+    assert (outcome.rows_in, outcome.loaded, outcome.quarantined) == (2, 1, 1)
+    assert _hold(landing, DAY) is None
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -306,6 +343,8 @@ def test_whom_a_row_of_the_suppression_list_names_is_found_however_it_is_written
         b"ann @b.example,,a blank slipped in\n",
         b"ann@ b.example,,\n",
         b"a@b.example/c@d.example,,\n",
+        b"a/c@d.example,,\n",
+        b"a%c@d.example,,\n",
         b",see note,\n",
         b"mailto:ann%40b.example,,\n",
         b"&lt;ann@b.example&gt;,,\n",

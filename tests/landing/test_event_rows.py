@@ -81,7 +81,7 @@ def test_the_group_may_stand_in_the_context(landing: Landing, context: object) -
         ("20260601T100000.25+0100", datetime(2026, 6, 1, 9, 0, 0, 250000)),
         (" 2026-06-01T10:00:00Z ", datetime(2026, 6, 1, 10)),
         ("2026-06-01 10:00:00.5 UTC", datetime(2026, 6, 1, 10, 0, 0, 500000)),
-        ("0001-01-01T00:00:00Z", datetime(1, 1, 1)),
+        ("1990-01-01T00:00:00Z", datetime(1990, 1, 1)),
         ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59)),
     ],
 )
@@ -101,6 +101,9 @@ def test_timestamps_become_naive_utc(landing: Landing, text: str, moment: dateti
         ({"timestamp": "2026-02-30T00:00:00Z"}, "timestamp is no date and time"),
         ({"timestamp": 1780300800}, "timestamp is no date and time"),
         ({"timestamp": "infinity"}, "timestamp is no date and time"),
+        ({"timestamp": "0026-06-24"}, "timestamp is before 1990, as it is read: 0026-06-24 (timestamp_format"),
+        ({"timestamp": "1989-12-31T23:59:59Z"}, "timestamp is before 1990, as it is read: 1989-12-31T23:59:59Z"),
+        ({"received_at": "1970-01-21"}, "received_at is no date and time: 1970-01-21"),
         ({"received_at": "soon"}, "received_at is no date and time: soon"),
         ({"user_id": None}, "none of user_id, anonymous_id, group_id is given"),
         ({"user_id": "  "}, "none of user_id, anonymous_id, group_id is given"),
@@ -379,7 +382,7 @@ def test_a_number_for_a_timestamp_names_the_way_out(landing: Landing) -> None:
     landing.load()
     [(_, _, reason)] = landing.quarantine()
     assert reason == (
-        "timestamp is no date and time: 1780300800123 (a number: timestamp_format in sources.yml says of what)"
+        "timestamp is no date and time: 1780300800123 (a number: timestamp_format in sources.yml says in which unit)"
     )
 
 

@@ -12,6 +12,7 @@ from landing_folder import Landing
 from pyarrow import parquet
 
 from dagster_project.core.source_rules import EventMapping, SourceRules
+from dagster_project.landing.freshness import crm_freshness
 from dagster_project.playbook_files import PACKAGED
 
 PAGE = (Path(__file__).parents[2] / "docs/sources.md").read_text(encoding="utf-8")
@@ -130,12 +131,36 @@ def test_a_table_of_users_is_read_as_the_page_says(landing: Landing) -> None:
     ]
 
 
+def test_segments_warehouse_tables_are_read_as_the_page_says(landing: Landing) -> None:
+    landing.rules = _rules(6).model_copy(update={"settle_seconds": 0})
+    moment = {"timestamp": "2026-06-08 09:00:00", "received_at": "2026-06-08 09:00:01"}
+    who = {"anonymous_id": "v1", "user_id": "u1"} | moment
+    for name, row in {
+        "pages": {"id": "m1", "name": "Pricing", "path": "/pricing", **who},
+        "identifies": {"id": "m2", "email": "ann@acme.example", "name": "Ann", **who},
+        "groups": {"id": "m3", "group_id": "acme", **who},
+        "report_created": {"id": "m4", "event_text": "Report Created", "feature": "reports", **who},
+    }.items():  # fmt: skip
+        parquet.write_table(pa.Table.from_pylist([row]), landing.put(f"events/warehouse/{name}/a.parquet", ""))
+    assert [file.loaded for file in landing.load().files] == [1] * 4
+    said = "message_id, type, event, name, user_id, anonymous_id, group_id, path, feature, traits"
+    assert landing.rows(f"select {said} from raw.events order by message_id") == [
+        ("m1", "page", None, "Pricing", "u1", "v1", None, "/pricing", None, None),
+        ("m2", "identify", None, "Ann", "u1", "v1", None, None, None, '{"email":"ann@acme.example","name":"Ann"}'),
+        ("m3", "group", None, None, "u1", "v1", "acme", None, None, None),
+        ("m4", "track", "Report Created", None, "u1", "v1", None, None, "reports", None),
+    ]
+
+
 def test_the_headers_of_hubspots_files_are_read_as_the_page_says(landing: Landing) -> None:
     packaged = yaml.safe_load((PACKAGED / "sources.yml").read_text(encoding="utf-8"))
-    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 6)) | {"settle_seconds": 0})
+    landing.rules = SourceRules(**packaged | yaml.safe_load(_block("yaml", 7)) | {"settle_seconds": 0})
     header = "Record ID,Email,Primary Associated Company ID,Unsubscribed from all email,Last Modified Date"
     landing.put("crm/contacts.csv", f"{header}\n51,ann@b.example,70,true,2026-06-20 15:04\n")
-    assert [file.loaded for file in landing.load_crm().files] == [1]
-    assert landing.rows("select key, payload ->> '$.account_id', updated_at from raw.crm_versions") == [
-        ("51", "70", datetime(2026, 6, 20, 15, 4)),
-    ]
+    landing.put(
+        "crm/accounts.csv", "Record ID,Company name,Company Domain Name,Number of Employees\n70,Beta,b.example,12\n"
+    )
+    assert [file.loaded for file in landing.load_crm().files] == [1, 1]
+    assert crm_freshness(landing.connection, datetime(2026, 6, 20), landing.rules).hold_reason is None
+    contacts = "select key, payload ->> '$.account_id', updated_at from raw.crm_versions where key = '51'"
+    assert landing.rows(contacts) == [("51", "70", datetime(2026, 6, 20, 15, 4))]
