@@ -29,6 +29,8 @@ _MARKED = re.compile(r"/\*:(\w+)(\.\d+)?\*/.*?/\*;\*/", re.DOTALL)
 _ASKED = "/*?*/"
 """How a query begins that gives literals."""
 _TEST, _OPERATION = "test.", "operation."
+_COUNTED = re.compile(r"^\s*select\s.+? as failures,.+? as should_error\s+from \(", re.DOTALL | re.IGNORECASE)
+"""How a statement begins that counts the rows which a test finds (dbt's `get_test_sql`)."""
 BEFOREHAND = ""
 """The id of what dbt executes before its first node: that there are schemas."""
 FOLDER = DBT_PROJECT_DIR / "target" / "statements"
@@ -80,6 +82,18 @@ def nodes_of(events: "Iterable[EventMsg]", unique_ids: Mapping[str, bool]) -> tu
     if not all(found.get(unique_id) for unique_id in wanted if unique_id != BEFOREHAND):
         return None
     return tuple(NodeStatements(node, tuple(sql), wanted[node]) for node, sql in found.items() if node in wanted)
+
+
+def rows_found(events: "Iterable[EventMsg]") -> dict[str, str]:
+    """By id of a test that dbt has run, SQL of the rows that it finds."""
+    tests = {unique_id: sql for unique_id, sql in _executed(events) if unique_id.startswith(_TEST)}
+    return {unique_id: rows for unique_id, sql in tests.items() if (rows := rows_of(sql)) is not None}
+
+
+def rows_of(test: str) -> str | None:
+    """SQL of the rows that a test's statement counts; None where it can't be told."""
+    rows, known = _COUNTED.subn("select * from (", test, count=1)
+    return rows if known else None
 
 
 def _executed(events: "Iterable[EventMsg]") -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ from dagster_project.node_statements import (
     kept_nodes,
     looked_for,
     nodes_of,
+    rows_found,
+    rows_of,
 )
 from dagster_project.settings import DBT_PROJECT_DIR
 from dagster_project.warehouse import MEMORY_ALONE, memory_limited, transaction
@@ -64,6 +66,7 @@ class NodeOutcome:
         message: dbt's own words, or an empty string.
         seconds: How long it took.
         failures: Rows that a test found, else None.
+        rows: SQL of these rows, None if there are none or it can't be told.
     """
 
     unique_id: str
@@ -71,6 +74,7 @@ class NodeOutcome:
     message: str
     seconds: float
     failures: int | None
+    rows: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -132,7 +136,8 @@ def build(*, select: Sequence[str], warehouse: Path, target: Path, full_refresh:
         arguments.append("--full-refresh")
     from dagster_project.dbt_calls import invoke
 
-    return invoke(arguments, warehouse, target)
+    events: list[EventMsg] = []
+    return _with_rows(invoke(arguments, warehouse, target, events), events)
 
 
 def build_features(*, warehouse: Path, target: Path, connect: Connect) -> list[NodeOutcome]:
@@ -201,7 +206,13 @@ def _by_dbt(command: Sequence[str], warehouse: Path, target: Path, written_for: 
     nodes = nodes_of(events, only_warns)
     if nodes is not None and all(outcome.ok for outcome in outcomes):
         keep_nodes(written_for, nodes)
-    return outcomes
+    return _with_rows(outcomes, events)
+
+
+def _with_rows(outcomes: Sequence[NodeOutcome], events: "Sequence[EventMsg]") -> list[NodeOutcome]:
+    """The same with the SQL of what tests have found, from what dbt told of while it ran them."""
+    rows = rows_found(events)
+    return [replace(outcome, rows=rows.get(outcome.unique_id)) if outcome.failures else outcome for outcome in outcomes]
 
 
 def _again(
@@ -228,7 +239,8 @@ def _again(
                     found = execute_node(connection, node)
                 status = "success" if found is None else "warn" if found else "pass"
                 message = f"Got {found} results" if found else ""
-                outcomes.append(NodeOutcome(node.unique_id, status, message, time.monotonic() - begun, found))
+                rows = rows_of(node.statements[-1]) if found else None
+                outcomes.append(NodeOutcome(node.unique_id, status, message, time.monotonic() - begun, found, rows))
     except NotRepeatable:
         return None
     return [outcome for outcome in outcomes if outcome.unique_id != BEFOREHAND]

@@ -203,6 +203,31 @@ def test_a_deleted_account_is_deleted_for_who_was_in_it_by_their_domain(shop):
     assert user(shop, "by_gone_domain_elsewhere", "account_id", "account_deleted") == ("A2", False)
 
 
+STORIES.accounts += [
+    {"account_id": "A_survivor", "name": "Survivor", "domain": "survivor.com"},
+    {"account_id": "A_said_no", "name": "Gone", "domain": "said-no.com", "do_not_contact": "yes"},
+]
+STORIES.contacts += [
+    {"contact_id": "c_merged", "email": "a@merged.com", "account_id": "A_survivor"},
+    {"contact_id": "c_said_no", "email": "d@merged.com", "account_id": "A_survivor"},
+]
+identify("merged_after_a_no", "06-01 10:00:00", email="d@merged.com")
+group("merged_after_a_no", "A_said_no", "06-02 10:00:00")
+identify("merged_with_contact", "06-01 10:00:00", email="a@merged.com")
+identify("merged_by_domain", "06-01 10:00:00", email="b@survivor.com")
+identify("merged_into_nothing", "06-01 10:00:00", email="c@merged.com")
+for merged in ("merged_with_contact", "merged_by_domain", "merged_into_nothing"):
+    group(merged, "A5", "06-02 10:00:00")
+
+
+def test_who_was_in_an_account_that_was_merged_into_another_may_be_contacted_there(shop):
+    columns = ("account_id", "account_source", "account_deleted")
+    assert user(shop, "merged_with_contact", *columns) == ("A_survivor", "contact", False)
+    assert user(shop, "merged_by_domain", *columns) == ("A_survivor", "crm_domain", False)
+    assert user(shop, "merged_into_nothing", *columns) == ("A5", "group", True)
+    assert user(shop, "merged_after_a_no", *columns) == ("A_survivor", "contact", True), "do not contact, it said"
+
+
 # What was known when
 
 
@@ -277,12 +302,38 @@ def test_who_ever_had_an_opportunity_had_it_though_it_is_lost_or_deleted(shop):
 def test_what_cannot_be_read_is_unknown_and_told(shop):
     assert account(shop, "A1", "employee_count", "tech_stack") == (None, None)
     assert account(shop, "A2", "tech_stack", "is_target_account") == (["Snowflake", "dbt"], True)
-    assert shop.warnings["crm_values_are_readable"] == 6, "two kinds of numbers, the time of a ticket and three flags"
+    assert shop.warnings["crm_values_are_readable"] == 7, "two kinds of numbers, of times, and three flags"
 
 
 def test_orphans_warn(shop):
     assert shop.warnings["opportunities_have_accounts"] == 1, "known since June 28"
-    assert shop.warnings["contacts_have_accounts"] == 2, "at both moments"
+    assert shop.warnings["contacts_have_accounts"] == 1, "at the moment that is scored"
+
+
+_DATES = {
+    "2026-06-03": "2026-06-03 00:00:00",
+    "2026/6/3 9:05": "2026-06-03 09:05:00",
+    "2026-06-03T09:05:07.25Z": "2026-06-03 09:05:07.25",
+    "20260603T090507Z": "2026-06-03 09:05:07",
+    "2026-06-03 09:05 UTC": "2026-06-03 09:05:00",
+    "2026-06-03T09:05:07 +02:00": "2026-06-03 07:05:07",
+    "6/3/26": None,
+    "03-06-26": None,
+    "2026-06-03 09:05 PM": None,
+    "2026-06-03 09:05 Europe/Berlin": None,
+    "0001-01-01T00:00:00": None,
+    "infinity": None,
+}
+STORIES.accounts.append({"account_id": "A_dated", "name": "Dated", "domain": "dated.com"})
+STORIES.opportunities += [
+    {"opportunity_id": f"op_dated_{number}", "account_id": "A_dated", "closed_at": said}
+    for number, said in enumerate(_DATES)
+]
+
+
+def test_dates_are_read_in_the_spellings_that_leave_no_doubt(shop):
+    found = shop.rows("select opportunity_id, closed_at::varchar from staging.stg_crm__opportunities")
+    assert [dict(found)[f"op_dated_{number}"] for number in range(len(_DATES))] == list(_DATES.values())
 
 
 SUPPRESSED = ["domain:stop.com", "domain:https://www.sites.com/team", "domain:bücher.com", "email:copied@hosts.com"]

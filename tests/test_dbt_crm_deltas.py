@@ -223,6 +223,91 @@ def test_a_delivery_concerns_who_belongs_elsewhere(
     assert_equals_a_build_from_scratch(shop, tmp_path / "scratch")
 
 
+ALONE = {"contact_id": "c9", "email": "u5@gmail.com"}
+TWO_OF_ONE_SITE = [*ACCOUNTS, {"account_id": "A2", "domain": "acme.example"}]
+OFTEN = {
+    "accounts": [*TWO_OF_ONE_SITE, {"account_id": "g7", "updated_at": PAST[2]}],
+    "contacts": [CONTACT | {"updated_at": PAST[2]}, ALONE],
+    "opportunities": [{"opportunity_id": "o9", "account_id": "A2"}],
+}
+
+
+@pytest.fixture(scope="module")
+def known_often(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Of records there are several: two accounts of one site, and deliveries that are older than what is known."""
+    shop = with_accounts(tmp_path_factory.mktemp("often"))
+    shop.moments(FULL_AT, until=UNTIL[0])
+    for entity, records in OFTEN.items():
+        shop.extract(entity, "2026-06-10", records)
+    places = {"u1": "acme.example", "u2": "acme.example", "u3": "beta.example", "u4": "beta.example", "u5": "gmail.com"}
+    shop.load([identified(user_id, 1, f"{user_id}@{host}") for user_id, host in places.items()])
+    shop.load([said_by("u5", 2, type="group", event=None, group_id="g7")])
+    shop.build()
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("entity", "at", "records", "users", "accounts"),
+    [
+        # A site's account is the one of two that has more contacts.
+        (
+            "contacts",
+            UNTIL[1],
+            [*OFTEN["contacts"], *({"contact_id": name, "account_id": "A2"} for name in ("c5", "c6"))],
+            {"u1", "u2"},
+            {"A1", "A2", "domain:acme.example"},
+        ),
+        # What an older extract has and a newer one has no more was there all the same.
+        ("opportunities", "2026-06-05", [{"opportunity_id": "o1", "account_id": "g2"}], {"u3", "u4"}, {"g2"}),
+        ("opportunities", "2026-06-05", [{"opportunity_id": "o1", "contact_id": "c9"}], {"u5"}, {"g7"}),
+        # A no in the newest extract counts, though the version that holds was updated later.
+        (
+            "accounts",
+            UNTIL[1],
+            [*TWO_OF_ONE_SITE, {"account_id": "g7", "do_not_contact": "true", "updated_at": PAST[1]}],
+            {"u5"},
+            {"g7"},
+        ),
+        ("contacts", UNTIL[1], [ALONE, CONTACT | {"do_not_sell": "true", "updated_at": PAST[1]}], {"u1"}, {"A1"}),
+        # A no is said of each address and each domain that a field names; the account is of the site as it is written.
+        (
+            "contacts",
+            UNTIL[1],
+            [
+                *OFTEN["contacts"],
+                {"contact_id": "c7", "email": "u3@beta.example; u5@gmail.com", "email_opt_out": "true"},
+            ],
+            {"u3", "u5"},
+            {"g2", "g7"},
+        ),
+        (
+            "accounts",
+            UNTIL[1],
+            [*OFTEN["accounts"], {"account_id": "A6", "domain": "no.example, beta.example", "do_not_contact": "true"}],
+            {"u3", "u4"},
+            {"A6", "g2", "domain:beta.example", "domain:example, beta.example"},
+        ),
+    ],
+)
+def test_what_a_delivery_says_beside_the_records_that_hold_concerns_people(
+    known_often: Shop,
+    entity: str,
+    at: str,
+    records: list[dict[str, Any]],
+    users: set[str],
+    accounts: set[str],
+    tmp_path: Path,
+) -> None:
+    shop = known_often.as_it_is(tmp_path / "often")
+    shop.begin_batch()
+    shop.moments(FULL_AT, until=UNTIL[1])
+    shop.extract(entity, at, records)
+    take_crm(shop)
+    assert touched(shop) == (users, accounts)
+    (tmp_path / "scratch").mkdir()
+    assert_equals_a_build_from_scratch(shop, tmp_path / "scratch")
+
+
 @pytest.mark.parametrize(("entity", "are_few"), [("ticket", True), ("opportunity", False)])
 def test_many_are_none_for_a_delta(entity: str, are_few: bool, tmp_path: Path) -> None:
     shop = with_accounts(tmp_path)

@@ -17,6 +17,7 @@ from dagster_project.node_statements import (
     execute_node,
     keep_nodes,
     kept_nodes,
+    rows_of,
 )
 from dagster_project.transform import NodeOutcome
 
@@ -39,7 +40,7 @@ def a_shop(folder: Path) -> Shop:
 
 
 def by_id(outcomes: list[NodeOutcome], kinds: tuple[str, ...]) -> dict[str, tuple]:
-    return {o.unique_id: (o.status, o.failures) for o in outcomes if o.unique_id.startswith(kinds)}
+    return {o.unique_id: (o.status, o.failures, o.rows) for o in outcomes if o.unique_id.startswith(kinds)}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,13 @@ def test_views_that_are_made_again_are_those_of_dbt(shop: Shop, tmp_path: Path) 
         assert by_id(again, kinds) == by_id(by_dbt, kinds)
     assert other.rows(VIEWS) == shop.rows(VIEWS)
     assert other.rows(COLUMNS) == shop.rows(COLUMNS)
+
+
+def test_of_what_a_test_has_found_the_rows_can_be_read(shop: Shop) -> None:
+    found = {outcome.unique_id: outcome.rows for outcome in shop.outcomes("tag:features") if outcome.rows}
+    [rows] = [sql for unique_id, sql in found.items() if "opportunities_have_accounts" in unique_id]
+    assert shop.rows(rows) == [("op1", "A404")]
+    assert rows_of("select max(amount) from (select 1 as amount) dbt_internal_test") is None
 
 
 def test_tables_that_are_made_again_are_those_of_dbt(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:

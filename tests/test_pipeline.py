@@ -22,6 +22,7 @@ import pytest
 from installation import END, FIRST_SCORED, Installation
 
 from dagster_project.core.playbook import PlaybookError
+from dagster_project.demo.crm import ORPHAN_ACCOUNT
 from dagster_project.playbook_files import PACKAGED
 from dagster_project.publishing import spare_of
 
@@ -82,6 +83,7 @@ class Story:
         again: Nothing is new.
         rebuilt: The warehouse was deleted.
         shown: What the UI shows of each asset after `again`: the metadata of its materialization.
+        checked: What it shows of each check.
         read: What somebody counted who had the serving copy open while `late` was made: before and after.
     """
 
@@ -91,6 +93,7 @@ class Story:
     again: Published
     rebuilt: Published
     shown: Mapping[str, Mapping[str, Any]]
+    checked: Mapping[str, Mapping[str, Any]]
     read: tuple[str, str]
 
 
@@ -119,12 +122,16 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         read = (before, ask())
     late = published(installation)
 
-    shown = materialized(installation.run())
+    last = installation.run()
     again = published(installation)
+    checked = {
+        check.check_name: {name: value.value for name, value in check.metadata.items()}
+        for check in last.get_asset_check_evaluations()
+    }
 
     installation.warehouse.unlink()
     installation.run()
-    return Story(empty, first, late, again, published(installation), shown, read)
+    return Story(empty, first, late, again, published(installation), materialized(last), checked, read)
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, Mapping[str, Any]]:
@@ -329,6 +336,11 @@ def test_every_asset_that_is_a_table_shows_its_columns(story: Story) -> None:
 def test_a_published_table_shows_how_many_rows_it_has(story: Story) -> None:
     counted = {table: story.shown[f"marts/{table}"]["dagster/row_count"] for table in CONTRACT}
     assert counted == {table: len(story.again.tables[table]) for table in CONTRACT}
+
+
+def test_a_check_that_has_found_something_shows_it(story: Story) -> None:
+    told = story.checked["opportunities_have_accounts"]
+    assert (told["rows found"], ORPHAN_ACCOUNT in told["first of them"]) == (1, True)
 
 
 def test_the_scores_show_their_classes_the_hottest_and_what_a_column_means(story: Story) -> None:

@@ -14,7 +14,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.crm_changes import keep_what_was_said, note_concerned
 from dagster_project.defs.dbt_nodes import DbtNodes
 from dagster_project.defs.resources import WAREHOUSE_POOL, Workplace, begun_by
-from dagster_project.defs.tables import shown_tables
+from dagster_project.defs.tables import markdown_table, shown_tables
 from dagster_project.event_catalog import check_catalog
 from dagster_project.refresh import (
     NeedsEverything,
@@ -41,6 +41,8 @@ from dagster_project.transform import (
 )
 
 OWNERS = ["team:data"]
+SHOWN = 20
+"""Rows that the UI shows of what a test has found."""
 
 SOURCE_ASSETS = {
     "raw": {
@@ -189,8 +191,15 @@ def _build(context: dg.AssetExecutionContext, workplace: Workplace, *, tag: str)
         if is_all and tag == FEATURES and not failure_report(outcomes):
             note_features(connection)
         shown = shown_tables(connection, {".".join(key.path): {} for key in context.selected_asset_keys})
+        found = {
+            outcome.unique_id: markdown_table(
+                connection.sql(f"select columns(*)::varchar from ({outcome.rows}) limit {SHOWN}").pl()
+            )
+            for outcome in outcomes
+            if outcome.rows
+        }
     unlike = set(NODES.unlike(keys, [outcome.unique_id for outcome in outcomes]))
-    yield from _events(context, [outcome for outcome in outcomes if outcome.unique_id not in unlike], shown)
+    yield from _events(context, [outcome for outcome in outcomes if outcome.unique_id not in unlike], shown, found)
     _raise_for_failures(outcomes)
     if unlike:
         # Dagster would only leave out what comes after them, and call that a success.
@@ -221,6 +230,7 @@ def _events(
     context: dg.AssetExecutionContext,
     outcomes: Sequence[NodeOutcome],
     shown: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, dg.MarkdownMetadataValue],
 ) -> Iterator[Event]:
     for outcome in outcomes:
         if outcome.unique_id.startswith(("model.", "seed.")):
@@ -232,15 +242,21 @@ def _events(
         elif outcome.unique_id.startswith("test.") and outcome.status != "skipped":
             check = NODES.check_key(outcome.unique_id)
             if check in context.selected_asset_check_keys:
-                yield _check_result(check, outcome)
+                yield _check_result(check, outcome, found.get(outcome.unique_id))
 
 
-def _check_result(check: dg.AssetCheckKey, outcome: NodeOutcome) -> dg.AssetCheckResult:
+def _check_result(
+    check: dg.AssetCheckKey, outcome: NodeOutcome, rows: dg.MarkdownMetadataValue | None
+) -> dg.AssetCheckResult:
     warns = outcome.status == "warn"
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
         check_name=check.name,
         passed=outcome.status in ("pass", "success"),
         severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
-        metadata={ROWS_FOUND: outcome.failures or 0, "message": outcome.message},
+        metadata={
+            ROWS_FOUND: outcome.failures or 0,
+            "message": outcome.message,
+            **({"first of them": rows} if rows is not None else {}),
+        },
     )

@@ -28,7 +28,11 @@ with current_records as (
 found as (
 
     {% for check in checks -%}
-    select '{{ check.entity }}' as entity, '{{ check.column }}' as column_name, count(*) as unreadable
+    select
+        '{{ check.entity }}' as entity,
+        '{{ check.column }}' as column_name,
+        count(*) as unreadable,
+        min(fields.{{ check.column }}) as example
     from {{ check.entity }}
     where {{ is_unread('fields.' ~ check.column, check.kind) }}
     {{ 'union all' if not loop.last }}

@@ -86,6 +86,7 @@ ranked_groups as (
         user_groups.*,
         accounts.account_id is not null and not accounts.is_deleted as is_known,
         coalesce(accounts.is_deleted, false) as is_deleted,
+        coalesce(accounts.do_not_contact, false) as said_no,
         row_number() over (
             partition by
                 user_groups.as_of, user_groups.user_id, accounts.account_id is not null and not accounts.is_deleted
@@ -108,7 +109,8 @@ groups as (
         user_id,
         max(case when is_known and position_of_kind = 1 then group_id end) as known_group_id,
         max(case when not is_known and position_of_kind = 1 then group_id end) as unknown_group_id,
-        bool_or(is_deleted and position = 1) as latest_is_deleted
+        bool_or(is_deleted and position = 1) as latest_is_deleted,
+        bool_or(is_deleted and said_no and position = 1) as deleted_said_no
     from ranked_groups
     group by as_of, user_id
 
@@ -128,7 +130,13 @@ candidates as (
         groups.unknown_group_id,
         case when not contact_accounts.is_deleted then contact_accounts.account_id end as live_contact_account_id,
         accounts_by_domain.account_id as domain_account_id,
+        -- An account that was merged into another one is deleted as well; a no that it said stays.
         coalesce(groups.latest_is_deleted, false)
+        and (
+            groups.deleted_said_no
+            or coalesce(contact_accounts.is_deleted, true)
+            and (groups.known_group_id is not null or accounts_by_domain.account_id is null)
+        )
         or coalesce(contact_accounts.is_deleted, false)
         -- Who has no other account in the CRM than one of their domain that was deleted.
         or (
