@@ -55,6 +55,7 @@ def plan_fields(
     target: Target,
     hold_decreases: str | None = None,
     retry_parked: bool = False,
+    rewrite: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """What would be written, without writing it.
 
@@ -66,6 +67,7 @@ def plan_fields(
         target: What is written, and how.
         hold_decreases: Why nothing may fall, None if it may.
         retry_parked: Whether what was refused for good is tried again.
+        rewrite: Whether nothing is taken for confirmed.
 
     Yields:
         `core.sync.PLAN_SCHEMA` of the records that had to be looked at, by portions; all others are unchanged.
@@ -76,11 +78,12 @@ def plan_fields(
     doubtful = ledger.unsettled(to.name, object_type, OPERATION)
     few = desired["object_id"].to_list() if desired.height <= FEW else None
     known = ledger.digests(to.name, object_type, few).filter(~pl.col("object_id").is_in(list(doubtful)))
-    parked = {} if retry_parked else ledger.parked(to.name, object_type, OPERATION)
-    changed = changed_records(desired, known)
+    parked = {} if retry_parked or rewrite else ledger.parked(to.name, object_type, OPERATION)
+    changed = changed_records(desired, known.clear() if rewrite else known)
     for first in range(0, changed.len(), PORTION):
         part = desired[changed.slice(first, PORTION)]
-        confirmed = certain(ledger.confirmed(to.name, object_type, part["object_id"].to_list()), doubtful)
+        ids = [] if rewrite else part["object_id"].to_list()
+        confirmed = certain(ledger.confirmed(to.name, object_type, ids), doubtful)
         current = read_held(to, object_type, needs_reading(part, confirmed, target), list(target.guarded.values()))
         yield plan_records(part, Standing(confirmed, current, parked, hold_decreases), target)
 

@@ -198,6 +198,20 @@ class Ledger(LedgerWriter):
                 connection.execute(known.delete().where(*whose, known.c.object_id == row.object_id))
         return len(gone)
 
+    def forget_confirmed(self, destination: str) -> int:
+        """Forget what a destination was confirmed to hold, of all records: it was lost, and another one stands there.
+
+        Returns:
+            Of how many records something was known.
+        """
+        table = schema.CONFIRMED_RECORDS
+        theirs = table.c.destination == destination
+        with self._engine.connect() as connection:
+            if connection.execute(sa.select(table.c.object_id).where(theirs).limit(1)).first() is None:
+                return 0
+        with self._changing() as (connection, _):
+            return connection.execute(table.delete().where(theirs)).rowcount
+
     def of_user(self, user_id: str) -> set[str]:
         """The ids of the handoffs and notices that are about a user."""
         found: set[str] = set()

@@ -171,6 +171,20 @@ def test_the_second_run_writes_only_what_changed(ledger: Ledger) -> None:
     assert crm.records == {"c_1": {"pql_score": "by hand"}, "c_2": {"pql_score": 3.0}}
 
 
+def test_what_the_crm_has_lost_is_written_again_when_somebody_asks(ledger: Ledger) -> None:
+    crm, desired = FakeCrm("c_1", "c_2"), scores(c_1=1.0, c_2=2.0) | {"new@acme.com": {"pql_score": 3.0}}
+    desired["new@acme.com"]["create_as"] = '{"email": "new@acme.com"}'
+    sync(ledger, crm, desired)
+    held = {object_id: dict(fields) for object_id, fields in crm.records.items()}
+    for fields in crm.records.values():
+        fields.clear()
+    assert counts_of(planned(ledger, crm, desired, rewrite=True)) == {"update": 2, "create": 1}
+    assert sync(ledger, crm, desired, hours=1) == SyncResult()
+    assert sync(ledger, crm, desired, hours=2, rewrite=True).written == 3
+    assert crm.records == held
+    assert sync(ledger, crm, desired, hours=3) == SyncResult()
+
+
 def test_an_unknown_value_leaves_the_known_one(ledger: Ledger) -> None:
     crm = FakeCrm("c_1")
     sync(ledger, crm, {"c_1": {"pql_score": 81.0, "usage_tier": "high"}})

@@ -1,16 +1,11 @@
 """`crm/fields` alone, with the plan of an earlier run: what is confirmed by now is not sent again."""
 
-import csv
-import json
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
-from installation import END, Installation
 from ledger_rows import NOW
 from test_activation import FakeCrm, PowerCut, deliveries, planned, scores, sync, target
 
@@ -60,46 +55,3 @@ def test_what_is_confirmed_in_part_or_otherwise_is_sent(ledger: Ledger) -> None:
     sync(ledger, crm, {"c_1": {"pql_score": 81.0}, "c_2": {"pql_score": 81.0, "usage_tier": "low"}})
     assert resume(ledger, crm, plan).written == 2
     assert crm.records["c_2"] == {"pql_score": 81.0, "tier": "high"}
-
-
-def deliver(landing: Path) -> None:
-    """One user of one company, who is a contact of the CRM."""
-    (landing / "events").mkdir(parents=True)
-    at = f"{END:%Y-%m-%d}T10:00:00Z"
-    events: list[Mapping[str, Any]] = [
-        {"type": "identify", "userId": "u1", "timestamp": at, "traits": {"email": "ann@acme.com"}},
-        {"type": "track", "event": "Dashboard Created", "userId": "u1", "timestamp": at},
-    ]
-    (landing / "events/a.ndjson").write_text("".join(json.dumps(row) + "\n" for row in events), encoding="utf-8")
-    (landing / "crm").mkdir()
-    said = {"do_not_contact": "false", "updated_at": "2026-01-01"}
-    account = {"account_id": "A1", "name": "Acme", "domain": "acme.com", **said}
-    contact = {"contact_id": "C1", "email": "ann@acme.com", "account_id": "A1", "email_opt_out": "false", **said}
-    for name, row in (("accounts", account), ("contacts", contact)):
-        with (landing / f"crm/{name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            writer.writeheader()
-            writer.writerow(row)
-
-
-def test_the_fields_alone_leave_what_a_person_has_changed(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
-    deliver(installation.landing)
-    installation.run()
-    with sqlite3.connect(tmp_path / "crm.sqlite") as crm:
-        of_contact = "from records where object_type = 'contact' and object_id = 'C1'"
-        [(text,)] = crm.execute(f"select fields {of_contact}")
-        fields = {**json.loads(text), "pls_motion": "changed by a person"}
-        crm.execute("update records set fields = ? where object_id = 'C1'", [json.dumps(fields)])
-
-    def written() -> int:
-        with sqlite3.connect(tmp_path / "ledger.sqlite") as ledger:
-            return ledger.execute("select count(*) from deliveries where destination = 'crm:local'").fetchone()[0]
-
-    before = written()
-    assert installation.run(only=["crm/fields"]).success
-    assert (before > 0, written()) == (True, before)
-    with sqlite3.connect(tmp_path / "crm.sqlite") as crm:
-        assert (
-            json.loads(crm.execute(f"select fields {of_contact}").fetchone()[0])["pls_motion"] == "changed by a person"
-        )

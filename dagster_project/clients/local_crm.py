@@ -62,6 +62,11 @@ class LocalCrm:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def is_empty(self) -> bool:
+        """Whether no record was ever kept in this file, or since it was lost."""
+        with self._transaction() as connection:
+            return connection.execute("select 1 from records limit 1").fetchone() is None
+
     def take_over(
         self, object_type: str, extracted: Mapping[str, Mapping[str, Any]], *, of: Collection[str] | None = None
     ) -> int:

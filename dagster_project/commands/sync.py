@@ -27,10 +27,11 @@ SHOWN = 50
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would change, field by field, and send nothing.")
 @click.option("--retry-parked", is_flag=True, help="Try again what the CRM has refused for good.")
+@click.option("--rewrite", is_flag=True, help="Write everything again: the CRM lost what was written to it.")
 @click.option("--yes", is_flag=True, help="Change more records than crm_fields.yml allows for one run.")
 @click.option("--crm", default=None, help="Another CRM than PLS_CRM.")
 @click.option("--setup", is_flag=True, help="Make the fields that the CRM lacks and say which rights are missing.")
-def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: bool) -> None:
+def sync(dry_run: bool, retry_parked: bool, rewrite: bool, yes: bool, crm: str | None, setup: bool) -> None:
     """Write to the CRM what was scored last, where it differs."""
     from dagster_project.defs.resources import Workplace
 
@@ -40,12 +41,15 @@ def sync(dry_run: bool, retry_parked: bool, yes: bool, crm: str | None, setup: b
         if setup:
             _set_up(console, workplace, dry_run=dry_run)
         else:
-            _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, yes=yes)
+            _sync(console, workplace, dry_run=dry_run, retry_parked=retry_parked, rewrite=rewrite, yes=yes)
 
 
-def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, yes: bool) -> None:
+def _sync(
+    console: Console, workplace: "Workplace", *, dry_run: bool, retry_parked: bool, rewrite: bool, yes: bool
+) -> None:
     from dagster_project.activation import SendRules, send_plan
     from dagster_project.clients.crm import CrmError
+    from dagster_project.clients.local_crm import LocalCrm
     from dagster_project.core.moments import resolve_as_of
     from dagster_project.crm_troubles import still_refused, too_many, troubles_of
     from dagster_project.field_plans import plan_fields, without_unknown
@@ -70,12 +74,19 @@ def _sync(console: Console, workplace: "Workplace", *, dry_run: bool, retry_park
         as_of = resolve_as_of(workplace.settings.as_of, workplace.now())
         hold = silence_hold(connection, as_of, workplace.playbook.sources.feed_silence)
     known = {kind: rows.height for kind, rows in desired.items()}
+    if hold and rewrite:
+        raise click.ClickException(
+            f"{hold}; what stood there before is not known with --rewrite: wait until it delivers"
+        )
     if hold:
         console.print(hold, markup=False, highlight=False, soft_wrap=True)
-    plan_kind = partial(plan_fields, retry_parked=retry_parked, hold_decreases=hold)
+    plan_kind = partial(plan_fields, retry_parked=retry_parked, rewrite=rewrite, hold_decreases=hold)
     client = workplace.crm()
     with workplace.ledger() as ledger, TemporaryDirectory() as folder:
         try:
+            if isinstance(client, LocalCrm) and any(known.values()) and client.is_empty():
+                settings = workplace.settings
+                raise click.ClickException(f"{settings.local_crm} has no records: `pls run` brings them back")
             there = {kind: without_unknown(client, kind, target) for kind, target in rules.targets().items()}
             plans = {
                 kind: _Plan(Path(folder) / kind, plan_kind(ledger, client, kind, desired.pop(kind), target=target))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from dagster_project.core import decisions as table
 from dagster_project.core.actions import Action
 from dagster_project.core.automation import ACTED, NO_COMPANY, SKIPPED, Outcome, notice_row, rule_decision_row
 from dagster_project.core.candidates import identity
@@ -176,7 +175,7 @@ def opportunity_notes(
     """A note on the record for each candidate that is left to the owner of an open opportunity.
 
     Args:
-        verdicts: Decisions that are new in this run.
+        verdicts: Decisions that are new in this run: these candidates are left to such an owner.
         users: Features with scores by user id, of everybody behind them.
         accounts: The same by account id.
         playbook: The rules.
@@ -189,7 +188,7 @@ def opportunity_notes(
         person = users.get(standing.id) if standing else None
         account = accounts.get(verdict.candidate.account_id or "")
         record = _record(person, account) if person else None
-        if verdict.decision == table.OPEN_OPPORTUNITY and person and record:
+        if person and record:
             fired = told_firings(verdict.candidate, person, users, playbook.handoffs.triggers)
             notes.append(_note(verdict, person, account, fired=fired, record=record, playbook=playbook))
     return notes
@@ -363,7 +362,7 @@ def given_back(
         told = {**_told_of(row, people, accounts), "reason": answer.reason}
         outcome.notices.append(
             notice_row(
-                identity("no", MARKETING, row["handoff_id"], RECYCLED),
+                identity("no", MARKETING, row["handoff_id"], RECYCLED, answer.at.isoformat()),
                 MARKETING,
                 MARKETING,
                 person=row,

@@ -98,11 +98,19 @@ def _stopped(workplace: Workplace, begun: Mapping[str, str]) -> tuple[dict[str, 
         hold = contact_hold(connection, workplace)
     held = dict.fromkeys(concerned, hold) if hold is not None else {}
     over = {key: _TAKEN_BACK for key, user_id in to_stop.items() if user_id not in nos}
-    return over | {key: blocked[user_id] for key, user_id in people.items() if user_id in blocked}, held
+    for key, user_id in people.items():
+        if user_id in blocked:
+            # Nurture may go on once they take it back: nobody would ask for it again.
+            (held if _resumes_nurture(actions[key]) else over)[key] = blocked[user_id]
+    return over, held
 
 
 def _is_about_contacting(action: Mapping[str, Any]) -> bool:
-    return action["kind"] in ABOUT_CONTACTING or action["payload"].get("fields", {}).get("pause_nurture") is False
+    return action["kind"] in ABOUT_CONTACTING or _resumes_nurture(action)
+
+
+def _resumes_nurture(action: Mapping[str, Any]) -> bool:
+    return action["payload"].get("fields", {}).get("pause_nurture") is False
 
 
 def _told(report: ActionReport) -> dict[str, dg.MetadataValue | int]:

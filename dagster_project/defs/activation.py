@@ -24,6 +24,7 @@ from dagster_project.defs.tables import markdown_table, replace_rows, replace_ta
 from dagster_project.defs.transform import OWNERS
 from dagster_project.field_plans import give_up_gone, plan_fields, without_unknown
 from dagster_project.landing.feeds import silence_hold
+from dagster_project.ledger import Ledger
 from dagster_project.ledger_memory import check_memory
 from dagster_project.left_over import drop_taken, put_off, take_up
 from dagster_project.refresh import LIVE, Refresh, current_refresh
@@ -70,6 +71,7 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     with workplace.connect(stays_open=True) as connection:
         with workplace.ledger() as ledger:
             check_memory(ledger, connection, workplace.settings)
+            lost = _forget_lost(ledger, workplace)
             made = made_contacts(ledger, rules, workplace.settings.crm_destination)
         refresh = current_refresh(connection, begun_by(context.run))
         is_full = refresh.is_full
@@ -77,11 +79,17 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
         take_up(connection, workplace.settings.crm, everything=is_full, held_too=hold is None)
         desired = wanted_fields(connection, rules, workplace.settings.crm, is_full=is_full, made=made)
         # A connected CRM knows itself what it has delivered.
-        delivered = _delivered(connection, refresh) if workplace.settings.crm == LOCAL else {}
+        delivered = _delivered(connection, refresh, all_of_it=bool(lost)) if workplace.settings.crm == LOCAL else {}
         empty = pl.DataFrame(schema={"object_type": pl.String(), **PLAN_SCHEMA})
         replace_table(connection, PLAN, empty)
         connection.execute(_DIFFERENCES)
         metadata = shown_table(connection, "activation.crm_plan", _TOLD)
+    if lost:
+        metadata["records of a CRM that was lost"] = lost
+        context.log.warning(
+            f"{workplace.settings.local_crm} has lost the {lost:,} records that were written to it. Their fields are "
+            "written again, all of them by the next full run. Tasks, and what sellers did there, only a backup has"
+        )
     crm = workplace.crm()
     shown, rows = [], PlanRows(workplace)
     troubles: list[str] = []
@@ -125,6 +133,16 @@ def crm_plan(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mate
     if shown:
         metadata["differences"] = markdown_table(pl.concat(shown).head(SHOWN))
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _forget_lost(ledger: Ledger, workplace: Workplace) -> int:
+    """How many records of an embedded CRM that was lost the ledger knew of; it does no more."""
+    settings = workplace.settings
+    try:
+        is_lost = settings.crm == LOCAL and LocalCrm(settings.local_crm).is_empty()
+    except CrmUnavailable:  # whoever plans says so
+        return 0
+    return ledger.forget_confirmed(settings.crm_destination) if is_lost else 0
 
 
 @dg.asset(key=["crm", "fields"], deps=[crm_plan], kinds={"sqlite", "crm"}, **_COMMON)
@@ -241,9 +259,9 @@ class _Delivered:
     of: list[str] | None
 
 
-def _delivered(connection: duckdb.DuckDBPyConnection, refresh: Refresh) -> dict[str, _Delivered]:
-    """By object type what the CRM has delivered; nothing where only events have come."""
-    if refresh.is_full:
+def _delivered(connection: duckdb.DuckDBPyConnection, refresh: Refresh, *, all_of_it: bool) -> dict[str, _Delivered]:
+    """By object type what the CRM has delivered; nothing where only events have come, unless all of it is wanted."""
+    if refresh.is_full or all_of_it:
         return {kind: _Delivered(_extracted(connection, entity, "true"), of=None) for kind, entity in ENTITIES.items()}
     if not refresh.has_crm:
         return {}

@@ -136,3 +136,5 @@ def test_a_crm_that_refuses_fails_the_run_visibly_and_gets_it_all_when_it_takes_
     connected.company.server.asked.clear()
     assert connected.sync().exit_code == 0
     assert connected.written() == []
+    assert connected.sync("--rewrite").exit_code == 0
+    assert connected.written() != []

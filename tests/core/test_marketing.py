@@ -1,12 +1,12 @@
 """What marketing has to know of handoffs: whose nurture is paused, and who is in an audience of self-serve."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 from handoff_frames import AS_OF, EVERY_TEAM, HOT, LATER, SMALL, accounts, inputs, past, planned, users
 
-from dagster_project.core.follow_ups import OVERLAP_SCHEMA, SalesAnswer
+from dagster_project.core.follow_ups import OVERLAP_SCHEMA, SalesAnswer, pause_key
 from dagster_project.core.handoff_plan import HandoffPlan
 
 # --- whose nurture is paused ------------------------------------------------------------------------
@@ -96,7 +96,32 @@ def test_what_was_given_back_and_taken_up_after_all_is_with_sales_again() -> Non
 
 def test_of_whom_nurture_goes_on_for_it_is_asked_once_more_whether_they_may_be_written_to() -> None:
     [resume] = nurtured("ho_1", no=("ho_1",)).actions
+    assert resume.key != pause_key("ho_1"), "what has been done under a key is not done again"
     assert resume.payload == {"fields": {"pause_nurture": False}, "user_id": "u_1"}
+
+
+def test_marketing_hears_of_people_by_their_names_and_of_who_is_gone_by_what_is_left() -> None:
+    def given_back(**changed: Any) -> list[str]:
+        overlaps = pl.DataFrame([overlap("ho_1") | changed], schema=OVERLAP_SCHEMA, orient="row")
+        answers = {"ho_1": SalesAnswer("ho_1", True, "not a fit", AS_OF)}
+        return planned(inputs(users({})), overlaps=overlaps, answers=answers).notices["text"].to_list()
+
+    gone = {"user_id": "u_9", "account_id": "a_9"}
+    assert given_back() == ["Sales gave Ann Lee (Acme) back to nurture: not a fit."]
+    assert given_back(**gone) == ["Sales gave ann@acme.com (a_9) back to nurture: not a fit."]
+    unknown = gone | {"account_id": None, "email": None}
+    assert given_back(**unknown) == ["Sales gave u_9 (no company) back to nurture: not a fit."]
+    [shortened] = given_back(**gone | {"email": f"{'a' * 500}@acme.com"})
+    assert len(shortened) < 300
+
+
+def test_who_is_given_back_a_second_time_is_another_word_to_marketing() -> None:
+    def given_back(at: datetime) -> str:
+        overlaps = pl.DataFrame([overlap("ho_1")], schema=OVERLAP_SCHEMA, orient="row")
+        answers = {"ho_1": SalesAnswer("ho_1", True, "not a fit", at)}
+        return planned(inputs(users({})), overlaps=overlaps, answers=answers).notices["notice_id"].item()
+
+    assert given_back(AS_OF) == given_back(AS_OF) != given_back(LATER), "the ledger keeps a word once"
 
 
 # --- audiences of self-serve ------------------------------------------------------------------------
