@@ -74,6 +74,23 @@ def test_a_task_of_a_stranger_goes_on_the_account_or_nowhere() -> None:
     assert decision(nowhere, "task") == ["skipped"]
 
 
+def test_a_task_of_somebody_without_a_company_is_their_contacts_or_nowhere() -> None:
+    alone = HOT | {"account_id": None}
+    [action] = planned(inputs(users(alone), accounts())).actions
+    assert (action.object_type, action.payload["account_id"]) == ("contact", None)
+    assert action.payload["subject"] == "Call Ann Lee (no company): PQL score 91"
+    [long] = planned(inputs(users(alone | {"user_name": "Ann " * 200}), accounts())).actions
+    assert len(long.payload["subject"]) < 200
+    nowhere = planned(inputs(users(alone | {"contact_id": None}), accounts()))
+    assert (nowhere.actions, decision(nowhere, "task")) == ((), ["skipped"])
+
+
+def test_a_task_for_a_team_in_which_nobody_is_active_is_nobodys() -> None:
+    plan = planned(inputs(users(HOT), team=owners(("o_csm", "csm"))))
+    [action] = plan.actions
+    assert (plan.handoffs["recipient_id"].to_list(), action.payload["owner_id"]) == (["team:ae"], None)
+
+
 def test_a_handoff_that_waited_makes_its_task_when_it_is_sent() -> None:
     waiting = planned(inputs(users(HOT), hold="stale"))
     assert waiting.actions == ()
@@ -257,6 +274,7 @@ def test_an_enterprise_sign_up_gets_an_enterprise_sdr_if_nobody_active_owns_it()
     plan = planned(inputs(users(SIGNED_UP), accounts(BIG)))
     [action] = plan.actions
     assert (action.kind, action.object_id, action.payload["owner_id"]) == ("assign_owner", "a_1", "o_esdr")
+    assert action.payload["instead_of"] == []
     assert plan.handoffs["recipient_id"].to_list() == ["o_esdr"]
     assert decision(plan, "enterprise_owner") == ["acted"]
 
@@ -267,6 +285,18 @@ def test_an_active_owner_stays_and_an_inactive_one_is_replaced() -> None:
     assert (owned.actions, decision(owned, "enterprise_owner")) == ((), ["skipped"])
     [action] = planned(inputs(users(SIGNED_UP), accounts(BIG | {"owner_id": "o_gone"}), team=staff)).actions
     assert (action.payload["owner_id"], action.payload["instead_of"]) == ("o_esdr", ["o_gone"])
+
+
+def test_nobody_is_assigned_where_nobody_can_be_and_the_handoff_stays_with_who_has_it() -> None:
+    elsewhere = planned(inputs(users(SIGNED_UP), accounts(BIG | {"in_crm": False})))
+    assert (elsewhere.actions, decided(elsewhere, "enterprise_owner")) == (
+        (),
+        [("skipped", "the account is none of the CRM's")],
+    )
+    assert elsewhere.rule_decisions["recipient_id"].to_list() == ["o_esdr"]
+    nobody = planned(inputs(users(SIGNED_UP | HOT), accounts(BIG), team=owners(("o_ae", "ae"))))
+    assert [action.kind for action in nobody.actions] == ["task"]
+    assert decided(nobody, "enterprise_owner") == [("skipped", "nobody of team enterprise_sdr is active and has room")]
 
 
 def test_an_enterprise_sdr_is_assigned_although_an_ae_has_the_call() -> None:
@@ -396,6 +426,7 @@ def test_the_owner_of_an_open_opportunity_gets_a_note_and_no_alert() -> None:
     plan = planned(inputs(users(HOT), accounts(company)))
     [note] = plan.actions
     assert (note.kind, note.object_id, note.payload["owner_id"]) == ("note", "c_1", "o_ae")
+    assert (note.payload["contact_id"], note.payload["account_id"]) == ("c_1", "a_1")
     assert note.payload["subject"] == "Product signals of Acme"
     assert note.payload["body"].startswith("Ann Lee (ann@acme.com): Hot PQL Alert (2026-05-02). PQL score 91/100.\n")
     assert "Also: " not in note.payload["body"]
@@ -406,3 +437,20 @@ def test_the_owner_of_an_open_opportunity_gets_a_note_and_no_alert() -> None:
     [note] = planned(inputs(users(HOT, colleague), accounts(company))).actions
     _, also, *_ = note.payload["body"].splitlines()
     assert also == "Also: Bo Ray, bo@acme.com: Pricing Interest (2026-05-02)"
+
+
+def test_a_note_is_of_no_account_that_the_crm_does_not_have() -> None:
+    company = {"has_open_opportunity": True, "open_opportunity_id": "opp_12", "in_crm": False}
+    [note] = planned(inputs(users(HOT), accounts(company))).actions
+    assert (note.object_id, note.payload["account_id"]) == ("c_1", None)
+    [short] = planned(inputs(users(HOT | {"explanation": None}), accounts(company))).actions
+    assert len(short.payload["body"].splitlines()) == 2
+    assert planned(inputs(users(HOT | {"contact_id": None}), accounts(company))).actions == ()
+
+
+def test_notes_can_be_switched_off_alone() -> None:
+    rules = playbook()
+    off = rules.automation.opportunity_note.model_copy(update={"enabled": False})
+    quiet = replace(rules, automation=rules.automation.model_copy(update={"opportunity_note": off}))
+    given = inputs(users(HOT), accounts({"has_open_opportunity": True, "open_opportunity_id": "opp_12"}))
+    assert plan_handoffs(given, rules).actions and plan_handoffs(given, quiet).actions == ()

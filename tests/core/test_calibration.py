@@ -193,6 +193,43 @@ def changed_scoring(changes: dict[str, float]) -> dict[str, object]:
 def test_what_points_cannot_tell_is_named():
     bounds = ScoringRules.model_validate(changed_scoring({"pql.usage.actions.high": 20, "measurement.window_days": 14}))
     assert untried(SCORING, bounds) == ["measurement", "pql.usage.actions"]
+    assert untried(SCORING, bounds, is_measured=True) == ["measurement"], "a number can be graded again"
+    asked = SCORING.model_dump(by_alias=True)
+    asked["pql"]["intent"]["sales_request"] = 4
+    assert untried(SCORING, ScoringRules.model_validate(asked)) == ["pql.intent.sales_request"]
+    fewer = SCORING.model_dump(by_alias=True)
+    del fewer["pql"]["usage"]["actions"]
+    assert untried(ScoringRules.model_validate(fewer), SCORING, is_measured=True) == ["pql.usage.actions"]
+
+
+def test_an_intent_signal_that_earned_little_was_seen() -> None:
+    seen = points_by_signal(scored_company(2, DRIVERS, accounts=50, periods=1)[0], NAMES)
+    little = ScoringRules.model_validate(changed_scoring({"pql.intent.upgrade_click": 1}))
+    earned = seen.with_columns(upgrade_click=(pl.col("upgrade_click") > 0).cast(pl.Float64))
+    assert rescored(earned, little, SCORING)["score"].to_list() == seen["score"].to_list()
+
+
+@pytest.mark.parametrize(("low", "named"), [(3, ["points"]), (0, ["points"]), (2, [])])
+def test_tiers_that_earned_the_same_or_nothing_cannot_be_told_apart(low: float, named: list[str]) -> None:
+    live = ScoringRules.model_validate(changed_scoring({"points.low": low}))
+    assert untried(live, SCORING) == named
+    assert untried(live, live) == []
+
+
+def test_a_signal_that_was_not_seen_earned_nothing_and_another_segment_multiplies_nothing() -> None:
+    scores, _ = scored_company(2, DRIVERS, accounts=5, periods=1)
+    nothing = scores.head(2).with_columns(signals=pl.lit([], scores.schema["signals"]))
+    assert points_by_signal(nothing, NAMES).select(NAMES).row(0) == (0.0,) * len(NAMES)
+    assert points_by_signal(nothing.clear(), NAMES).columns[-len(NAMES) :] == NAMES
+    seen = points_by_signal(scores, NAMES)
+    elsewhere, consumer = (
+        rescored(seen.with_columns(segment=pl.lit("unheard of"), account_id=pl.lit(account)), SCORING, SCORING)
+        for account in ("a_1", None)
+    )
+    least = SCORING.pql.fit_multiplier["consumer"]
+    below = (elsewhere["score"] < 100) & (elsewhere["score"] > 0)
+    assert below.any()
+    assert (consumer["score"] - elsewhere["score"] * least).filter(below).abs().max() < 0.2
 
 
 # --- what is published -----------------------------------------------------------------------------

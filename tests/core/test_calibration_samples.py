@@ -17,6 +17,7 @@ from dagster_project.core.calibration.samples import (
     later_periods,
     take_samples,
 )
+from dagster_project.core.challenger_rules import JudgedOn
 
 DAY = date(2026, 1, 1)
 END_OF_DAY = datetime(2026, 1, 2)
@@ -76,13 +77,41 @@ def test_only_matured_scores_count_also_where_the_deal_is_won_already():
     samples = taken(scores(("u", "a", DAY), ("v", "b", DAY)), deals(("a", datetime(2026, 1, 5))), observed=observed)
     assert samples.matured.is_empty()
     assert samples.censored["won"].to_list() == [True, False]
-    assert taken(scores(("u", "a", DAY)), deals(), observed=observed + timedelta(seconds=1)).matured.height == 1
+    both = taken(
+        scores(("u", "a", DAY), ("u", "a", date(2026, 3, 1))), deals(), observed=observed + timedelta(seconds=1)
+    )
+    assert (both.matured["day"].to_list(), both.censored["day"].to_list()) == ([DAY], [date(2026, 3, 1)])
 
 
 def test_what_became_known_after_the_moment_is_not_looked_at():
     observed = END_OF_DAY + timedelta(days=100)
     late = deals(("a", datetime(2026, 1, 5)), known_from=observed + timedelta(days=1))
     assert taken(scores(("u", "a", DAY)), late, observed=observed).matured["won"].to_list() == [False]
+    just = deals(("a", datetime(2026, 1, 5)), known_from=observed)
+    assert taken(scores(("u", "a", DAY)), just, observed=observed).matured["won"].to_list() == [True]
+    ahead = deals(("a", datetime(2026, 1, 20)), known_from=datetime(2026, 1, 5))
+    assert taken(scores(("u", "a", DAY)), ahead, observed=datetime(2026, 1, 10)).censored["won"].to_list() == [False]
+
+
+def test_each_score_has_the_next_deal_in_whatever_order_they_come():
+    days = [date(2026, 5, 1), date(2026, 3, 2), DAY]
+    won = deals(("a", datetime(2026, 5, 20)), ("a", datetime(2026, 1, 20)), ("b", datetime(2026, 3, 20)))
+    of = scores(*((who, who, day) for day in days for who in ("b", "a")))
+    samples = take_samples(of, won, RULES, observed_until=LATE, judged_on=JudgedOn(deals="all"))
+    assert samples.matured.select("day", "subject_id", "won_at").rows() == [
+        (DAY, "a", datetime(2026, 1, 20)),
+        (DAY, "b", datetime(2026, 3, 20)),
+        (days[1], "a", datetime(2026, 5, 20)),
+        (days[1], "b", datetime(2026, 3, 20)),
+        (days[0], "a", datetime(2026, 5, 20)),
+        (days[0], "b", None),
+    ]
+
+
+def test_samples_are_of_the_rows_that_are_asked_for():
+    of = pl.concat([scores(("v", "b", DAY)).with_columns(model_version=pl.lit("m0")), scores(("u", "a", DAY))])
+    samples = take_samples(of, deals(), RULES, observed_until=LATE, of={"model_version": "m1"})
+    assert samples.matured.select("subject_id", "model_version").rows() == [("u", "m1")]
 
 
 def test_everybody_is_looked_at_once_a_period_on_the_same_day():
@@ -108,6 +137,8 @@ def test_later_periods_are_later_and_never_all():
     samples = pl.DataFrame({"period": [1, 2, 3, 4, 5]})
     assert samples.filter(later_periods(samples, 0.4))["period"].to_list() == [4, 5]
     assert samples.filter(later_periods(samples, 0.01))["period"].to_list() == [5]
+    crowded = pl.DataFrame({"period": [1, 1, 1, 1, 2, 3]})
+    assert crowded.filter(later_periods(crowded, 0.4))["period"].to_list() == [3]
     assert not samples.head(1).select(later_periods(samples.head(1), 0.4)).to_series().any()
 
 
@@ -116,6 +147,10 @@ def test_an_account_is_always_in_the_same_part():
     parts = fold_of(many, 5)
     assert fold_of(few, 5).to_list() == [parts[7], parts[1]]
     assert parts.n_unique() == 5
+
+
+def test_an_account_is_in_the_part_tomorrow_that_it_is_in_today():
+    assert fold_of(pl.Series(["a_1", "a_2", "a_3", "a_4"]), 5).to_list() == [2, 1, 0, 2]
 
 
 def test_a_deal_is_qualified_seen_or_unseen():

@@ -10,9 +10,17 @@ from scipy.stats import binomtest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
 
 from dagster_project.core.calibration.drift import stability_index
-from dagster_project.core.calibration.fitting import Cases, expected_rate, expected_rates, monotone_logistic
+from dagster_project.core.calibration.fitting import (
+    Cases,
+    best_strength,
+    expected_rate,
+    expected_rates,
+    log_loss,
+    monotone_logistic,
+)
 from dagster_project.core.calibration.intervals import by_drawing, close_rate, effective_leads, wilson
 from dagster_project.core.calibration.ranking import (
     Ranked,
@@ -22,6 +30,7 @@ from dagster_project.core.calibration.ranking import (
     cumulative_gains,
     precision_at,
 )
+from dagster_project.core.calibration.suggestions import matching_bound
 
 outcomes = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40).filter(
     lambda rows: len({won for _, won in rows}) == 2
@@ -172,6 +181,30 @@ def test_a_signal_that_points_the_wrong_way_is_worth_nothing():
     assert monotone_logistic(Cases(columns, won, np.ones(len(won), dtype=int)), 0.01).coefficients[0] == 0
 
 
+@pytest.mark.parametrize(("second_part", "strength"), [((0.0, 1.0), 0.01), ((1.0, 0.0), 10.0)])
+def test_the_penalty_is_the_one_that_foretells_accounts_best_that_were_not_seen(
+    second_part: tuple[float, float], strength: float
+) -> None:
+    """A signal that says the same of both parts of a company deserves trust, one that contradicts itself none."""
+    columns = np.array([[0.0], [1.0], *([value] for value in second_part)])
+    cases = Cases(columns, np.array([0.0, 1.0, 0.0, 1.0]), np.array([50, 50, 20, 20]))
+    assert best_strength(cases, np.array([0, 0, 1, 1]), (10.0, 0.01)) == strength
+    assert best_strength(cases, np.array([0, 0, 1, 1]), (1.0,)) == 1.0
+
+
+def test_the_log_loss_is_scikit_learns_and_being_sure_of_what_is_not_so_is_no_infinite_one() -> None:
+    chance, won, often = np.array([0.2, 0.9, 0.5]), np.array([0.0, 1.0, 1.0]), np.array([1, 2, 5])
+    cases = Cases(np.zeros((3, 1)), won, often)
+    assert log_loss(chance, cases) == pytest.approx(sklearn_log_loss(won, chance, sample_weight=often))
+    assert log_loss(1 - won, cases) == pytest.approx(-np.log(1e-9))
+
+
+def test_a_step_with_just_enough_accounts_that_won_stands_by_itself() -> None:
+    scores, won = np.array([10.0, 10, 10, 10, 90, 90]), np.array([1.0, 1, 0, 0, 1, 1])
+    assert expected_rates(scores, won, np.arange(6), 2).rows() == [(0.0, 0.5), (90.0, 1.0)]
+    assert expected_rates(scores, won, np.arange(6), 3).rows() == [(0.0, pytest.approx(4 / 6))]
+
+
 @given(outcomes)
 def test_the_expected_rate_is_the_isotonic_one_and_never_falls(rows):
     scores, won = arrays(rows)
@@ -209,3 +242,12 @@ def test_drift_grows_with_the_distance():
     worked = (0.8 - 0.5) * np.log(0.8 / 0.5) + (0.2 - 0.5) * np.log(0.2 / 0.5)
     assert stability_index(even, skewed) == pytest.approx(worked)
     assert stability_index(even, pl.Series(["c"] * 100)) > 1
+
+
+@pytest.mark.parametrize(("bound", "found", "in_room"), [(50.0, 50, 70), (51.0, 61, 70), (5.0, 5, 70), (99.0, 99, 89)])
+def test_a_class_keeps_as_many_people_and_its_bound_moves_no_further_than_it_must(
+    bound: float, found: int, in_room: int
+) -> None:
+    now, then = np.array([10.0, 50, 90]), np.array([20.0, 60, 95])
+    assert matching_bound(now, then, bound, range(1, 101)) == found
+    assert matching_bound(now, then, bound, range(70, 90)) == in_room
