@@ -13,7 +13,7 @@ from dagster_project import ledger_schema as schema
 from dagster_project.core.audiences import MEMBER_SCHEMA
 from dagster_project.core.automation import ACTED, PAST_RULE_SCHEMA
 from dagster_project.core.decisions import HELD
-from dagster_project.core.feedback import TAKEN, Answer
+from dagster_project.core.feedback import ENDED, TAKEN, Answer
 from dagster_project.core.follow_ups import OVERLAP_SCHEMA, RECYCLED, WITH_SALES
 from dagster_project.core.handoff_plan import PAST_SCHEMA
 from dagster_project.core.routing import GIVEN_SCHEMA
@@ -107,12 +107,18 @@ class LedgerReader:
             found = [*rows_of(connection, _as_given(sa.select(table)), table.c.candidate_key, keys)]
         return _frame(found, _kinds(table.columns))
 
-    def past_handoffs(self, since: datetime) -> pl.DataFrame:
-        """Handoffs created after `since` that were not cancelled, as `core.handoff_plan.PAST_SCHEMA`."""
+    def past_handoffs(self, since: datetime, *, going_on_since: datetime | None = None) -> pl.DataFrame:
+        """Handoffs created after `since` that were not cancelled, as `core.handoff_plan.PAST_SCHEMA`.
+
+        Args:
+            since: Naive UTC.
+            going_on_since: From when on those are wanted as well that a seller may be working on.
+        """
         table = schema.HANDOFFS
-        query = sa.select(*(table.c[name] for name in PAST_SCHEMA)).where(
-            table.c.created_at > since, table.c.status != "cancelled"
-        )
+        recent = table.c.created_at > since
+        if going_on_since is not None:
+            recent |= (table.c.created_at > going_on_since) & table.c.status.not_in(ENDED)
+        query = sa.select(*(table.c[name] for name in PAST_SCHEMA)).where(recent, table.c.status != "cancelled")
         return self._read(query, PAST_SCHEMA)
 
     def last_handoff_change(self) -> int:

@@ -17,7 +17,7 @@ from dagster_project.core.playbook import Playbook
 from dagster_project.landing.feeds import known_silences
 from dagster_project.ledger import Ledger
 from dagster_project.portions import PORTION, portions
-from dagster_project.scored_features import scored_features
+from dagster_project.scored_features import RESCORED, scored_features
 from dagster_project.warehouse import key_of, rows_where
 
 LOOKED_AT: Mapping[Subject, str] = {
@@ -33,6 +33,17 @@ def touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
         "select user_id from scores.rescored_users union all from scores.rescored_accounts"
     ).fetchall()
     return {found for (found,) in rows}
+
+
+def other_ids_of_touched(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Other users with an address of those without an account that this delta scored again: they may be one person."""
+    alone = "account_id is null and email is not null"
+    # Found by DuckDB as a local variable.
+    mine = connection.sql(f"select email from scores.pql_scores where {RESCORED['user']} and {alone}").pl()
+    if mine.is_empty():
+        return set()
+    query = f"select user_id from scores.pql_scores where {alone} and email in (select email from mine)"
+    return {user_id for (user_id,) in connection.sql(query).fetchall()}
 
 
 def select_concerned(

@@ -1,6 +1,5 @@
 """Who may not be contacted, as the CRM and the product say it now."""
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,15 +7,13 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from dagster_project.core.escaping import EMAIL
+from dagster_project.core.escaping import EMAIL, unescaped
 from dagster_project.core.standings import ACCOUNT_FLAGS, USER_FLAGS, account_block_reason, user_block_reason
 from dagster_project.core.wording import person_name, short
 from dagster_project.refresh import LIVE
 from dagster_project.warehouse import rows_where
 
 _GONE = "not among the users that are scored any more"
-_ESCAPED = re.compile(r"\\(?=[!-/:-@\[-`{-~])")
-"""A backslash of Markdown's."""
 _DELETED = frozenset({"contact_deleted", "account_deleted", "is_deleted"})
 
 
@@ -88,7 +85,7 @@ def colleagues_who_said_no(
     rows = [
         {"handoff_id": row["handoff_id"], "named_id": row["user_id"], "email": address.lower()}
         for row in handoffs
-        for address in sorted(set(EMAIL.findall(_ESCAPED.sub("", row["package_markdown"]))))
+        for address in sorted(set(EMAIL.findall(unescaped(row["package_markdown"]))))
     ]
     if not rows:
         return {}

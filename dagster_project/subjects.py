@@ -61,6 +61,16 @@ whom was decided apart.
 """
 
 
+_ABOUT_USER = (
+    "user_id in (select ? union all select other.user_id from marts.pql_scores as one join marts.pql_scores as other "
+    "using (email) where one.user_id = ? and one.account_id is null and other.account_id is null)"
+)
+"""SQL of what is about a user: under their id, and under others with their address where no account unites them.
+
+What was decided about one of these was decided about the person.
+"""
+
+
 def about(user_id: str | None, account_id: str | None) -> tuple[str, list[str]]:
     """SQL of what is about a user or an account, in any published table that names both, and its parameters.
 
@@ -72,7 +82,7 @@ def about(user_id: str | None, account_id: str | None) -> tuple[str, list[str]]:
     """
     conditions, parameters = [], []
     if user_id is not None:
-        conditions, parameters = ["user_id = ?"], [user_id]
+        conditions, parameters = [_ABOUT_USER], [user_id, user_id]
     if account_id is not None:
         conditions, parameters = [*conditions, _ABOUT_ACCOUNT], [*parameters, account_id, account_id]
     return f"({' or '.join(conditions)})", parameters
@@ -136,12 +146,13 @@ def _account(read: Read, account_id: str | None) -> Row | None:
 
 
 def _champion(read: Read, account_id: str) -> Row | None:
-    """The account's best user, those who may be contacted first."""
+    """The account's best user, those who may be contacted first, of them those with an address."""
     blocked = (
         "is_unsubscribed or email_opt_out or contact_do_not_contact or account_do_not_contact or contact_deleted "
         "or account_deleted or suppression_reason is not null"
     )
-    return _best(read, f"{_USER} where account_id = $1 order by ({blocked}), pql_score desc, user_id", account_id)
+    order = f"({blocked}), email is null, pql_score desc, user_id"
+    return _best(read, f"{_USER} where account_id = $1 order by {order}", account_id)
 
 
 def dossier_of(read: Read, kind: str, found: Row) -> Dossier:

@@ -64,6 +64,20 @@ def test_a_domain_is_found_as_the_crm_writes_it_and_as_a_browser_shows_it(
         assert account is not None and account["account_id"] == account_id, asked
 
 
+def test_who_has_no_account_is_one_person_under_all_ids_of_an_address(demo_run: Installation, tmp_path: Path) -> None:
+    serving = Path(shutil.copy(demo_run.serving, tmp_path))
+    ids = [name for (name,) in rows(serving, "select user_id from marts.pql_scores order by 1 limit 3")]
+    changed = "email = 'ann@mail.example', account_id = null where list_contains(?, user_id)"
+    with duckdb.connect(str(serving)) as copy:
+        for table in ("pql_scores", "user_profiles"):
+            copy.execute(f"update marts.{table} set {changed}", [ids[:2]])
+        [(handoff_id,)] = copy.sql("select min(handoff_id) from marts.handoffs").fetchall()
+        copy.execute("delete from marts.handoffs where handoff_id <> ?", [handoff_id])
+        copy.execute("update marts.handoffs set user_id = ?, account_id = null, status = 'delivered'", [ids[0]])
+    sent = [find_dossier(serving, name).sent() for name in ids]
+    assert [one["handoff_id"] if one else None for one in sent] == [handoff_id, handoff_id, None]
+
+
 def test_of_several_accounts_with_one_name_none_is_taken_for_another(demo_run: Installation, tmp_path: Path) -> None:
     serving = shutil.copy(demo_run.serving, tmp_path)
     ids = [account_id for (account_id,) in rows(serving, "select account_id from marts.pqa_scores order by 1 limit 2")]

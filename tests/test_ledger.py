@@ -225,6 +225,22 @@ def test_past_handoffs_are_the_recent_ones_that_were_not_cancelled(ledger: Ledge
     assert past["triggers"].to_list() == [["hot_pql", "team_growth"]]
 
 
+def test_older_handoffs_that_somebody_may_be_working_on_are_found_when_asked_for(ledger: Ledger) -> None:
+    old = NOW - timedelta(days=20)
+    ledger.apply_handoff_plan(
+        plan(
+            *(
+                handoff(handoff_id=f"ho_{status}", recipient_id=status, status=status, created_at=old)
+                for status in ("delivered", "claimed", "not_a_fit", "closed", "cancelled")
+            ),
+            handoff(handoff_id="ho_older", recipient_id="older", created_at=NOW - timedelta(days=30)),
+            handoff(handoff_id="ho_new", recipient_id="new", status="closed"),
+        )
+    )
+    past = ledger.past_handoffs(NOW - timedelta(days=14), going_on_since=NOW - timedelta(days=30))
+    assert sorted(past["recipient_id"]) == ["claimed", "delivered", "new"]
+
+
 def test_pending_handoffs_come_with_the_most_urgent_first(ledger: Ledger) -> None:
     ledger.apply_handoff_plan(
         plan(

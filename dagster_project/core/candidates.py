@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -24,6 +24,7 @@ from dagster_project.core.standings import (
     accounts_standing,
     best_contactable,
     people_standing,
+    same_people,
     with_block_reasons,
 )
 from dagster_project.core.triggers import conform
@@ -57,7 +58,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is decided as one: all firings of an account, of a person without one, or of one blocked.
+    """What is decided as one: all firings of an account, of a person without one under all ids, or of one blocked.
 
     ``people`` holds the persons behind the firings; ``champion`` is the account's best contactable user.
     """
@@ -117,17 +118,23 @@ class OpenCandidate:
 
 @dataclass(frozen=True)
 class Standings:
-    """Everybody the firings are about, and the best contactable user of each account that fired itself."""
+    """Everybody the firings are about, and the best contactable user of each account that fired itself.
+
+    ``first_ids`` has, of those without an account who may be contacted, the first id of whoever has several.
+    """
 
     people: Mapping[str, Standing]
     accounts: Mapping[str, Standing]
     champions: Mapping[str, Standing]
+    first_ids: Mapping[str, str] = field(default_factory=dict)
 
     def slot(self, firing: Firing) -> Slot:
-        """An account's firings are decided together, but whoever is blocked is decided alone."""
+        """An account's firings are decided together, and those of one person; whoever is blocked is decided alone."""
         person = self.people.get(firing.subject_id) if firing.subject_type == "user" else None
         if person and person.account_id and not person.blocked:
             return "account", person.account_id
+        if firing.subject_type == "user":
+            return "user", self.first_ids.get(firing.subject_id, firing.subject_id)
         return firing.subject_type, firing.subject_id
 
 
@@ -210,12 +217,16 @@ def standings_of(users: pl.DataFrame, accounts: pl.DataFrame, firings: Iterable[
     accounts = accounts.with_columns(blocked=account_block_reason())
     users = with_block_reasons(users, accounts)
     best = best_contactable(users.filter(pl.col("account_id").is_in(list(ids["account"]))))
-    people = people_standing(users.filter(behind))
+    named = users.filter(behind)
+    people = people_standing(named)
+    alone = named.filter(pl.col("account_id").is_null() & pl.col("blocked").is_null())
+    several = same_people(alone.select("user_id", "email", "user_name").iter_rows())
     champions = {standing.account_id: standing for standing in people_standing(best).values()}
     return Standings(
         people=people,
         accounts=accounts_standing(accounts),
         champions={account_id: person for account_id, person in champions.items() if account_id},
+        first_ids={user_id: min(known) for user_id, known in several.items()},
     )
 
 

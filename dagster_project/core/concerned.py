@@ -17,6 +17,7 @@ from dagster_project.core.candidates import open_candidates
 from dagster_project.core.feeds import Silence
 from dagster_project.core.standings import (
     ACCOUNT_FLAGS,
+    CHAMPION_COLUMNS,
     STANDING_OF_ACCOUNTS,
     STANDING_OF_USERS,
     USER_FLAGS,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dagster_project.core.playbook import Playbook
 
 USER_COLUMNS = (
-    "as_of", "user_id", "account_id", "first_event_at", "last_upgrade_click_at", "last_limit_contact_at",
+    "as_of", "user_id", "account_id", "email", "first_event_at", "last_upgrade_click_at", "last_limit_contact_at",
     "last_sales_request_at", "pricing_visits", "pql_score", "usage_tier", "activation_stage", "reactivated_at",
     "previous_active_day",
     "subscription_status", "subscription_status_since", *USER_FLAGS, "suppression_reason",
@@ -131,7 +132,7 @@ class Concerned:
                 waits[firing.subject_type].add(firing.subject_id)
         self._users, self._account_ids = waits["user"], waits["account"]
         self._fired: pl.DataFrame | None = None
-        self._champions: dict[str, tuple[float, str]] = {}
+        self._champions: pl.DataFrame | None = None
 
     def look_at(self, users: pl.DataFrame, rises: pl.DataFrame) -> None:
         """Look at some users.
@@ -146,13 +147,8 @@ class Concerned:
         current = conditions_of_users(users, self._accounts, rises, self._playbook, silences=self._silences)
         self._users |= self._moved(current)
         colleagues = users.join(self._fired, on="account_id", how="semi")
-        for account_id, user_id, score in (
-            best_contactable(with_block_reasons(colleagues, self._accounts))
-            .select("account_id", "user_id", pl.col("pql_score").fill_null(0.0))
-            .iter_rows()
-        ):
-            mine = (-score, user_id)
-            self._champions[account_id] = min(mine, self._champions.get(account_id, mine))
+        best = best_contactable(with_block_reasons(colleagues, self._accounts)).select(CHAMPION_COLUMNS)
+        self._champions = best if self._champions is None else best_contactable(pl.concat([self._champions, best]))
 
     def _moved(self, current: pl.DataFrame) -> set[str]:
         return set(moves(current, self._states)["subject_id"])
@@ -160,7 +156,7 @@ class Concerned:
     @property
     def users(self) -> set[str]:
         """Their ids."""
-        return self._users | {user_id for _, user_id in self._champions.values()}
+        return self._users.union([] if self._champions is None else self._champions["user_id"])
 
     @property
     def accounts(self) -> set[str]:

@@ -6,8 +6,8 @@ capacity and recipients come from ``routing``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from dagster_project.core.candidates import Candidate, is_explicit_request
@@ -43,12 +43,16 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Circumstances:
-    """The same for all candidates of a run; ``past`` is looked up by ``(subject type, subject id)``."""
+    """The same for all candidates of a run; ``past`` is looked up by ``(subject type, subject id)``.
+
+    ``other_ids`` has the other ids under which people were handed over who had no account then.
+    """
 
     as_of: datetime
     rules: HandoffRules
     hold_reason: str | None
     past: Mapping[tuple[str, str], Sequence[PastHandoff]]
+    other_ids: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,8 @@ def _earlier(candidate: Candidate, run: Circumstances) -> Iterator[PastHandoff]:
     if candidate.account_id is not None:
         yield from run.past.get(("account", candidate.account_id), ())
     for user_id in candidate.people:
-        yield from run.past.get(("user", user_id), ())
+        for same in (user_id, *run.other_ids.get(user_id, ())):
+            yield from run.past.get(("user", same), ())
 
 
 def _rank(classification: str | None) -> int:

@@ -14,6 +14,7 @@ EMAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!#$%&'+/=?^_{|}~-]*@[A-Za-z0-9-]+(?:\
 _BIDI_CONTROLS = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~#&])")
 _UNDERSCORE_AT_AN_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_ESCAPE = re.compile(r"\\(?=[!-/:-@\[-`{-~])")
 _SCHEME = re.compile(r":(?=//)|(?<=mailto):|(?<=xmpp):|(?<=javascript):", re.IGNORECASE)
 _WWW = re.compile(r"\b(www)\.", re.IGNORECASE)
 _BLOCK_START = re.compile(r"^([-+=](?=[\s=-]|$)|\d{1,9}(?=[.)](?:\s|$)))")
@@ -34,6 +35,11 @@ def plain(value: object, longest: int = LONGEST) -> str:
         text = _BIDI_CONTROLS.sub("", "".join(_printable(character) for character in text))
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def unescaped(text: str) -> str:
+    """Markdown without the backslashes of `markdown`, as plain text."""
+    return _ESCAPE.sub("", text)
 
 
 def _printable(character: str) -> str:

@@ -26,6 +26,9 @@ from dagster_project.core.routing import TEAM, Assignment, Desk
 from dagster_project.core.triggers import conform
 from dagster_project.core.wording import Row, short
 
+_NAMED = 3
+"""Sellers whom a letter names who have a handoff of the same person or account."""
+
 
 def hand_over(
     sent: Sequence[Verdict],
@@ -34,6 +37,7 @@ def hand_over(
     *,
     desk: Desk,
     rules: HandoffRules,
+    other_ids: Mapping[str, Collection[str]],
 ) -> list[HandedOver]:
     """The handoffs of the verdicts to send, in the order of their ids.
 
@@ -43,12 +47,14 @@ def hand_over(
         inputs: The run.
         desk: Owners and their working hours.
         rules: `handoffs.yml`.
+        other_ids: See `decisions.Circumstances`.
     """
     named = {verdict.candidate.key: verdict.candidate.person(rules.triggers) for verdict in sent}
     behind = {user_id for verdict in sent for user_id in verdict.candidate.people}
     people = inputs.whole("user", behind | {person.id for person in named.values() if person})
     accounts = inputs.whole("account", {v.candidate.account_id for v in sent if v.candidate.account_id})
-    open_ones = _open_ones(inputs.past, accounts, people) if sent else {}
+    ids_of_people = {*people, *(other for user_id in people for other in other_ids.get(user_id, ()))}
+    open_ones = _open_ones(inputs.past, accounts, ids_of_people) if sent else {}
     found = []
     for verdict in sent:
         candidate, person = verdict.candidate, named[verdict.candidate.key]
@@ -61,7 +67,9 @@ def hand_over(
             desk=desk,
             rules=rules,
         )
-        theirs = [*open_ones.get(("user", person.id), ()), *open_ones.get(("account", candidate.account_id or ""), ())]
+        ids = {person.id, *other_ids.get(person.id, ())}
+        theirs = [row for user_id in sorted(ids) for row in open_ones.get(("user", user_id), ())]
+        theirs += open_ones.get(("account", candidate.account_id or ""), ())
         also_with = _also_with(theirs, facts.recipient_id, desk)
         facts = replace(facts, scored_since=inputs.scored_since, also_with=also_with)
         package = build_package(facts, rules)
@@ -131,14 +139,16 @@ def _open_ones(past: pl.DataFrame, accounts: Collection[str], people: Collection
 
 
 def _also_with(open_ones: Sequence[Row], recipient_id: str, desk: Desk) -> str:
-    """Who else was given one of these last, and when; empty for nobody."""
-    elsewhere = [row for row in open_ones if row["recipient_id"] != recipient_id]
-    if not elsewhere:
-        return ""
-    last = max(elsewhere, key=lambda row: row["created_at"])
-    owner = desk.owners.get(last["recipient_id"])
-    name = (plain(owner.name) if owner else "") or last["recipient_id"].replace(TEAM, "team ")
-    return f"{short(name)}, since {last['created_at']:%Y-%m-%d} ({last['status']})"
+    """Who else was given these, and when last; the latest first, empty for nobody."""
+    by_age = sorted(open_ones, key=lambda row: row["created_at"])
+    last = {row["recipient_id"]: row for row in by_age if row["recipient_id"] != recipient_id}
+    told = []
+    for row in sorted(last.values(), key=lambda row: row["created_at"], reverse=True):
+        owner = desk.owners.get(row["recipient_id"])
+        name = (plain(owner.name) if owner else "") or row["recipient_id"].replace(TEAM, "team ")
+        told.append(f"{short(name)}, since {row['created_at']:%Y-%m-%d} ({row['status']})")
+    more = [f"{len(told) - _NAMED} more"] if len(told) > _NAMED else []
+    return "; ".join([*told[:_NAMED], *more])
 
 
 def handoff_id(candidate_key: str) -> str:

@@ -88,7 +88,7 @@ class HandoffInputs:
         states: What the ledger kept of triggers and rules, at least of everybody in `users` and `accounts`.
         open_candidates: What it kept of candidates that wait: all of them, or those that `waiting` does not leave as
             they are.
-        past: Its handoffs within the cooldown.
+        past: Its handoffs within the cooldown, and older ones that somebody may be working on.
         turns: Whose turn it is.
         past_notices: `recipient_id, created_at` of notices within the last days.
         overlaps: `follow_ups.OVERLAP_SCHEMA`: MQLs that are with sales, and those that sales gave back and has taken up

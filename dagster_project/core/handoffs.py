@@ -74,7 +74,7 @@ from dagster_project.core.routing import (
     team_for,
     turns_frame,
 )
-from dagster_project.core.standings import USER_FLAGS, with_block_reasons
+from dagster_project.core.standings import USER_FLAGS, same_people, with_block_reasons
 from dagster_project.core.triggers import KEY, STATE_SCHEMA, conditions, conform, edges, stood_before
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
     )
     candidates, joined = gather(fired, held, standings, inputs.as_of)
 
-    run = Circumstances(inputs.as_of, rules, inputs.crm_hold_reason, _past_by_subject(inputs.past))
+    past, other_ids = _past_by_subject(inputs.past), _other_ids(candidates, inputs)
+    run = Circumstances(inputs.as_of, rules, inputs.crm_hold_reason, past, other_ids)
     verdicts = {key: table.decide(candidate, run) for key, candidate in candidates.items()}
     given = (inputs.past, inputs.past_notices)
     desk = open_desk(inputs.owners, given, inputs.turns, rules=playbook.routing, as_of=inputs.as_of)
@@ -119,6 +120,7 @@ def plan_handoffs(inputs: HandoffInputs, playbook: Playbook) -> HandoffPlan:
         inputs,
         desk=desk,
         rules=rules,
+        other_ids=other_ids,
     )
     follow = _follow(list(news.values()), handed_over, inputs, desk=desk, playbook=playbook)
     holders = _holders(inputs.past, handed_over)
@@ -272,6 +274,20 @@ def _past_by_subject(past: pl.DataFrame) -> dict[Slot, list[PastHandoff]]:
     return found
 
 
+def _other_ids(candidates: Mapping[str, Candidate], inputs: HandoffInputs) -> dict[str, list[str]]:
+    """The other ids under which people were handed over who had no account then; nobody who has none."""
+    past = conform(inputs.past, PAST_SCHEMA)
+    earlier = set(past.filter(pl.col("account_id").is_null())["user_id"].drop_nulls())
+    if not earlier:
+        return {}
+    now = {user_id for candidate in candidates.values() for user_id in candidate.people}
+    known = inputs.users.filter(pl.col("user_id").is_in(list(now))).select("user_id", "email", "user_name")
+    then = inputs.whole("user", earlier)
+    people = {*known.iter_rows(), *((user_id, row["email"], row["user_name"]) for user_id, row in then.items())}
+    found = same_people(people)
+    return {user_id: sorted((found[user_id] & earlier) - {user_id}) for user_id in now & found.keys()}
+
+
 # --- who receives it ------------------------------------------------------------------------------
 
 
@@ -350,5 +366,6 @@ def _decision_row(verdict: Verdict, as_of: datetime, rules: HandoffRules) -> dic
 def _joined_row(was: OpenCandidate, into: Candidate, as_of: datetime, rules: HandoffRules) -> dict[str, object]:
     """The end of an open candidate whose subject is another one's now: they will be one handoff."""
     gone = replace(into, key=was.key)
-    reason = f"joined to candidate {into.key} of the same account, which will be handed over once"
+    whose = "account" if into.account_id else "person"
+    reason = f"joined to candidate {into.key} of the same {whose}, which will be handed over once"
     return _decision_row(Verdict(table.SUPPRESSED_COOLDOWN, reason, gone, ""), as_of, rules)

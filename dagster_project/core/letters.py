@@ -7,7 +7,6 @@ it is posted once is ``delivery``'s business. Text that users typed stands in pl
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -15,7 +14,7 @@ from html import escape
 from typing import Any
 
 from dagster_project.core.delivery_rules import DeliveryRules
-from dagster_project.core.escaping import markdown
+from dagster_project.core.escaping import markdown, unescaped
 from dagster_project.core.reminders import Nudge
 from dagster_project.core.routing import TEAM
 
@@ -307,7 +306,7 @@ def notice(told: Row, to: Recipient | None, rules: DeliveryRules) -> Letter:
 
 def title_of(handoff: Row) -> str:
     """The first heading of a package, as plain text."""
-    return re.sub(r"\\(?=[^\w\s])", "", _first_line(handoff)) or handoff["handoff_id"]
+    return unescaped(_first_line(handoff)) or handoff["handoff_id"]
 
 
 def package_blocks(handoff: Row) -> list[Block]:

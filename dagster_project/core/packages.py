@@ -25,6 +25,7 @@ from dagster_project.core.product_context import (
     use_case,
 )
 from dagster_project.core.routing import TEAM
+from dagster_project.core.standings import same_people
 from dagster_project.core.wording import Row, company_name, first_text, listing, person_name, score_text, short
 
 
@@ -102,9 +103,8 @@ def told_firings(candidate: Candidate, named: Row, people: Mapping[str, Row], tr
 
 
 def _is_same_person(person: Row, named: Row) -> bool:
-    """Whether two ids in the product are one person's, who is no colleague of theirs; several may share an address."""
-    names = {str(name).casefold() for row in (person, named) if (name := row["user_name"])}
-    return bool(person["email"]) and person["email"] == named["email"] and len(names) < 2
+    """Whether two ids in the product are one person's, who is no colleague of theirs."""
+    return bool(same_people((row["user_id"], row["email"], row["user_name"]) for row in (person, named)))
 
 
 def _how_to_reach(person: Row) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -44,6 +45,7 @@ _COMMON = (
     "has_open_opportunity",
     "has_won_opportunity",
 )
+_SEVERAL = 2
 _FLAGS = ("is_customer", "has_open_opportunity", "has_won_opportunity")
 _USER_EXPANSION = {
     "team_invites": "team_invites",
@@ -148,13 +150,34 @@ def with_block_reasons(users: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFr
     return joined.with_columns(blocked=pl.coalesce(user_block_reason(), "block")).drop("block")
 
 
-def best_contactable(users: pl.DataFrame) -> pl.DataFrame:
-    """Of the rows of each account the best one that may be contacted.
+def same_people(users: Iterable[tuple[str, str | None, str | None]]) -> dict[str, frozenset[str]]:
+    """By id, all ids of whoever has several; who has one is missing.
 
-    ``users`` has ``user_id, account_id, pql_score, blocked`` and whatever else.
+    An address tells who somebody is, unless several names are said of it: then it is one that several people share.
+
+    Args:
+        users: Id, e-mail and name.
+    """
+    ids: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
+    for user_id, email, name in users:
+        if email:
+            ids[email.casefold()].add(user_id)
+            names[email.casefold()].update([name.casefold()] if name else [])
+    found = [frozenset(known) for email, known in ids.items() if len(known) > 1 and len(names[email]) < _SEVERAL]
+    return {user_id: known for known in found for user_id in known}
+
+
+CHAMPION_COLUMNS = ("user_id", "account_id", "email", "pql_score", "blocked")
+
+
+def best_contactable(users: pl.DataFrame) -> pl.DataFrame:
+    """Of the rows of each account the best one that may be contacted, of those with an address if there are any.
+
+    ``users`` has ``CHAMPION_COLUMNS`` and whatever else.
     """
     return (
         users.filter(pl.col("blocked").is_null() & pl.col("account_id").is_not_null())
-        .sort(pl.col("pql_score").fill_null(0.0), "user_id", descending=[True, False])
+        .sort(pl.col("email").is_null(), pl.col("pql_score").fill_null(0.0), "user_id", descending=[False, True, False])
         .unique("account_id", keep="first", maintain_order=True)
     )

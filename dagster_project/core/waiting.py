@@ -50,7 +50,7 @@ def to_decide_again(
     Args:
         waiting: `WAITING_SCHEMA`, all of them.
         touched: Ids of the users and accounts that were scored again, and of the accounts of these users.
-        past: `PAST_SCHEMA`, handoffs within the cooldown: it ends without anything else happening.
+        past: `PAST_SCHEMA`, handoffs within the cooldown at least: it ends without anything else happening.
         desk: As the run finds it.
         had_room: Who had room after the last run, see `HandoffPlan.with_room`; None if that isn't known.
         crm_hold_reason: Why no-contact flags can't be trusted now.

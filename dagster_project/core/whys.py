@@ -36,10 +36,13 @@ class Dossier:
     excluded: Row | None = None
 
     def sent(self) -> Row | None:
-        """The latest handoff that was not withdrawn: of the account, or for a user one that names them."""
+        """The latest handoff that was not withdrawn: of the account, or for a user one that names them.
+
+        Who has no account may be named by another id of theirs.
+        """
         user_id = self.user["user_id"] if self.user else None
         for handoff in self.handoffs:
-            is_theirs = self.is_account or handoff["user_id"] == user_id
+            is_theirs = self.is_account or self.account is None or handoff["user_id"] == user_id
             if is_theirs and handoff["status"] != "cancelled":
                 return handoff
         return None

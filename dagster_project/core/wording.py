@@ -52,10 +52,10 @@ def many(count: int, one: str, several: str | None = None) -> str:
 
 
 def number(value: object) -> str:
-    """A number without needless decimals; what is none stays the text that it is."""
+    """A number as it was published, without needless zeros; what is none stays the text that it is."""
     text = plain(value)
     try:
-        return score_text(float(text))
+        return f"{float(text):.2f}".rstrip("0").removesuffix(".")
     except ValueError:
         return text
 

@@ -34,7 +34,14 @@ from dagster_project.landing.feeds import known_silences
 from dagster_project.landing.freshness import crm_freshness
 from dagster_project.ledger import CRM_HOLD, Ledger, Overtaken
 from dagster_project.ledger_memory import check_memory
-from dagster_project.looked_at import LOOKED_AT, rises_of, select_concerned, select_touched, touched
+from dagster_project.looked_at import (
+    LOOKED_AT,
+    other_ids_of_touched,
+    rises_of,
+    select_concerned,
+    select_touched,
+    touched,
+)
 from dagster_project.past_accounts import by_accounts_in_warehouse
 from dagster_project.portions import PORTION, on_its_own
 from dagster_project.refresh import LIVE, Refresh, current_refresh
@@ -107,7 +114,8 @@ def _gather(
     risen_since = end_of_day(as_of.date() - timedelta(days=playbook.automation.score_rise.days))
     owners = connection.sql(f"select * from features.owners where {LIVE}").pl()
     crm_hold_reason = crm_freshness(connection, as_of, playbook.sources).hold_reason
-    past = by_accounts_in_warehouse(connection, ledger.past_handoffs(since))
+    thread_since = as_of - timedelta(days=playbook.delivery.slack.thread_days)
+    past = by_accounts_in_warehouse(connection, ledger.past_handoffs(since, going_on_since=thread_since))
     notices, turns = ledger.given_notices(since), ledger.read_frame("routing_turns")
     members, overlaps = ledger.audience_members(), ledger.overlaps_with_sales()
     untouched = 0
@@ -122,7 +130,7 @@ def _gather(
         waiting = ledger.waiting()
         again = to_decide_again(
             waiting,
-            touched=touched(connection),
+            touched=touched(connection) | (other_ids_of_touched(connection) if waiting.height else set()),
             past=past,
             desk=open_desk(owners, (past, notices), turns, rules=playbook.routing, as_of=as_of),
             had_room=ledger.with_room(),
@@ -244,10 +252,11 @@ def _decision_metadata(plan: HandoffPlan, today: list[str], *, untouched: int, i
         "handoffs": plan.handoffs.height,
         "held": plan.candidates.height + untouched,
     }
-    if is_full:  # a picture takes longer to draw than the few of a delta to decide
+    if is_full:
+        told[BY_PRIORITY] = dg.MetadataValue.json(by_priority(plan.decisions))
+    if is_full and counts.height:  # a picture takes longer to draw than the few of a delta to decide
         names, sizes = (counts[column].to_list() for column in ("decision", "candidates"))
         told["by decision"] = bar_chart(names, sizes, title="What was decided in this run")
-        told[BY_PRIORITY] = dg.MetadataValue.json(by_priority(plan.decisions))
     return told | {
         "by reason": markdown_table(counts),
         "to whom": markdown_table(plan.handoffs.sort("priority", "handoff_id").select(shown).head(SHOWN)),

@@ -7,9 +7,10 @@ What the assistant wrote stands in the message as a note of its own, signed and 
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import polars as pl
@@ -20,7 +21,7 @@ from dagster_project.clients.chats import connect_chat, look_up_after
 from dagster_project.core.assistant_rules import NotificationRule
 from dagster_project.core.escaping import markdown, plain
 from dagster_project.core.follow_ups import pause_key, resume_nurture, word_key
-from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan
+from dagster_project.core.handoff_plan import HandoffInputs, HandoffPlan, Subject
 from dagster_project.core.handoff_rules import ACCOUNT_TRIGGERS, TriggerKey
 from dagster_project.core.handoffs import plan_handoffs
 from dagster_project.core.letters import alert, recipient_of
@@ -123,6 +124,8 @@ def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: 
     """What the pipeline would decide if these triggers fired now, and no others."""
     now, rules = desk.clock(), desk.playbook.handoffs
     since = now - timedelta(days=max(rules.cooldown_days, A_DAY_ANYWHERE))
+    thread_since = now - timedelta(days=desk.playbook.delivery.slack.thread_days)
+    past = desk.ledger.past_handoffs(since, going_on_since=thread_since)
     overlaps = desk.ledger.overlaps_with_sales()
     inputs = HandoffInputs(
         as_of=now,
@@ -133,12 +136,19 @@ def _plan(desk: Desk, users: pl.DataFrame, accounts: pl.DataFrame, *, triggers: 
         crm_hold_reason=None,  # asked already
         states=pl.DataFrame(),
         open_candidates=pl.DataFrame(),
-        past=by_accounts_of_now(desk.ledger.past_handoffs(since), desk.serving.frame, schema="marts"),
+        past=by_accounts_of_now(past, desk.serving.frame, schema="marts"),
         past_notices=desk.ledger.given_notices(since),
         turns=desk.ledger.read_frame("routing_turns"),
         overlaps=overlaps.filter(pl.col("contact_id").is_in(users["contact_id"].implode())),
+        read_whole=partial(_whole, desk),
     )
     return plan_handoffs(inputs, _only(desk.playbook, triggers))
+
+
+def _whole(desk: Desk, subject: Subject, ids: Collection[str]) -> pl.DataFrame:
+    """Everything that is known of some users or accounts: whoever was handed over may be the same person."""
+    query = USERS if subject == "user" else ACCOUNTS
+    return desk.serving.frame(f"{query} where scores.{subject}_id in (select unnest(?::varchar[]))", [sorted(ids)])
 
 
 def _belonging(plan: HandoffPlan, handoff_id: str) -> HandoffPlan:

@@ -21,6 +21,7 @@ def person(draw: st.DrawFn, number: int) -> dict[str, Any]:
     return {
         "user_id": f"u_{number}",
         "account_id": account_id,
+        "email": draw(st.sampled_from(["shared@acme.com", f"u_{number}@acme.com"])),
         "pql_score": draw(st.sampled_from([20.0, 78.0, 80.0, 85.0, 99.0])),
         "pricing_visits": draw(st.integers(0, 4)),
         "last_sales_request_at": draw(moment),

@@ -25,6 +25,7 @@ ACCOUNTS = ("a_1", "a_2", "a_3")
 PERSON = st.fixed_dictionaries(
     {
         "account_id": st.sampled_from([*ACCOUNTS, None]),
+        "email": st.sampled_from(["ann@acme.com", None]),
         "pql_score": st.sampled_from([20.0, 65.0, 91.0, 92.0]),
         "pricing_visits": st.sampled_from([0, 0, 3]),
         "usage_tier": st.sampled_from(["low", "high"]),

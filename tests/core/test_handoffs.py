@@ -98,12 +98,63 @@ def test_a_waiting_person_who_is_no_longer_scored_is_not_handed_over() -> None:
 
 def test_candidates_that_come_to_share_an_account_are_handed_over_once() -> None:
     alone = {"account_id": None, "last_sales_request_at": AS_OF}
-    first = planned(inputs(users(alone, alone | {"user_id": "u_2"}), hold="stale"))
+    other = {"user_id": "u_2", "email": "bo@acme.com"}
+    first = planned(inputs(users(alone, alone | other), hold="stale"))
     assert len(first.candidates) == 2
     together = {"last_sales_request_at": AS_OF}
-    second = planned(inputs(users(together, together | {"user_id": "u_2"}), after=first, as_of=LATER))
+    second = planned(inputs(users(together, together | other), after=first, as_of=LATER))
     assert sorted(second.decisions["decision"]) == ["sent", "suppressed_cooldown"]
     assert set(second.decisions["candidate_key"]) == set(first.decisions["candidate_key"])
+
+
+ASKED = {"account_id": None, "last_sales_request_at": AS_OF}
+
+
+def test_a_person_with_two_ids_and_no_account_is_handed_over_once() -> None:
+    plan = planned(inputs(users(ASKED, ASKED | {"user_id": "u_2", "email": "Ann@ACME.com", "user_name": None})))
+    assert plan.decisions["decision"].to_list() == ["sent"]
+    assert plan.handoffs["user_id"].to_list() == ["u_1"]
+    assert "asked to talk to sales" in plan.handoffs["package_markdown"][0]
+    shared = planned(inputs(users(ASKED, ASKED | {"user_id": "u_2", "user_name": "Bo Kim"})))
+    assert len(shared.handoffs) == 2, "one address of two people"
+    refused = planned(inputs(users(ASKED, ASKED | {"user_id": "u_2", "is_unsubscribed": True})))
+    assert dict(refused.decisions.select("user_id", "decision").iter_rows()) == {
+        "u_1": "sent",
+        "u_2": "suppressed_no_contact",
+    }
+
+
+def test_a_person_without_an_account_rests_under_their_other_id_too() -> None:
+    first = planned(inputs(users(ASKED)))
+    again = ASKED | {"user_id": "u_2", "last_sales_request_at": LATER}
+    second = planned(inputs(users(ASKED, again), after=first, as_of=LATER))
+    assert second.decisions["decision"].to_list() == ["suppressed_cooldown"]
+    more = again | {"last_limit_contact_at": LATER}
+    third = planned(inputs(users(ASKED, more), after=first, as_of=LATER))
+    assert third.handoffs["triggers"].to_list() == [["limit_ticket"]]
+    assert "**Also with**" in third.handoffs["package_markdown"][0]
+    joined = more | {"account_id": "a_1"}
+    fourth = planned(inputs(users(ASKED, joined), after=first, as_of=LATER))
+    assert fourth.handoffs["triggers"].to_list() == [["limit_ticket"]], "an account since"
+    assert "hand_raise of account Acme was handed over" in fourth.decisions["reason"][0]
+
+
+def test_what_waits_of_one_persons_ids_is_joined() -> None:
+    waiting = planned(inputs(users(ASKED, ASKED | {"user_id": "u_2", "email": "a@other.example"}), hold="stale"))
+    assert len(waiting.candidates) == 2
+    found = planned(inputs(users(ASKED, ASKED | {"user_id": "u_2"}), after=waiting, as_of=LATER))
+    assert sorted(found.decisions["decision"]) == ["sent", "suppressed_cooldown"]
+    assert any("of the same person, which will be handed over once" in reason for reason in found.decisions["reason"])
+
+
+def test_an_account_names_somebody_with_an_address_before_a_better_one_without() -> None:
+    people = users(
+        {"user_id": "u_1", "pql_score": 79.0, "email": None, "contact_id": None},
+        {"user_id": "u_2", "pql_score": 40.0},
+    )
+    assert planned(inputs(people, accounts({"active_users_30d": 5}))).handoffs["user_id"].to_list() == ["u_2"]
+    nobody = people.with_columns(email=pl.lit(None, pl.String))
+    assert planned(inputs(nobody, accounts({"active_users_30d": 5}))).handoffs["user_id"].to_list() == ["u_1"]
 
 
 def test_a_rearmed_trigger_is_another_candidate() -> None:

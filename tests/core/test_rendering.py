@@ -93,6 +93,11 @@ def test_key_signals_are_the_strongest_first() -> None:
     assert labels[:3] == ["Sessions per week", "Integrations connected", "Generated an API key"]
 
 
+def test_numbers_are_those_that_were_published() -> None:
+    told = rendered({**EAGER, "explanation": [scored("sessions_per_week", "8.65", "high", 10.0)]})
+    assert "- **Sessions per week**: 8.65 (" in told
+
+
 def test_facts_fill_up_when_the_score_explains_little() -> None:
     lonely: dict[str, Any] = {
         "account_id": None,

@@ -72,6 +72,9 @@ def test_a_delta_decides_what_a_run_over_everybody_would(run: HandoffInputs, dat
     people = pl.DataFrame(rows, schema=run.users.schema, orient="row")
     as_of = data.draw(st.sampled_from([TONIGHT, TONIGHT, TOMORROW]))
     touched = {f"u_{number}" for number in changed}
+    alone = people.filter(pl.col("account_id").is_null())
+    emails = alone.filter(pl.col("user_id").is_in(list(touched)))["email"]
+    touched |= set(alone.filter(pl.col("email").is_in(emails.implode()))["user_id"])
     for frame in (run.users, people):
         touched |= set(frame.filter(pl.col("user_id").is_in(list(touched)))["account_id"].drop_nulls())
     # What a company's people do together may fire for the company itself, which names the best of all of them.
@@ -93,7 +96,16 @@ def test_a_delta_decides_what_a_run_over_everybody_would(run: HandoffInputs, dat
 
 FULL_OWNER = owners(("o_1", "ae"))
 WAITING = users(
-    *({"user_id": f"u_{n}", "account_id": None, "pql_score": 99.0 - n, "classification": "hot"} for n in range(6))
+    *(
+        {
+            "user_id": f"u_{n}",
+            "account_id": None,
+            "email": f"u_{n}@acme.com",
+            "pql_score": 99.0 - n,
+            "classification": "hot",
+        }
+        for n in range(6)
+    )
 )
 
 
